@@ -1,0 +1,10 @@
+"""The model and the texts that ship inside the package: data only."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+MODEL_FOLDER = _HERE / "model"
+CORPORA = {
+    "builtin:fiction": _HERE / "corpora" / "fiction.jsonl",
+    "builtin:news": _HERE / "corpora" / "news.jsonl",
+}

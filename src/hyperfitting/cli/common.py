@@ -1,0 +1,74 @@
+"""What every command shares: options, layers of settings, and how failures end.
+
+Loads no torch: a command imports its verb when it runs.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from hyperfitting.errors import InputError
+from hyperfitting.resolve import Layer, read_config_file, read_overrides
+
+ResultT = TypeVar("ResultT")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as `hyperfit config show` lists them.", show_default=False),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with settings.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)
+]
+
+
+def layers(
+    config_file: Path | None,
+    flags: Mapping[str, tuple[str, Any]],
+    overrides: Sequence[str] | None,
+) -> list[Layer]:
+    """The user's settings in rising priority: file, flags, `key=value`.
+
+    `flags` maps a setting's key to the flag's name and value; None was not given.
+    """
+    found = [read_config_file(config_file)] if config_file else []
+    for key, (flag, value) in flags.items():
+        if value is not None:
+            found.append(Layer(f"flag {flag}", {key: value}))
+    if overrides:
+        found.append(read_overrides(overrides))
+    return found
+
+
+def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Tell folders from `key=value` among mixed arguments; an existing path is a folder."""
+    overrides = [a for a in arguments if "=" in a and not Path(a).exists()]
+    return [Path(a) for a in arguments if a not in overrides], overrides
+
+
+def run_verb(work: Callable[[], ResultT]) -> ResultT:
+    """Call `work`; wrong input and Ctrl-C end the program with one message and no traceback."""
+    try:
+        return work()
+    except InputError as error:
+        first, *rest = str(error).splitlines()
+        typer.echo(f"error: {first}", err=True)
+        for line in rest:
+            typer.echo(f"  {line}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the unfinished output folder can be deleted", err=True)
+        raise typer.Exit(130) from None
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    json.dump(content, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,52 @@
+"""`hyperfit config show`: the resolved settings and where each value comes from."""
+
+from typing import Annotated, Any
+
+import typer
+
+from hyperfitting.cli.common import AsJson, ConfigFile, layers, print_json, run_verb
+
+app = typer.Typer(help="Look at settings.", no_args_is_help=True)
+
+
+@app.callback()
+def _config() -> None:
+    """Look at settings."""
+
+
+@app.command("show")
+def show(
+    verb: Annotated[
+        str, typer.Argument(help="demo, train, evaluate or report.")
+    ] = "train",
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every setting of a verb, its value, its source and what it means.
+
+    Example: hyperfit config show train model.name=builtin train.method=full_sft
+    """
+
+    def work() -> None:
+        from hyperfitting.resolve import describe
+
+        rows = describe(verb, layers(config, {}, overrides))
+        if as_json:
+            print_json({row.key: {"value": row.value, "source": row.source} for row in rows})
+            return
+        width_key = max(len(row.key) for row in rows)
+        width_value = max(len(_text(row.value)) for row in rows)
+        for row in rows:
+            typer.echo(
+                f"{row.key:<{width_key}}  {_text(row.value):<{width_value}}  "
+                f"({row.source}) {row.description}"
+            )
+
+    run_verb(work)
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)

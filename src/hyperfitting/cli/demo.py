@@ -1,0 +1,46 @@
+"""`hyperfit demo`: the main job on built-in texts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperfitting.cli.common import AsJson, ConfigFile, Device, Overrides, layers, print_json, run_verb
+
+
+def demo(
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; default: hyperfit-demo, then hyperfit-demo-2, ..."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Training seed; default 0.")] = None,
+    device: Device = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a looping model stop looping: built-in model and texts, no network, no GPU.
+
+    Example: hyperfit demo --out my-demo data.source=builtin:news
+    """
+
+    def work() -> None:
+        from hyperfitting import verbs
+        from hyperfitting.cli.show import demo_opening, study_summary
+        from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.report.load import read_study
+        from hyperfitting.resolve import resolve_demo
+        from hyperfitting.runs import first_free, read_json
+
+        flags = {"train.seed": ("--seed", seed), "model.device": ("--device", device)}
+        user = layers(config, flags, overrides)
+        resolved = resolve_demo(user)
+        progress = ConsoleProgress()
+        demo_opening(progress, resolved.config)
+        study = verbs.demo(resolved, user, out or first_free("hyperfit-demo"), progress)
+        if as_json:
+            print_json(read_json(study.measurements_file))
+        else:
+            study_summary(study, read_study(study), progress.seconds)
+
+    run_verb(work)

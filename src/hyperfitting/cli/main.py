@@ -1,0 +1,43 @@
+"""The `hyperfit` command: one file per verb, listed here."""
+
+import typer
+
+from hyperfitting import __version__
+from hyperfitting.cli import config, demo, evaluate, report, train
+
+app = typer.Typer(
+    help="Stop a causal language model from looping under greedy decoding, and show why it works.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 done, 2 wrong input, 1 internal failure. "
+    "Try: hyperfit demo",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hyperfitting {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    """Options before the verb."""
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,43 @@
+"""`hyperfit report`: write the page, tables and figures again from a folder's files."""
+
+from typing import Annotated
+
+import typer
+
+from hyperfitting.cli.common import (
+    AsJson,
+    ConfigFile,
+    layers,
+    print_json,
+    run_verb,
+    split_folders,
+)
+
+
+def report(
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY... [KEY=VALUE]...", help="Evaluated run or study folders."),
+    ],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild report/ of evaluated folders; needs no model.
+
+    Example: hyperfit report hyperfit-demo num_examples=20
+    """
+
+    def work() -> None:
+        from hyperfitting import verbs
+        from hyperfitting.config import ReportConfig
+        from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.resolve import build
+
+        folders, overrides = split_folders(studies)
+        settings = build(ReportConfig, layers(config, {}, overrides)).config
+        progress = ConsoleProgress()
+        written = [verbs.report(folder, settings, progress).report_file for folder in folders]
+        if as_json:
+            print_json({"reports": [str(path) for path in written]})
+
+    run_verb(work)

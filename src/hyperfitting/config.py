@@ -1,0 +1,136 @@
+"""One frozen config per stage; defaults carry their source.
+
+Where a default comes from the paper (arXiv 2605.22579) or from Carlsson et al.
+(arXiv 2412.04318) its description says so; every other default is ours. Values that
+depend on the method or on the built-in model stand in `presets.py`; how files, flags and
+`key=value` overrides are merged stands in `resolve.py`.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MethodName = Literal["full_sft", "full_lora", "late_stage_lora"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """Which checkpoint, and where it runs."""
+
+    name: str = Field(description="`builtin`, a local folder or a hub id")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
+    trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes a CUDA device where there is one"
+    )
+
+
+class DataConfig(Section):
+    """Which texts, how they are cut, and how they are split."""
+
+    source: str = Field(
+        description="`builtin:fiction`, `builtin:news`, a .jsonl/.csv/.parquet/.txt file, "
+        "a folder of them, or a hub dataset id"
+    )
+    text_field: str | None = Field(None, description="column with the text; default `text`")
+    hub_split: str = Field("train", description="split of a hub dataset")
+    csv_header: bool = Field(True, description="false: columns are column_1, column_2, ...")
+    windows: Literal["fixed", "documents"] = Field(
+        "fixed",
+        description="`fixed`: exact cuts, shorter texts dropped (paper); "
+        "`documents`: whole text + end token, padded",
+    )
+    window_tokens: int = Field(256, ge=8, description="tokens per window (Carlsson et al.)")
+    windows_per_document: int = Field(
+        1, ge=1, description="most training windows cut from one document (Carlsson et al.: 1)"
+    )
+    num_train: int | None = Field(
+        None, ge=1, description="training windows; default: all, at most 2,000 (paper)"
+    )
+    num_heldout: int | None = Field(
+        None, ge=2, description="held-out documents; default: a quarter, at most 500"
+    )
+    split_seed: int = Field(0, ge=0, description="which documents are held out")
+    loss_on: Literal["all", "assistant"] = Field(
+        "all", description="chat data: tokens that are trained on"
+    )
+    context_tokens: int = Field(32, ge=1, description="tokens of a prompt (Carlsson et al.)")
+    continuation_tokens: int = Field(96, ge=4, description="tokens scored (Carlsson et al.)")
+
+
+class LoraConfig(Section):
+    """Shape of the adapters; all ours, the paper does not state its own."""
+
+    rank: int = Field(16, ge=1, description="rank of an adapter (ours)")
+    alpha: int = Field(32, ge=1, description="scale numerator, scale = alpha / rank (ours)")
+
+
+class TrainConfig(Section):
+    """How one method trains: fp32, AdamW, constant rate, no weight decay, no dropout."""
+
+    method: MethodName = Field(description="what is trained")
+    epochs: int = Field(260, ge=1, description="passes over the windows (paper: 260)")
+    batch_size: int = Field(8, ge=1, description="windows per step (Carlsson et al.)")
+    learning_rate: float = Field(2e-4, gt=0, description="constant rate (ours)")
+    last_blocks: int = Field(5, ge=1, description="late-stage methods: blocks trained (paper: 5)")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
+    stop: Literal["epochs", "ttr_plateau"] = Field(
+        "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"
+    )
+    target_loss: float | None = Field(
+        None, gt=0, description="stop when an epoch's mean training loss is at or below this"
+    )
+    seed: int = Field(0, ge=0, description="order of the data and initial adapter weights")
+
+
+class MonitorConfig(Section):
+    """What is measured while training (paper, Figure 2)."""
+
+    every_epochs: int = Field(1, ge=0, description="0 turns monitoring off")
+    num_contexts: int = Field(32, ge=1, description="held-out contexts continued each time")
+
+
+class EvaluateConfig(Section):
+    """What is generated and how it is scored (definitions, sections 1 and 2)."""
+
+    batch_size: int = Field(32, ge=1, description="contexts continued together")
+    natural_tokens: int = Field(
+        256, ge=0, description="length cap where the end token is allowed; 0 skips this mode"
+    )
+    resamples: int = Field(10_000, ge=100, description="bootstrap draws, and sign flips of a test")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
+    seed: int = Field(0, ge=0, description="of the bootstrap and the sign flips")
+
+
+class ReportConfig(Section):
+    """What the report page shows."""
+
+    num_examples: int = Field(10, ge=0, description="side-by-side continuations on the page")
+
+
+class RunConfig(Section):
+    """Everything one training run depends on."""
+
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
+
+
+class DemoConfig(Section):
+    """The demo: the same model and texts, one run per method, evaluated and reported."""
+
+    methods: tuple[MethodName, ...] = Field(
+        ("full_sft", "full_lora", "late_stage_lora"), min_length=1, description="one run each"
+    )
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)

@@ -1,0 +1,1 @@
+"""From a text source to training windows and held-out contexts."""

@@ -1,0 +1,209 @@
+"""Read documents from built-in texts, files, folders and hub datasets.
+
+This file does not know tokens: a document leaves it as text or as a list of chat messages.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.builtin import CORPORA
+from hyperfitting.config import DataConfig
+from hyperfitting.errors import InputError, did_you_mean
+
+Message = Mapping[str, Any]
+END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, or one conversation, and where it came from."""
+
+    origin: str  # file name and row: names the document in reports and messages
+    text: str = ""
+    messages: tuple[Message, ...] | None = None
+
+
+def _decode(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8: byte {error.start} cannot be decoded",
+            needed="text in UTF-8",
+            hint=f"convert it, for example: iconv -f latin1 -t utf-8 {path.name}",
+        ) from error
+    if not text.strip():
+        raise InputError(f"{path} is empty", needed="a file with text")
+    return text
+
+
+def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
+    """The text or the conversation of one row."""
+    columns = [str(name) for name in row]
+    name = field or ("messages" if "messages" in row and "text" not in row else "text")
+    if name not in row:
+        raise InputError(
+            f"{where} has no column {name!r}; its columns are: {', '.join(map(repr, columns))}",
+            needed="the name of the column with the text",
+            hint=did_you_mean(name, columns)
+            or "choose it with --text-field; a csv file without a header row needs "
+            "data.csv_header=false, its columns are then column_1, column_2, ...",
+        )
+    value = row[name]
+    if isinstance(value, (list, tuple)):
+        messages = tuple(value)
+        if not all(isinstance(m, Mapping) and {"role", "content"} <= m.keys() for m in messages):
+            raise InputError(
+                f"{where}: column {name!r} is a list, but not of chat messages",
+                needed="a text, or messages such as {'role': 'user', 'content': '...'}",
+            )
+        return Document(where, messages=messages)
+    if value is not None and not isinstance(value, str):
+        raise InputError(
+            f"{where}: column {name!r} holds {type(value).__name__}, not text",
+            needed="a column with text",
+            hint=f"the columns are: {', '.join(map(repr, columns))}",
+        )
+    return Document(where, text=value or "")
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], config: DataConfig, name: str) -> list[Document]:
+    return [
+        _pick(row, config.text_field, f"{name} row {number}")
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
+    rows = []
+    for number, line in enumerate(_decode(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f"{path} line {number} is not JSON: {error}", needed="one JSON object per line"
+            ) from error
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path} line {number} holds {type(row).__name__}",
+                needed="one JSON object per line",
+            )
+        rows.append(row)
+    return _rows(rows, config, path.name)
+
+
+def _read_csv(path: Path, config: DataConfig) -> list[Document]:
+    # A field may be a whole novel: the csv module's default limit is 128 KiB.
+    csv.field_size_limit(2**31 - 1)
+    rows = list(csv.reader(_decode(path).splitlines(keepends=True)))
+    header = rows.pop(0) if config.csv_header else [f"column_{i + 1}" for i in range(len(rows[0]))]
+    for number, row in enumerate(rows, start=1):
+        if row and len(row) != len(header):
+            raise InputError(
+                f"{path} row {number} has {len(row)} fields, the first row has {len(header)}",
+                needed="a comma-separated file with equal rows",
+            )
+    return _rows((dict(zip(header, row, strict=True)) for row in rows if row), config, path.name)
+
+
+def _read_parquet(path: Path, config: DataConfig) -> list[Document]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is not a parquet file: {error}") from error
+    if table.num_rows == 0:
+        raise InputError(f"{path} is empty", needed="a file with rows")
+    return _rows(table.to_pylist(), config, path.name)
+
+
+def _read_txt(path: Path, config: DataConfig) -> list[Document]:
+    parts = _decode(path).split(END_OF_TEXT)
+    if len(parts) == 1:
+        return [Document(path.name, text=parts[0])]
+    return [Document(f"{path.name} part {i}", text=part) for i, part in enumerate(parts, start=1)]
+
+
+READERS: Mapping[str, Callable[[Path, DataConfig], list[Document]]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".txt": _read_txt,
+}
+
+
+def _read_file(path: Path, config: DataConfig) -> list[Document]:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path} has the ending {path.suffix!r}", needed=f"one of {', '.join(READERS)}"
+        )
+    return reader(path, config)
+
+
+def _read_folder(path: Path, config: DataConfig) -> list[Document]:
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READERS)
+    if not files:
+        raise InputError(
+            f"the folder {path} holds no text files", needed=f"files ending in {', '.join(READERS)}"
+        )
+    return [document for file in files for document in _read_file(file, config)]
+
+
+def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
+    """Documents of a hub dataset, or of a local folder laid out like one.
+
+    Raises:
+        InputError: the `datasets` extra is missing, or the dataset cannot be loaded.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{name!r} is no local file or folder, and reading hub datasets needs `datasets`",
+            needed="pip install 'hyperfitting[hub]'",
+        ) from error
+    try:
+        dataset = datasets.load_dataset(name, split=config.hub_split)
+    except Exception as error:
+        # The loader raises anything from ConnectionError to its own kinds: all are about `name`.
+        raise InputError(
+            f"{name!r} is no local file or folder, and the hub did not deliver it: {error}",
+            needed="an existing path, builtin:fiction, builtin:news, or a reachable dataset id",
+        ) from error
+    return _rows(dataset, config, name)
+
+
+def read_documents(config: DataConfig) -> list[Document]:
+    """All documents of `config.source`, in the source's order.
+
+    Raises:
+        InputError: the source does not exist, is empty, not UTF-8, or lacks the column.
+    """
+    source = config.source
+    if source in CORPORA:
+        return _read_file(CORPORA[source], config)
+    if source.startswith("builtin"):
+        raise InputError(
+            f"there is no built-in text {source!r}",
+            needed=f"one of {', '.join(CORPORA)}",
+            hint=did_you_mean(source, CORPORA),
+        )
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, config)
+    if path.is_file():
+        return _read_file(path, config)
+    if path.suffix.lower() in READERS or not HUB_ID.fullmatch(source):
+        raise InputError(f"{source} does not exist", needed="a file, a folder or a hub dataset id")
+    return read_hub_dataset(source, config)

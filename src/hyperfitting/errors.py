@@ -1,0 +1,39 @@
+"""The errors a user can cause, each saying what was given, what is needed and a hint."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HyperfittingError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(HyperfittingError):
+    """Something the user gave cannot be used; the command line exits with code 2.
+
+    Args:
+        given: what was found, in one sentence.
+        needed: what would have been accepted.
+        hint: what to try next.
+    """
+
+    def __init__(self, given: str, *, needed: str | None = None, hint: str | None = None) -> None:
+        self.given, self.needed, self.hint = given, needed, hint
+        lines = [given]
+        if needed:
+            lines.append(f"needed: {needed}")
+        if hint:
+            lines.append(f"hint: {hint}")
+        super().__init__("\n".join(lines))
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option most similar to `name`, or None where nothing is similar."""
+    matches = get_close_matches(name, list(options), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str | None:
+    """A hint naming the option nearest to `name`, or None where nothing is near."""
+    match = nearest(name, options)
+    return f"did you mean {match!r}?" if match else None

@@ -1,0 +1,1 @@
+"""Continue contexts token by token."""

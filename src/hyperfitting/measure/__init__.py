@@ -1,0 +1,1 @@
+"""Pure functions: tokens or logits in, numbers out. No model, no file, no global state."""

@@ -1,0 +1,54 @@
+"""How varied a text is and how it ended, from its token ids alone.
+
+Only generated tokens are counted, never the context. Undefined is None, never 0.
+"""
+
+from collections.abc import Collection, Sequence
+
+from hyperfitting.records import Ending
+
+LONGEST_PERIOD = 32
+FEWEST_PERIODIC = 24
+
+
+def type_token_ratio(ids: Sequence[int], last: int = 96) -> float | None:
+    """Distinct tokens / tokens among the `last` ones, in (0, 1]; None without tokens.
+
+    Definitions, section 2.1 (Carlsson et al.). Falls with length: compare equal lengths only.
+    Nearer to human text is better.
+    """
+    scored = ids[-last:]
+    return len(set(scored)) / len(scored) if scored else None
+
+
+def ngram_repetition(ids: Sequence[int], order: int) -> float | None:
+    """1 - distinct n-grams / n-grams, in [0, 1); None for fewer tokens than `order`.
+
+    Definitions, section 2.3. 0 is no repetition; nearer to human text is better.
+    """
+    total = len(ids) - order + 1
+    if total < 1:
+        return None
+    return 1 - len({tuple(ids[i : i + order]) for i in range(total)}) / total
+
+
+def loop_period(ids: Sequence[int]) -> int | None:
+    """The shortest period p <= 32 with which the last max(3p, 24) tokens repeat, or None."""
+    for period in range(1, LONGEST_PERIOD + 1):
+        span = max(3 * period, FEWEST_PERIODIC)
+        if span > len(ids):
+            continue
+        tail = ids[len(ids) - span :]
+        if all(tail[i] == tail[i + period] for i in range(span - period)):
+            return period
+    return None
+
+
+def ending(ids: Sequence[int], ends: Collection[int]) -> Ending:
+    """`ended` (an end token came), else `looped` (periodic at the end), else `truncated`.
+
+    Definitions, section 2.5; each text is in exactly one class.
+    """
+    if any(token in ends for token in ids):
+        return "ended"
+    return "looped" if loop_period(ids) else "truncated"

@@ -1,0 +1,96 @@
+"""Run a causal language model on tokens and score what it predicts.
+
+Shape letters: B rows of a batch, N rows in all, T tokens of a row, K kept (scored) positions,
+V vocabulary. Logits exist for a few rows at a time only, so memory does not grow with N.
+"""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyperfitting.measure.entropy import prediction_entropy_nats
+from hyperfitting.measure.likelihood import token_nll_nats
+from hyperfitting.progress import Stage
+
+LOGITS_PER_PASS = 2**23  # 32 MB in float32; one row is the least that is run
+
+
+class TokenScores(NamedTuple):
+    """What a model says about the last K tokens of each row."""
+
+    nll_NK: NDArray[np.float64]  # nats
+    entropy_NK: NDArray[np.float64]  # nats
+    top1_NK: NDArray[np.int64]  # its own choice at that position
+
+
+def accepted_arguments(model: Any) -> set[str]:
+    """Names that the model's forward pass takes, also beneath an adapter."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return set(inspect.signature(inner.forward).parameters)
+
+
+def logits_of(model: Any, ids_BT: Tensor, keep: int) -> Tensor:
+    """The model's own final float32 logits at the last `keep` positions, [B, keep, V]."""
+    if "logits_to_keep" in accepted_arguments(model):
+        return model(input_ids=ids_BT, use_cache=False, logits_to_keep=keep).logits.float()
+    return model(input_ids=ids_BT, use_cache=False).logits[:, -keep:].float()
+
+
+def vocabulary_rows(model: Any) -> int:
+    """Width of the logits."""
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+@torch.no_grad()
+def score_rows(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    num_scored: int,
+    *,
+    banned: Sequence[int] = (),
+    stage: Stage | None = None,
+) -> TokenScores:
+    """Score the last `num_scored` tokens of every row under `model`.
+
+    Rows may differ in length; only rows of one length run together, so nothing is padded.
+    `banned` tokens are left out of `top1`, and only there.
+    """
+    shape = (len(rows), num_scored)
+    scores = TokenScores(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_length[len(row)].append(index)
+    batch = max(1, LOGITS_PER_PASS // (num_scored * vocabulary_rows(model)))
+    done = 0
+    for length, members in by_length.items():
+        assert length > num_scored, "the first token of a row is predicted from nothing"
+        for start in range(0, len(members), batch):
+            chosen = members[start : start + batch]
+            ids_BT = torch.tensor([rows[i] for i in chosen], device=model.device)
+            logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
+            target_BK = ids_BT[:, -num_scored:]
+            for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
+                scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu()
+                scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu()
+                logits_KV[:, list(banned)] = -torch.inf
+                scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu()
+            done += len(chosen)
+            if stage:
+                stage.update(done)
+    return scores
+
+
+def window_losses(
+    model: Any, ids_NT: NDArray[np.int64], label_NT: NDArray[np.bool_], stage: Stage | None = None
+) -> NDArray[np.float64]:
+    """Mean negative log-likelihood of each window's labelled tokens, [N], in nats."""
+    width = ids_NT.shape[1]
+    nll_NK = score_rows(model, ids_NT.tolist(), width - 1, stage=stage).nll_NK
+    label_NK = label_NT[:, 1:]
+    return np.where(label_NK, nll_NK, 0).sum(axis=1) / label_NK.sum(axis=1)

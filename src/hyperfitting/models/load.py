@@ -1,0 +1,216 @@
+"""Load a tokenizer, a base model or a trained result. Device and dtype are chosen here only.
+
+Everything is loaded in float32: near zero loss the updates are smaller than bfloat16's spacing,
+and greedy ties and entropies depend on the logits' last bits.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from hyperfitting.builtin import MODEL_FOLDER
+from hyperfitting.config import ModelConfig
+from hyperfitting.data.sources import HUB_ID
+from hyperfitting.errors import InputError
+from hyperfitting.runs import RunFolder
+
+DTYPE = torch.float32
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def choose_device(config: ModelConfig) -> torch.device:
+    """The device a run uses.
+
+    Raises:
+        InputError: CUDA was asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "the device is 'cuda', but torch finds no CUDA device here",
+            needed="a CUDA build of torch and a GPU, or --device cpu",
+        )
+    wants_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    return torch.device("cpu" if wants_cpu else "cuda")
+
+
+def model_path(config: ModelConfig) -> str:
+    """What transformers is asked for: a folder checked here, or a hub id.
+
+    Raises:
+        InputError: no such folder, or a folder without config, tokenizer or safetensors weights.
+    """
+    if config.name == "builtin":
+        return str(MODEL_FOLDER)
+    folder = Path(config.name)
+    if folder.is_dir():
+        _check_folder(folder)
+        return str(folder)
+    if folder.is_file() or not HUB_ID.fullmatch(config.name) or config.name[0] in "./~":
+        raise InputError(
+            f"the model folder {config.name} does not exist",
+            needed="`builtin`, a folder that save_pretrained wrote, or a hub id such as org/name",
+        )
+    return config.name
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").exists():
+        adapter = (folder / "adapter_config.json").exists()
+        raise InputError(
+            f"{folder} has no config.json" + (": it holds an adapter" if adapter else ""),
+            needed="the folder of a whole model",
+            hint="give the base model that the adapter belongs to" if adapter else None,
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
+        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
+        raise InputError(
+            f"{folder} has {found}",
+            needed="weights in .safetensors; pickles can run code and are never loaded",
+            hint="convert once: load in transformers, then "
+            "model.save_pretrained(folder)"
+            if pickles
+            else None,
+        )
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"{folder} has no tokenizer",
+            needed=f"one of {', '.join(TOKENIZER_FILES)}",
+            hint="save the model's tokenizer there: tokenizer.save_pretrained(folder)",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers on a screen that shows our own."""
+    enabled = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _unavailable(config: ModelConfig, error: Exception) -> InputError:
+    first_line = str(error).strip().splitlines()[0]
+    return InputError(
+        f"the model {config.name!r} cannot be loaded: {first_line}",
+        needed="a folder with config.json, tokenizer and .safetensors weights, "
+        "or the id of a hub model that can be reached",
+        hint="--trust-remote-code runs code that the model brings along, if you trust it"
+        if "trust_remote_code" in str(error)
+        else None,
+    )
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """The model's tokenizer. A missing padding token is fine: padding goes by position.
+
+    Raises:
+        InputError: it cannot be loaded, or has no end-of-sequence token.
+    """
+    path = model_path(config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, HFValidationError, KeyError) as error:
+        raise _unavailable(config, error) from error
+    tokenizer.model_max_length = 10**9  # we cut texts ourselves
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer of {config.name} has no end-of-sequence token",
+            needed="an eos token, to tell where a text ends",
+            hint="set it once: tokenizer.eos_token = '...'; tokenizer.save_pretrained(folder)",
+        )
+    return tokenizer
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """The base model in float32 on the chosen device, in evaluation mode (no dropout).
+
+    Raises:
+        InputError: it cannot be loaded, or is no causal language model.
+    """
+    path = model_path(config)
+    try:
+        with _quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                path,
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+                dtype=DTYPE,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError, HFValidationError, KeyError) as error:
+        raise _unavailable(config, error) from error
+    return model.to(choose_device(config)).eval()
+
+
+def load_result(run: RunFolder, config: ModelConfig) -> Any:
+    """The trained model of a run: its own weights, or its adapter on the base model.
+
+    Raises:
+        InputError: the run holds no result.
+    """
+    if run.adapter.is_dir():
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load_model(config), run.adapter).eval()
+    if run.model.is_dir():
+        return load_model(config.model_copy(update={"name": str(run.model), "revision": None}))
+    raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a text: the tokenizer's, and those generation stops at."""
+    declared = model.generation_config.eos_token_id
+    declared = declared if isinstance(declared, list) else [declared]
+    return sorted({tokenizer.eos_token_id, *(i for i in declared if i is not None)})
+
+
+def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
+    rows = model.get_output_embeddings().weight.shape[0]
+    return sorted(
+        {i for i in tokenizer.all_special_ids if i < rows} | set(range(len(tokenizer), rows))
+    )
+
+
+def check_fit(model: Any, largest_id: int, width: int, name: str) -> None:
+    """Refuse tokens the model has no embedding for and texts longer than its positions.
+
+    Raises:
+        InputError: the tokenizer or the window does not fit the model.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if largest_id >= rows:
+        raise InputError(
+            f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
+            needed="the tokenizer the model was trained with",
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and width > positions:
+        raise InputError(
+            f"{width} tokens are asked for, {name} has positions for {positions}",
+            needed=f"at most {positions} tokens",
+            hint="lower data.window_tokens, data.continuation_tokens or evaluate.natural_tokens",
+        )
+
+
+def model_digest(model: Any) -> str:
+    """Identifies the weights: a hash of every parameter's name, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""The nouns that travel between stages. Plain data: no torch, no files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Mode = Literal["fixed_length", "natural"]
+Ending = Literal["ended", "looped", "truncated"]
+Prefix = Literal["TF", "OP"]
+
+# The paper's words for what we call by the arm and metric names on the left.
+PAPER_NAMES: Mapping[str, str] = {
+    "original": "Original (T = 1)",
+    "hyperfitted": "Hyperfitted (Full SFT)",
+    "full_lora": "Full LoRA",
+    "late_stage_lora": "Late-Stage LoRA",
+    "ttr": "Type-Token Ratio (TTR)",
+    "bigram_repetition": "Bigram Repetition",
+    "trigram_repetition": "Trigram Repetition",
+    "prediction_entropy_nats": "Entropy",
+    "top1_agreement_tf": "Top-1 Agreement with Original",
+    "top1_agreement_op": "Top-1 Agreement with Original",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One continuation of one context by one arm."""
+
+    arm: str
+    seed: int | None
+    context_index: int
+    mode: Mode
+    context_ids: list[int]
+    continuation_ids: list[int]
+    context: str
+    continuation: str
+    ending: Ending
+    num_ties: int = 0  # steps at which two tokens shared the largest logit
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricValues:
+    """One metric of one arm for every context; None where it is undefined."""
+
+    arm: str
+    seed: int | None
+    metric: str
+    values: list[float | None]
+    mode: Mode | None = None
+    length: int | None = None
+    prefix: Prefix | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One cell of a table: a mean over contexts with its interval.
+
+    `undefined` counts contexts without a value. `mean`, `low` and `high` are None where they do
+    not exist, and `reason` says why.
+    """
+
+    arm: str
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    undefined: int
+    model: str
+    domain: str
+    seed: int | None = None
+    mode: Mode | None = None
+    length: int | None = None
+    prefix: Prefix | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedTest:
+    """Arm `a` against arm `b` on the same contexts: mean difference a - b and sign-flip p."""
+
+    a: str
+    b: str
+    metric: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    n: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorRow:
+    """One monitoring point of training (definitions, section 7.2); epoch 0 is the original."""
+
+    epoch: int
+    step: int
+    train_loss: float | None
+    val_loss: float
+    val_ppl: float
+    ttr: float
+    bigram_repetition: float
+    num_contexts: int
+    seconds: float

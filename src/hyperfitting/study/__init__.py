@@ -1,0 +1,1 @@
+"""Several arms side by side: run them, score them, put numbers and intervals together."""

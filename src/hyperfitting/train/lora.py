@@ -1,0 +1,36 @@
+"""PEFT wiring: adapters on exactly the modules that are named."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from hyperfitting.config import TrainConfig
+from hyperfitting.models.anatomy import stores_weights_transposed
+
+
+def add_adapters(model: Any, targets: list[str], config: TrainConfig) -> Any:
+    """Mutates `model`: freezes it and puts a LoRA adapter on every module in `targets`.
+
+    PEFT skips names that match nothing without a word, so the result is compared with the
+    request. The adapter's initial weights depend on `config.seed` only.
+    """
+    lora = LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=0.0,
+        target_modules=targets,
+        fan_in_fan_out=stores_weights_transposed(model, targets),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        adapted = get_peft_model(model, lora)
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    expected = {
+        f"base_model.model.{target}.lora_{part}.default.weight"
+        for target in targets
+        for part in "AB"
+    }
+    assert trained == expected, f"PEFT trains other modules than asked: {trained ^ expected}"
+    return adapted.eval()
