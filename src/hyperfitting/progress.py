@@ -118,7 +118,7 @@ class ConsoleProgress(Progress):
     def _end(self, stage: Stage, seconds: float) -> None:
         self._abort(stage)
         line = Text.assemble(
-            ("✓ ", "green"), f"{stage.title:<30} ", (f"{seconds:6.1f} s", "bold"), f"  {stage.note}"
+            ("✓ ", "green"), f"{stage.title:<38} ", (f"{seconds:6.1f} s", "bold"), f"  {stage.note}"
         )
         self.console.print(line, soft_wrap=True)
 

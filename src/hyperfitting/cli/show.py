@@ -26,14 +26,14 @@ def demo_opening(progress: Progress, config: DemoConfig) -> None:
 
 def _results(study: Study) -> Table:
     arms = study.arms
-    table = Table(box=None, padding=(0, 1), header_style="bold", title_justify="left")
-    table.add_column("")
+    table = Table(box=None, padding=(0, 0, 0, 1), header_style="bold", pad_edge=False)
+    table.add_column("", min_width=18, max_width=24)
     for arm in arms:
-        table.add_column(Text(label(arm, arms).replace("_", " ")), justify="right", max_width=15)
+        table.add_column(Text(label(arm, arms).replace("_", " ")), justify="right", width=11)
     for metric in shown_metrics(study):
         cells = [cell(study.cell(arm, metric)) for arm in arms]
         texts = [
-            Text.assemble((c.mean, "bold"), (f"\n{c.interval}" if c.interval else "", "dim"))
+            Text.assemble((c.mean, "bold"), (f"\n{c.short_interval}" if c.interval else "", "dim"))
             for c in cells
         ]
         table.add_row(Text(METRICS[metric].label), *texts)

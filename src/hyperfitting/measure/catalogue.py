@@ -7,6 +7,7 @@ others come from a model's scores. Definitions: `docs/metrics.md`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 
@@ -19,6 +20,7 @@ class Metric:
     unit: str
     better: str
     decimals: int = 3
+    table: Literal["main", "endings"] = "main"
     of_text: Callable[[Sequence[int]], float | None] | None = None
 
 
@@ -32,13 +34,13 @@ METRICS: Mapping[str, Metric] = {
     "trigram_repetition": Metric(
         "Trigram repetition", "share", "near human", of_text=partial(ngram_repetition, order=3)
     ),
-    "prediction_entropy_nats": Metric("Prediction entropy (TF)", "nats", ""),
-    "prediction_entropy_own_nats": Metric("Prediction entropy (OP)", "nats", ""),
+    "prediction_entropy_nats": Metric("Prediction entropy (TF)", "nats", "", decimals=2),
+    "prediction_entropy_own_nats": Metric("Prediction entropy (OP)", "nats", "", decimals=2),
     "val_ppl": Metric("Validation perplexity", "", "", decimals=1),
     "top1_agreement_tf": Metric("Top-1 agreement (TF)", "share", ""),
     "top1_agreement_op": Metric("Top-1 agreement (OP)", "share", ""),
-    "ended_rate": Metric("Ended", "share of texts", "", decimals=2),
-    "looped_rate": Metric("Looped", "share of texts", "lower", decimals=2),
-    "truncated_rate": Metric("Truncated", "share of texts", "", decimals=2),
-    "mean_length": Metric("Length", "tokens", "", decimals=1),
+    "ended_rate": Metric("Ended", "share of texts", "", decimals=2, table="endings"),
+    "looped_rate": Metric("Looped", "share of texts", "lower", decimals=2, table="endings"),
+    "truncated_rate": Metric("Truncated", "share of texts", "", decimals=2, table="endings"),
+    "mean_length": Metric("Mean length", "tokens", "", decimals=1, table="endings"),
 }

@@ -89,7 +89,7 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bars of transformers on a screen that shows our own."""
     enabled = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
@@ -143,7 +143,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """
     path = model_path(config)
     try:
-        with _quiet():
+        with quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(
                 path,
                 revision=config.revision,

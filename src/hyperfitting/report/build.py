@@ -53,6 +53,18 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     return svgs
 
 
+def _table(study: Study, table: str) -> dict[str, Any]:
+    """Metrics and, for every arm, its cells."""
+    names = tables.shown_metrics(study, table)
+    return {
+        "metrics": [METRICS[name] for name in names],
+        "arms": [
+            (label(arm, study.arms), [tables.cell(study.cell(arm, name)) for name in names])
+            for arm in study.arms
+        ],
+    }
+
+
 def write_report(folder: StudyFolder, config: ReportConfig) -> None:
     """Write `report/` of an evaluated folder from its files alone.
 
@@ -68,15 +80,10 @@ def write_report(folder: StudyFolder, config: ReportConfig) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    metrics = tables.shown_metrics(study)
     page = environment.get_template("report.html.j2").render(
         info=study.info,
-        arms=[
-            (label(arm, study.arms), [tables.cell(study.cell(arm, metric)) for metric in metrics])
-            for arm in study.arms
-        ],
-        metrics=[METRICS[metric] for metric in metrics],
-        names=metrics,
+        results=_table(study, "main"),
+        endings=_table(study, "endings"),
         paper_names=PAPER_NAMES,
         tests=tables.test_rows(study.tests),
         svgs=svgs,

@@ -22,6 +22,12 @@ class Cell:
     reason: str
 
     @property
+    def short_interval(self) -> str:
+        """The interval as `.66–.70`-like text for a narrow column."""
+        bounds = self.interval.strip("[]").split(", ")
+        return "–".join(bound.removeprefix("0") or "0" for bound in bounds) if bounds[0] else ""
+
+    @property
     def text(self) -> str:
         """Mean and interval in one line."""
         return f"{self.mean} {self.interval}".strip()
@@ -39,7 +45,7 @@ def cell(row: Measurement | None) -> Cell:
     if row is None:
         return Cell(MISSING, "", 0, "not measured")
     decimals = METRICS[row.metric].decimals
-    if row.mean is not None and row.metric == "val_ppl" and row.mean >= 1000:
+    if row.mean is not None and abs(row.mean) >= 100:
         decimals = 0
     interval = ""
     if row.low is not None and row.high is not None:
@@ -47,10 +53,14 @@ def cell(row: Measurement | None) -> Cell:
     return Cell(number(row.mean, decimals), interval, row.n, row.reason or "")
 
 
-def shown_metrics(study: Study) -> list[str]:
-    """The catalogue's metrics that this study measured, in the catalogue's order."""
+def shown_metrics(study: Study, *tables: str) -> list[str]:
+    """The catalogue's metrics that this study measured, of some tables or of all."""
     measured = {row.metric for row in study.rows}
-    return [name for name in METRICS if name in measured]
+    return [
+        name
+        for name, metric in METRICS.items()
+        if name in measured and (not tables or metric.table in tables)
+    ]
 
 
 def header(metric: str) -> str:

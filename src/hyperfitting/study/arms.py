@@ -133,7 +133,7 @@ def run_arm(
         modes.append(("natural", config.natural_tokens))
     texts: dict[Mode, list[Generation]] = {}
     for mode, max_new_tokens in modes:
-        with progress.stage(f"generate {arm}, {mode}", len(contexts)) as stage:
+        with progress.stage(f"generate {arm}, {mode.replace('_', ' ')}", len(contexts)) as stage:
             decoded = decode_greedy(
                 model,
                 contexts.contexts,

@@ -13,6 +13,7 @@ from hyperfitting.models.load import (
     load_model,
     load_tokenizer,
     model_digest,
+    quiet_transformers,
 )
 from hyperfitting.progress import Progress
 from hyperfitting.resolve import Resolved
@@ -157,7 +158,7 @@ def _outcome(result: TrainResult, final_loss: float) -> dict[str, Any]:
 def _save_result(run: RunFolder, trainable: Trainable, tokenizer: Any) -> None:
     """The adapter or the model, complete or not at all."""
     target = run.model if trainable.blocks is None else run.adapter
-    with new_directory(target) as folder:
+    with quiet_transformers(), new_directory(target) as folder:
         trainable.model.save_pretrained(folder, safe_serialization=True)
         if trainable.blocks is None:
             tokenizer.save_pretrained(folder)

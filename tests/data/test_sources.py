@@ -1,0 +1,104 @@
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hyperfitting.config import DataConfig
+from hyperfitting.data.sources import read_documents, read_hub_dataset
+from hyperfitting.errors import InputError
+
+
+def read(source, **settings):
+    return read_documents(DataConfig(source=str(source), **settings))
+
+
+def texts(documents):
+    return [document.text for document in documents]
+
+
+@pytest.mark.parametrize(("name", "count"), [("fiction", 240), ("news", 160)])
+def test_built_in_texts(name, count):
+    documents = read(f"builtin:{name}")
+    assert len(documents) == count
+    assert all(document.text for document in documents)
+
+
+def test_the_same_rows_from_every_format(tmp_path):
+    rows = [{"text": "one, \"two\"\nthree", "n": "1"}, {"text": "vier fünf", "n": "2"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in rows) + "\n\n")
+    (tmp_path / "a.csv").write_text('text,n\n"one, ""two""\nthree",1\nvier fünf,2\n')
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    expected = [row["text"] for row in rows]
+    for ending in ("jsonl", "csv", "parquet"):
+        assert texts(read(tmp_path / f"a.{ending}")) == expected
+        assert texts(read(tmp_path / f"a.{ending}", text_field="n")) == ["1", "2"]
+    assert len(read(tmp_path)) == 6
+
+
+def test_a_txt_file_is_one_document_or_several_with_separators(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\ntwo")
+    (tmp_path / "b.txt").write_text("one<|endoftext|>two")
+    assert texts(read(tmp_path)) == ["one\n\ntwo", "one", "two"]
+
+
+def test_csv_without_header(tmp_path):
+    (tmp_path / "a.csv").write_text("3,Title,Body one\n4,Other,Body two\n")
+    documents = read(tmp_path / "a.csv", csv_header=False, text_field="column_3")
+    assert texts(documents) == ["Body one", "Body two"]
+
+
+def test_messages_are_kept_as_a_conversation(tmp_path):
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}))
+    [document] = read(tmp_path / "a.jsonl")
+    assert list(document.messages) == messages
+
+
+def test_a_dataset_folder_laid_out_as_on_the_hub(tmp_path):
+    folder = tmp_path / "dataset"
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
+    table = pyarrow.Table.from_pylist([{"story": "one"}, {"story": "two"}])
+    pyarrow.parquet.write_table(table, folder / "data" / "train-00000-of-00001.parquet")
+    config = DataConfig(source=str(folder), text_field="story")
+    assert texts(read_hub_dataset(str(folder), config)) == ["one", "two"]
+
+
+def test_a_wrong_column_lists_the_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("title,story\na,b\n")
+    with pytest.raises(InputError, match=r"'title', 'story'"):
+        read(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="did you mean 'story'"):
+        read(tmp_path / "a.csv", text_field="stories")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"", "is empty"),
+        ("a.txt", b"  \n ", "is empty"),
+        ("a.txt", "caf\xe9".encode("latin1"), "not UTF-8: byte 3"),
+        ("a.jsonl", b'{"text": "x"}\n{oops', "line 2 is not JSON"),
+        ("a.jsonl", b"[1, 2]", "line 1 holds list"),
+        ("a.jsonl", b'{"text": 3}', "holds int, not text"),
+        ("a.jsonl", b'{"text": [1, 2]}', "not of chat messages"),
+        ("a.csv", b"text,n\na,1,2\n", "row 1 has 3 fields, the first row has 2"),
+        ("a.parquet", b"nonsense", "not a parquet file"),
+        ("a.docx", b"x", "'.docx'"),
+    ],
+)
+def test_bad_files_are_refused_with_their_reason(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name)
+
+
+def test_missing_sources_are_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="did you mean 'builtin:fiction'"):
+        read("builtin:ficton")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no text files"):
+        read(tmp_path / "empty")

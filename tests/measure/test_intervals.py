@@ -1,0 +1,83 @@
+"""Exact facts, oracles (naive loop, scipy's exact test), planted truth, undefined."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from hyperfitting.measure.intervals import bootstrap_mean, holm, sign_flip_p
+
+OPTIONS = {"resamples": 10_000, "confidence": 0.95, "seed": 0}
+
+
+def test_bootstrap_agrees_with_a_naive_loop():
+    values = np.random.default_rng(1).exponential(size=40)
+    rng = np.random.default_rng(2)
+    means = [rng.choice(values, len(values)).mean() for _ in range(10_000)]
+    interval = bootstrap_mean(values, **OPTIONS)
+    assert interval.mean == pytest.approx(values.mean())
+    np.testing.assert_allclose(
+        [interval.low, interval.high], np.quantile(means, [0.025, 0.975]), atol=0.015
+    )
+
+
+def test_bootstrap_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    options = OPTIONS | {"resamples": 500}
+    intervals = [bootstrap_mean(rng.normal(1, 1, 60), **options) for _ in range(300)]
+    covered = np.mean([i.low <= 1 <= i.high for i in intervals])
+    assert 0.90 < covered < 0.98
+
+
+def test_bootstrap_is_a_function_of_its_seed():
+    values = np.arange(20.0)
+    assert bootstrap_mean(values, **OPTIONS) == bootstrap_mean(values, **OPTIONS)
+    assert bootstrap_mean(values, **OPTIONS) != bootstrap_mean(values, **OPTIONS | {"seed": 1})
+
+
+def test_constant_values_have_no_spread_and_one_value_has_no_interval():
+    assert bootstrap_mean(np.ones(9), **OPTIONS) == (1.0, 1.0, 1.0)
+    assert bootstrap_mean(np.array([0.3]), **OPTIONS) == (0.3, None, None)
+
+
+@pytest.mark.parametrize("values", [np.array([]), np.array([1.0, np.nan])])
+def test_bootstrap_refuses_nothing_and_nan(values):
+    with pytest.raises(ValueError, match="finite values"):
+        bootstrap_mean(values, **OPTIONS)
+
+
+def test_sign_flips_agree_with_all_flips_and_with_scipy():
+    differences = np.random.default_rng(4).normal(0.4, 1, 10)
+    flips = [abs(np.dot(s, differences)) for s in itertools.product([-1, 1], repeat=10)]
+    exact = np.mean([f >= abs(differences.sum()) - 1e-12 for f in flips])
+    scipys = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert exact == pytest.approx(scipys)
+    assert sign_flip_p(differences, flips=10_000, seed=0) == pytest.approx(exact, abs=0.015)
+
+
+def test_sign_flips_find_a_planted_shift_and_no_difference():
+    rng = np.random.default_rng(5)
+    assert sign_flip_p(rng.normal(2, 1, 50), flips=10_000, seed=0) == pytest.approx(1 / 10_001)
+    assert sign_flip_p(np.zeros(50), flips=10_000, seed=0) == 1.0
+
+
+def test_sign_flips_have_the_size_they_claim():
+    rng = np.random.default_rng(6)
+    ps = np.array([sign_flip_p(rng.normal(0, 1, 20), flips=400, seed=i) for i in range(400)])
+    assert 0.02 < (ps <= 0.05).mean() < 0.085
+
+
+def test_one_difference_has_no_test():
+    with pytest.raises(ValueError, match="at least 2"):
+        sign_flip_p(np.array([1.0]), flips=100, seed=0)
+
+
+def test_holm_agrees_with_the_definition():
+    ps = [0.01, 0.04, 0.03, 0.005]
+    # sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, made non-decreasing
+    assert holm(ps) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

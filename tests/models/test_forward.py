@@ -1,0 +1,82 @@
+"""Scores of a model against a naive softmax; rows alone and together; memory by construction."""
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+
+from hyperfitting.models import forward
+from hyperfitting.models.forward import logits_of, score_rows, window_losses
+from tests.conftest import random_rows
+
+
+@torch.no_grad()
+def naive(model, row):
+    return model(torch.tensor([row])).logits[0].double().numpy()
+
+
+def test_scores_agree_with_a_naive_softmax(any_model):
+    rows = random_rows(3, 20)
+    scores = score_rows(any_model, rows, 7)
+    for n, row in enumerate(rows):
+        logits = naive(any_model, row)[-8:-1]
+        log_p = scipy.special.log_softmax(logits, axis=1)
+        np.testing.assert_allclose(
+            scores.nll_NK[n], -log_p[np.arange(7), row[-7:]], rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            scores.entropy_NK[n], scipy.stats.entropy(np.exp(log_p), axis=1), rtol=1e-4
+        )
+        assert scores.top1_NK[n].tolist() == logits.argmax(axis=1).tolist()
+
+
+def test_rows_of_different_length_score_as_they_do_alone(model):
+    rows = [random_rows(1, length, seed=length)[0] for length in (9, 15, 9, 12)]
+    together = score_rows(model, rows, 5)
+    for n, row in enumerate(rows):
+        alone = score_rows(model, [row], 5)
+        np.testing.assert_allclose(together.nll_NK[n], alone.nll_NK[0], rtol=1e-5)
+
+
+def test_banned_tokens_are_left_out_of_the_choice_only(model):
+    rows = random_rows(2, 12)
+    free = score_rows(model, rows, 6)
+    favourites = sorted(set(free.top1_NK.flatten().tolist()))
+    banned = score_rows(model, rows, 6, banned=favourites)
+    assert not np.isin(banned.top1_NK, favourites).any()
+    np.testing.assert_array_equal(free.entropy_NK, banned.entropy_NK)
+
+
+def test_few_logits_at_a_time_give_the_same_scores(model, monkeypatch):
+    rows = random_rows(5, 12)
+    expected = score_rows(model, rows, 6)
+    widths = []
+    real = forward.logits_of
+
+    def counting(*args):
+        widths.append(args[1].shape[0])
+        return real(*args)
+
+    monkeypatch.setattr(forward, "logits_of", counting)
+    monkeypatch.setattr(forward, "LOGITS_PER_PASS", 1)
+    np.testing.assert_allclose(score_rows(model, rows, 6).nll_NK, expected.nll_NK, rtol=1e-5)
+    assert widths == [1] * 5
+
+
+def test_models_without_logits_to_keep_work_too(model, monkeypatch):
+    ids = torch.tensor(random_rows(2, 10))
+    with torch.no_grad():
+        kept = logits_of(model, ids, 3)
+        monkeypatch.setattr(forward, "accepted_arguments", lambda model: {"input_ids"})
+        torch.testing.assert_close(logits_of(model, ids, 3), kept)
+
+
+def test_window_loss_counts_labelled_tokens_only(model):
+    ids = np.array(random_rows(2, 10))
+    label = np.zeros((2, 10), dtype=bool)
+    label[0, 1:] = True
+    label[1, 4:6] = True
+    nll = score_rows(model, ids.tolist(), 9).nll_NK
+    expected = [nll[0].mean(), nll[1, 3:5].mean()]
+    assert window_losses(model, ids, label) == pytest.approx(expected)
