@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from hyperfitting.config import (
     DemoConfig,
@@ -41,10 +42,14 @@ class Resolved(Generic[ConfigT]):
     sources: Mapping[str, str]
 
 
-def leaf_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def leaf_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Dotted key and pydantic field of every setting in `schema`, in order."""
     for name, field in schema.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_section(field):
             yield from leaf_fields(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field
@@ -178,8 +183,9 @@ def build(schema: type[ConfigT], layers: Sequence[Layer]) -> Resolved[ConfigT]:
     for layer in layers:
         leaves |= layer.leaves
         sources |= dict.fromkeys(layer.leaves, layer.source)
+    nested = {name: {} for name, field in schema.model_fields.items() if _is_section(field)}
     try:
-        return Resolved(schema.model_validate(nest(leaves)), sources)
+        return Resolved(schema.model_validate(nested | nest(leaves)), sources)
     except ValidationError as error:
         raise _explain(error, schema, sources) from None
 
@@ -204,26 +210,63 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     return layers
 
 
+# Settings that a method would silently ignore.
+NOT_FOR: Mapping[str, tuple[str, ...]] = {
+    "full_sft": ("train.last_blocks", "train.lora.rank", "train.lora.alpha"),
+    "full_lora": ("train.last_blocks",),
+}
+
+
 def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
-    """The config of `hyperfit train` from the user's layers, in rising priority."""
-    return build(RunConfig, [*_preset_layers(user, _peek(user, "train.method")), *user])
+    """The config of `hyperfit train` from the user's layers, in rising priority.
+
+    Raises:
+        InputError: an unknown or missing setting, a value that is not accepted, or a setting
+            the method would ignore.
+    """
+    method = _peek(user, "train.method")
+    for layer in user:
+        for key in NOT_FOR.get(method, ()):
+            if key in layer.leaves:
+                raise InputError(
+                    f"setting {key!r} ({layer.source}) does not apply to {method}",
+                    needed="another method, or without this setting",
+                )
+    return build(RunConfig, [*_preset_layers(user, method), *user])
 
 
 def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:
-    """The config of `hyperfit demo`; values of the methods stand in `demo_runs`."""
+    """The config of `hyperfit demo`; the values of each method stand in `demo_runs`.
+
+    Raises:
+        InputError: an unknown setting, a value that is not accepted, or a single method.
+    """
+    if _peek(user, "train.method") is not None:
+        raise InputError(
+            "setting 'train.method' does not apply to the demo, which runs several methods",
+            needed="for example methods=[full_sft]",
+        )
     user = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
     method = Layer("demo", {"train.method": "full_sft"})
     return build(DemoConfig, [*_preset_layers(user, None), method, *user])
 
 
 def demo_runs(demo: DemoConfig, user: Sequence[Layer]) -> list[Resolved[RunConfig]]:
-    """One run config per method of the demo, each with its own tuned values."""
-    shared = [key for key, _ in leaf_fields(RunConfig)]
+    """One run config per method of the demo, each with its own tuned values.
+
+    What the user sets holds for every method it applies to.
+    """
+    shared = {key for key, _ in leaf_fields(RunConfig)}
     runs = []
     for method in demo.methods:
-        layers = [Layer("demo", flatten(DEMO_DEFAULTS)), *user, Layer("demo", {"train.method": method})]
+        known = shared - set(NOT_FOR.get(method, ()))
+        layers = [
+            Layer("demo", flatten(DEMO_DEFAULTS)),
+            *user,
+            Layer("demo", {"train.method": method}),
+        ]
         kept = [
-            Layer(layer.source, {key: layer.leaves[key] for key in layer.leaves if key in shared})
+            Layer(layer.source, {key: layer.leaves[key] for key in layer.leaves if key in known})
             for layer in layers
         ]
         runs.append(resolve_run(kept))
@@ -240,42 +283,66 @@ class SettingRow:
     description: str
 
 
+SCHEMAS: Mapping[str, type[Section]] = {
+    "demo": DemoConfig,
+    "train": RunConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+}
+
+
 def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     """Every setting of `verb` as the user's layers leave it.
 
     Raises:
         InputError: no such verb, an unknown key or a value that is not accepted.
     """
-    schemas: dict[str, type[Section]] = {
-        "demo": DemoConfig,
-        "train": RunConfig,
-        "evaluate": EvaluateConfig,
-        "report": ReportConfig,
-    }
-    if verb not in schemas:
+    if verb not in SCHEMAS:
         raise InputError(
             f"there are no settings for {verb!r}",
-            needed=f"one of {', '.join(schemas)}",
-            hint=did_you_mean(verb, schemas),
+            needed=f"one of {', '.join(SCHEMAS)}",
+            hint=did_you_mean(verb, SCHEMAS),
         )
-    presets: list[Layer] = []
-    if verb == "train":
-        presets = _preset_layers(user, _peek(user, "train.method"))
-    elif verb == "demo":
-        user = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
-        presets = _preset_layers(user, None)
-    schema = schemas[verb]
-    given = [*presets, *user]
+    if verb == "demo":
+        return _describe_demo(user)
+    schema = SCHEMAS[verb]
+    presets = _preset_layers(user, _peek(user, "train.method"))
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
-    missing = [key for key in required if _peek(given, key) is None]
-    placeholder = {"train.method": "full_sft"}
-    filled = Layer("", {key: placeholder.get(key, "-") for key in missing})
-    resolved = build(schema, [filled, *given])
-    values = flatten(resolved.config.model_dump(mode="json"))
+    missing = [key for key in required if _peek(user, key) is None]
+    stand_in = Layer("", dict.fromkeys(missing, "-") | {"train.method": "full_sft"})
+    stand_in = Layer("", {key: stand_in.leaves[key] for key in missing})
+    rows = _setting_rows(schema, build(schema, [stand_in, *presets, *user]))
+    return [
+        SettingRow(row.key, None, "required, not given", row.description)
+        if row.key in missing
+        else row
+        for row in rows
+    ]
+
+
+def _describe_demo(user: Sequence[Layer]) -> list[SettingRow]:
+    """The demo's settings; those of training once per method, where methods differ."""
+    demo = resolve_demo(user)
+    methods = {
+        run.config.train.method: {row.key: row for row in _setting_rows(RunConfig, run)}
+        for run in demo_runs(demo.config, user)
+    }
     rows = []
-    for key, field in leaf_fields(schema):
-        value, source = values[key], resolved.sources[key]
-        if key in missing:
-            value, source = None, "set per method" if verb == "demo" else "required, not given"
-        rows.append(SettingRow(key, value, source, field.description or ""))
+    for row in _setting_rows(DemoConfig, demo):
+        if not row.key.startswith("train."):
+            rows.append(row)
+        elif row.key != "train.method":
+            rows += [
+                SettingRow(f"{row.key} ({name})", own[row.key].value, own[row.key].source, row.description)
+                for name, own in methods.items()
+                if row.key not in NOT_FOR.get(name, ())
+            ]
     return rows
+
+
+def _setting_rows(schema: type[Section], resolved: Resolved[Any]) -> list[SettingRow]:
+    values = flatten(resolved.config.model_dump(mode="json"))
+    return [
+        SettingRow(key, values[key], resolved.sources[key], field.description or "")
+        for key, field in leaf_fields(schema)
+    ]

@@ -5,6 +5,7 @@ and greedy ties and entropies depend on the logits' last bits.
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hyperfitting.builtin import MODEL_FOLDER
@@ -23,6 +25,7 @@ from hyperfitting.runs import RunFolder
 
 DTYPE = torch.float32
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+UNLOADABLE = (OSError, ValueError, KeyError, HFValidationError, SafetensorError)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -90,11 +93,14 @@ def _check_folder(folder: Path) -> None:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars of transformers on a screen that shows our own."""
+    """No progress bars of transformers beside our own, no notices meant for its developers."""
     enabled = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # PEFT reads a property that newer versions of transformers call by another name.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            yield
     finally:
         if enabled:
             transformers.utils.logging.enable_progress_bar()
@@ -123,7 +129,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, revision=config.revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError, HFValidationError, KeyError) as error:
+    except UNLOADABLE as error:
         raise _unavailable(config, error) from error
     tokenizer.model_max_length = 10**9  # we cut texts ourselves
     if tokenizer.eos_token_id is None:
@@ -139,20 +145,29 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """The base model in float32 on the chosen device, in evaluation mode (no dropout).
 
     Raises:
-        InputError: it cannot be loaded, or is no causal language model.
+        InputError: it cannot be loaded, is no causal language model, or lacks weights.
     """
     path = model_path(config)
     try:
         with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, info = AutoModelForCausalLM.from_pretrained(
                 path,
                 revision=config.revision,
                 trust_remote_code=config.trust_remote_code,
                 dtype=DTYPE,
                 use_safetensors=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, HFValidationError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (*UNLOADABLE, RuntimeError) as error:  # RuntimeError: shapes that do not match
         raise _unavailable(config, error) from error
+    if info["missing_keys"]:  # transformers would leave them at random values
+        raise InputError(
+            f"{config.name} lacks weights of a {model.config.model_type!r} model: "
+            f"{', '.join(sorted(info['missing_keys'])[:3])}",
+            needed="a complete causal language model",
+        )
     return model.to(choose_device(config)).eval()
 
 
@@ -165,7 +180,8 @@ def load_result(run: RunFolder, config: ModelConfig) -> Any:
     if run.adapter.is_dir():
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(load_model(config), run.adapter).eval()
+        with quiet_transformers():
+            return PeftModel.from_pretrained(load_model(config), run.adapter).eval()
     if run.model.is_dir():
         return load_model(config.model_copy(update={"name": str(run.model), "revision": None}))
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")

@@ -40,7 +40,6 @@ STYLE = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "legend.frameon": False,
-    "svg.fonttype": "none",
     "svg.hashsalt": "hyperfitting",
 }
 
@@ -128,7 +127,8 @@ def diversity(study: Study) -> Figure:
 def to_svg(figure: Figure, title: str) -> str:
     """An SVG element for a page: no fixed size, the page's text colour, a title for readers."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):  # its salt makes the file the same every time
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", svg, count=1)

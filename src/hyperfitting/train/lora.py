@@ -1,6 +1,5 @@
 """PEFT wiring: adapters on exactly the modules that are named."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 
 from hyperfitting.config import TrainConfig
 from hyperfitting.models.anatomy import stores_weights_transposed
+from hyperfitting.models.load import quiet_transformers
 
 
 def add_adapters(model: Any, targets: list[str], config: TrainConfig) -> Any:
@@ -24,9 +24,7 @@ def add_adapters(model: Any, targets: list[str], config: TrainConfig) -> Any:
         fan_in_fan_out=stores_weights_transposed(model, targets),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT reads a property that newer versions of transformers call by another name.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(config.seed)
         adapted = get_peft_model(model, lora)
     trained = {name for name, p in adapted.named_parameters() if p.requires_grad}

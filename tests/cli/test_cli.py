@@ -1,0 +1,235 @@
+"""The commands as a user types them, on a tiny model: results, exit codes, nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from hyperfitting.cli.main import app
+from tests.tiny import save_tiny
+
+SMALL = [
+    "data.window_tokens=48",
+    "data.context_tokens=8",
+    "data.continuation_tokens=24",
+    "data.num_heldout=5",
+    "train.epochs=2",
+    "monitor.num_contexts=2",
+]
+
+
+def hyperfit(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def train(model, data, out, *more, method="late_stage_lora"):
+    blocks = [] if "--last-blocks" in more or method != "late_stage_lora" else ["--last-blocks", 2]
+    return hyperfit(
+        "train", model, "--data", data, "--out", out, "--method", method, *SMALL, *blocks, *more
+    )
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, model_folder, texts_file):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    result = train(model_folder, texts_file, out, "--last-blocks", 2)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluated(run_folder):
+    result = hyperfit("evaluate", run_folder, "natural_tokens=32", "resamples=200")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_training_leaves_a_complete_run(run_folder):
+    manifest = json.loads((run_folder / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["arm"] == "late_stage_lora"
+    assert manifest["trainable"]["blocks_0_based"] == [1, 2]
+    assert manifest["trainable"]["blocks_1_based"] == [2, 3]
+    assert manifest["config_sources"]["train.last_blocks"] == "flag --last-blocks"
+    assert manifest["training"]["epochs"] == 2
+    account = manifest["data_account"]
+    assert (account["duplicate"], account["empty"], account["too_short"]) == (1, 1, 1)
+    epochs = [json.loads(line)["epoch"] for line in (run_folder / "metrics.jsonl").open()]
+    assert epochs == [0, 1, 2]
+    assert {p.name for p in (run_folder / "adapter").iterdir()} >= {
+        "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
+    assert not list(run_folder.rglob("*.bin"))
+
+
+def test_a_lone_run_becomes_a_study_of_one(run_folder, evaluated):
+    study = json.loads((run_folder / "study.json").read_text())
+    assert [run["path"] for run in study["runs"]] == ["."]
+    measured = json.loads((run_folder / "measurements.json").read_text())
+    assert {row["arm"] for row in measured["rows"]} == {"human", "original", "late_stage_lora"}
+    for row in measured["rows"]:
+        assert row["n"] == 5 or row["reason"]
+    table = pyarrow.parquet.read_table(run_folder / "per_context.parquet").to_pylist()
+    assert {row["context"] for row in table} == set(range(5))
+    original = [r for r in table if (r["arm"], r["metric"]) == ("original", "top1_agreement_op")]
+    assert [row["value"] for row in original] == [1.0] * 5
+    assert "n = 5 held-out contexts" in evaluated.stdout
+    assert (run_folder / "report" / "report.html").exists()
+
+
+def test_the_report_rebuilds_from_the_folder_alone(run_folder, evaluated, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run_folder, moved)
+    before = (moved / "report" / "report.html").read_text()
+    shutil.rmtree(moved / "report")
+    result = hyperfit("report", moved, "--json")
+    assert json.loads(result.stdout)["reports"] == [str(moved / "report" / "report.html")]
+    assert (moved / "report" / "report.html").read_text() == before
+
+
+def test_several_runs_are_compared_in_a_folder_of_their_own(
+    run_folder, model_folder, texts_file, tmp_path
+):
+    other = tmp_path / "full"
+    assert train(model_folder, texts_file, other, method="full_sft").exit_code == 0
+    assert hyperfit("evaluate", run_folder, other).exit_code == 2
+    out = tmp_path / "study"
+    result = hyperfit(
+        "evaluate", run_folder, other, "--out", out, "natural_tokens=0", "resamples=200", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert {"late_stage_lora", "hyperfitted"} <= {row["arm"] for row in rows}
+    assert "ended_rate" not in {row["metric"] for row in rows}
+    again = hyperfit("evaluate", out, "natural_tokens=0", "resamples=200", "--json")
+    assert json.loads(again.stdout)["rows"] == rows
+
+
+def test_training_as_json(model_folder, texts_file, tmp_path):
+    result = train(model_folder, texts_file, tmp_path / "run", "--json")
+    assert json.loads(result.stdout)["status"] == "complete"
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+@pytest.mark.parametrize("method", ["full_sft", "full_lora", "late_stage_lora"])
+def test_other_architectures(tmp_path, texts_file, family, method):
+    model = save_tiny(tmp_path / "model", family)
+    out = tmp_path / "run"
+    assert train(model, texts_file, out, "monitor.every_epochs=0", method=method).exit_code == 0
+    result = hyperfit("evaluate", out, "natural_tokens=8", "resamples=100")
+    assert result.exit_code == 0, result.output
+
+
+def test_chat_data_end_to_end(tmp_path):
+    model = save_tiny(tmp_path / "model", chat=True)
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"question {i * 7919}"},
+                {"role": "assistant", "content": f"answer {i} " + "abc defg"[i % 5 :] * 4},
+            ]
+        }
+        for i in range(12)
+    ]
+    data = tmp_path / "chat.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    more = ["--windows", "documents", "--loss-on", "assistant", "data.window_tokens=90"]
+    result = train(model, data, out, *more)
+    assert result.exit_code == 0, result.output
+    result = hyperfit("evaluate", out, "natural_tokens=16", "resamples=100")
+    assert result.exit_code == 0, result.output
+
+
+REFUSALS = {
+    "unknown model folder": (["./none"], "model folder ./none does not exist"),
+    "unknown method": (["--method", "late_lora"], "did you mean 'late_stage_lora'"),
+    "last blocks out of range": (["--last-blocks", "4"], "--last-blocks is 4, the model has 3"),
+    "last blocks below range": (["--last-blocks", "0"], "'train.last_blocks' is 0"),
+    "missing data": (["--data", "./none.jsonl"], "none.jsonl does not exist"),
+    "wrong column": (["--text-field", "story"], "its columns are: 'text', 'id'"),
+    "too short": (["data.window_tokens=500"], "the longest has 147 tokens"),
+    "too few": (["data.num_heldout=30"], "20 usable documents"),
+    "window beyond the model": (["data.window_tokens=130"], "has positions for 128"),
+    "unknown setting": (["train.epoch=3"], "did you mean 'train.epochs'"),
+    "no device": (["--device", "cuda"], "no CUDA device"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_wrong_input_exits_with_2_and_writes_nothing(name, model_folder, texts_file, tmp_path):
+    changes, message = REFUSALS[name]
+    if name == "no device":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device")
+    model = changes.pop(0) if name == "unknown model folder" else model_folder
+    out = tmp_path / "run"
+    result = train(model, texts_file, out, *changes)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not out.exists()
+
+
+def test_a_taken_folder_is_left_as_it_is(run_folder, model_folder, texts_file):
+    before = sorted((p, p.stat().st_mtime_ns) for p in run_folder.rglob("*"))
+    result = train(model_folder, texts_file, run_folder)
+    assert result.exit_code == 2
+    assert "another run" in result.stderr or "a study" in result.stderr
+    assert sorted((p, p.stat().st_mtime_ns) for p in run_folder.rglob("*")) == before
+
+
+def test_another_base_model_is_noticed(run_folder, tmp_path, model_folder):
+    moved = tmp_path / "run"
+    shutil.copytree(run_folder, moved)
+    other = save_tiny(tmp_path / "model", "qwen2")
+    manifest = json.loads((moved / "manifest.json").read_text())
+    manifest["config"]["model"]["name"] = str(other)
+    (moved / "manifest.json").write_text(json.dumps(manifest))
+    result = hyperfit("evaluate", moved)
+    assert result.exit_code == 2
+    assert "not those the runs were trained from" in result.stderr
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    result = hyperfit("evaluate", tmp_path)
+    assert result.exit_code == 2
+    assert "holds no run" in result.stderr
+    assert hyperfit("report", tmp_path).exit_code == 2
+
+
+def test_config_show_names_every_source():
+    result = hyperfit("config", "show", "train", "model.name=builtin", "train.method=full_sft")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert "(override)" in lines["train.method"]
+    assert "(tuned for builtin)" in lines["train.learning_rate"]
+    assert "(required, not given)" in lines["data.source"]
+    shown = json.loads(hyperfit("config", "show", "demo", "--json").stdout)
+    assert shown["data.source"] == {"value": "builtin:fiction", "source": "demo"}
+
+
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "report"])
+def test_every_verb_has_help_with_an_example(verb):
+    result = hyperfit(verb, "--help")
+    assert result.exit_code == 0
+    assert f"Example: hyperfit {verb}" in result.stdout
+
+
+def test_an_internal_failure_exits_with_1(tmp_path):
+    code = "from hyperfitting.cli import main, demo; import hyperfitting.verbs as v\n"
+    code += "def broken(*a): raise RuntimeError('bug')\n"
+    code += "v.demo = broken; import sys; sys.argv = ['hyperfit', 'demo']; main.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "bug" in result.stderr

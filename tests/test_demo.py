@@ -1,0 +1,72 @@
+"""The whole demo in small: every arm, every file, the same numbers twice."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hyperfitting.cli.main import app
+
+SMALL = [
+    "data.num_train=8",
+    "data.num_heldout=6",
+    "train.epochs=2",
+    "monitor.every_epochs=1",
+    "monitor.num_contexts=2",
+    "evaluate.natural_tokens=40",
+    "evaluate.resamples=500",
+]
+
+
+def run_demo(out: Path):
+    return CliRunner().invoke(app, ["demo", "--out", str(out), *SMALL], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "first"
+    result = run_demo(out)
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def test_it_leaves_a_study(demo):
+    out, _ = demo
+    assert {p.name for p in (out / "runs").iterdir()} == {
+        "hyperfitted-seed-0", "full_lora-seed-0", "late_stage_lora-seed-0",
+    }  # fmt: skip
+    content = json.loads((out / "measurements.json").read_text())
+    arms = {"human", "original", "hyperfitted", "full_lora", "late_stage_lora"}
+    assert {row["arm"] for row in content["rows"]} == arms
+    for row in content["rows"]:
+        if row["mean"] is None:
+            assert row["reason"]
+        else:
+            assert math.isfinite(row["mean"])
+            assert row["n"] == 6
+            assert row["low"] <= row["mean"] <= row["high"]
+    assert content["tests"]
+    assert (out / "report" / "report.html").stat().st_size > 20_000
+
+
+def test_cached_decoding_equals_one_uncached_pass(demo):
+    entries = json.loads((demo[0] / "study.json").read_text())["generations"]
+    shares = [e["cached_equals_uncached"] for e in entries if e["cached_equals_uncached"]]
+    assert shares == [1.0] * 4
+
+
+def test_the_terminal_shows_arms_texts_times_and_the_report(demo):
+    out, result = demo
+    assert "training on 8 of" in result.stderr
+    for text in ("original", "hyperfitted", "TTR", "time ", str(out / "report" / "report.html")):
+        assert text in result.stdout
+
+
+def test_a_second_demo_gives_the_same_numbers(demo, tmp_path):
+    first, _ = demo
+    assert run_demo(tmp_path / "second").exit_code == 0
+    for path in [first / "measurements.json", *sorted((first / "generations").iterdir())]:
+        again = tmp_path / "second" / path.relative_to(first)
+        assert again.read_text() == path.read_text()

@@ -1,0 +1,134 @@
+import pytest
+
+from hyperfitting.config import EvaluateConfig, MethodName, RunConfig
+from hyperfitting.errors import InputError
+from hyperfitting.presets import BUILTIN_DEFAULTS, METHOD_DEFAULTS
+from hyperfitting.resolve import (
+    Layer,
+    build,
+    demo_runs,
+    describe,
+    leaf_fields,
+    read_config_file,
+    read_overrides,
+    resolve_demo,
+    resolve_run,
+)
+from hyperfitting.train.methods import METHODS
+
+BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "full_sft"})
+
+
+def test_later_layers_win_and_every_value_keeps_its_source(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("train:\n  epochs: 7\n  seed: 3\nmonitor.every_epochs: 2\n")
+    overrides = read_overrides(["train.epochs=9", "data.text_field=story"])
+    resolved = resolve_run([read_config_file(path), BASE, overrides])
+    assert resolved.config.train.epochs == 9
+    assert resolved.config.train.seed == 3
+    assert resolved.config.monitor.every_epochs == 2
+    assert resolved.config.train.learning_rate == 5e-6
+    assert resolved.sources["train.epochs"] == "override"
+    assert resolved.sources["train.seed"] == f"file {path}"
+    assert resolved.sources["train.learning_rate"] == "default of full_sft"
+    assert resolved.sources["train.batch_size"] == "default"
+
+
+def test_the_built_in_model_has_its_own_tuned_values():
+    resolved = resolve_run([BASE, Layer("flag", {"model.name": "builtin"})])
+    tuned = BUILTIN_DEFAULTS["full_sft"]["train"]["learning_rate"]
+    assert resolved.config.train.learning_rate == tuned
+    assert resolved.sources["train.learning_rate"] == "tuned for builtin"
+
+
+def test_each_method_of_the_demo_has_its_own_values_and_the_users():
+    user = read_overrides(["train.epochs=2", "report.num_examples=3"])
+    demo = resolve_demo([user]).config
+    runs = demo_runs(demo, [user])
+    assert [run.config.train.method for run in runs] == list(demo.methods)
+    assert {run.config.train.epochs for run in runs} == {2}
+    assert len({run.config.train.learning_rate for run in runs}) > 1
+    assert demo.report.num_examples == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown setting 'train.epoch'.*\n.*\n.*'train.epochs'"),
+        ("epochs=3", "unknown setting 'epochs'.*\n.*\n.*'train.epochs'"),
+        ("train.epochs=0", "'train.epochs' is 0"),
+        ("train.epochs=many", "'train.epochs' is 'many'"),
+        ("train.method=late_stage", "needed: one of full_sft.*\nhint: did you mean 'late_stage_"),
+        ("data.windows=fix", "needed: one of fixed, documents\nhint: did you mean 'fixed'"),
+        ("train.seed=-1", "'train.seed' is -1"),
+        ("train.epochs", "not of the form key=value"),
+        ("train.epochs=[", "cannot be read"),
+        ("train=3", "unknown setting 'train'"),
+    ],
+)
+def test_wrong_settings_are_named_with_what_is_needed(override, message):
+    with pytest.raises(InputError, match=message):
+        resolve_run([BASE, read_overrides([override])])
+
+
+def test_missing_settings_are_named():
+    with pytest.raises(InputError, match="'data.source' is missing"):
+        resolve_run([Layer("flag", {"model.name": "m", "train.method": "full_sft"})])
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("full_sft", "train.last_blocks"),
+        ("full_sft", "train.lora.rank"),
+        ("full_lora", "train.last_blocks"),
+    ],
+)
+def test_settings_the_method_would_ignore_are_refused(method, key):
+    with pytest.raises(InputError, match=f"'{key}' .* does not apply to {method}"):
+        resolve_run([BASE, read_overrides([f"train.method={method}", f"{key}=2"])])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("- a", "holds list"), ("a: [", "not valid YAML"), (None, "cannot be read")],
+)
+def test_bad_config_files(tmp_path, content, message):
+    path = tmp_path / "c.yaml"
+    if content:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_config_file(path)
+
+
+def test_the_demo_takes_its_methods_not_one_method():
+    with pytest.raises(InputError, match="methods="):
+        resolve_demo([read_overrides(["train.method=full_sft"])])
+
+
+def test_every_verb_can_be_shown_without_its_required_settings():
+    for verb, count in (("train", len(list(leaf_fields(RunConfig)))), ("evaluate", 5)):
+        rows = describe(verb, [])
+        assert len(rows) == count
+        assert all(row.description for row in rows)
+    required = [row.key for row in describe("train", []) if row.source.startswith("required")]
+    assert required == ["model.name", "data.source", "train.method"]
+    with pytest.raises(InputError, match="did you mean 'train'"):
+        describe("trian", [])
+
+
+def test_the_demo_shows_each_methods_values():
+    shown = {row.key: row.value for row in describe("demo", [])}
+    for method, settings in BUILTIN_DEFAULTS.items():
+        assert shown[f"train.learning_rate ({method})"] == settings["train"]["learning_rate"]
+
+
+def test_tables_name_the_same_methods():
+    names = set(MethodName.__args__)
+    assert names == set(METHODS) == set(METHOD_DEFAULTS) == set(BUILTIN_DEFAULTS)
+
+
+def test_configs_are_frozen():
+    config = build(EvaluateConfig, []).config
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3
