@@ -223,7 +223,7 @@ def make_optimizer(model: Any) -> torch.optim.AdamW:
 def train(model: Any, windows_NT: NDArray[np.int64], settings: Namespace) -> None:
     """One pass over the windows in the seed's order; refused where the loss is not finite."""
     half = settings.bf16 and model.device.type == "cuda"
-    optimizer, recent = make_optimizer(model.train()), deque[float](maxlen=50)
+    optimizer, recent = make_optimizer(model.train()), deque[float](maxlen=20)
     order = epoch_order(settings.seed, 0, len(windows_NT))
     steps = math.ceil(len(order) / settings.batch)
     stage = Lines("step", steps, settings.batch * settings.window)

@@ -17,7 +17,7 @@ def any_model(request):
     return tiny_model(request.param)
 
 
-@pytest.fixture()
+@pytest.fixture
 def model():
     return tiny_model()
 

@@ -14,7 +14,8 @@ ALLOWED = {
     "errors": set(),
     "config": set(),
     "presets": {"config"},
-    "resolve": BASE,
+    "settings": {"config", "errors"},
+    "resolve": BASE | {"settings"},
     "records": set(),
     "progress": set(),
     "runs": {"errors", "records"},
@@ -24,10 +25,10 @@ ALLOWED = {
     "models": BASE | {"builtin", "data", "measure", "runs"},
     "generate": BASE | {"models", "measure"},
     "train": BASE | {"data", "models", "generate", "measure"},
-    "study": BASE | {"resolve", "data", "models", "generate", "train", "measure", "runs"},
+    "study": BASE | {"settings", "data", "models", "generate", "train", "measure", "runs"},
     "report": BASE | {"measure", "runs"},
-    "verbs": BASE | {"resolve", "data", "train", "study", "report", "runs"},
-    "cli": BASE | {"resolve", "runs", "report", "measure", "verbs", "__init__"},
+    "verbs": BASE | {"resolve", "settings", "data", "train", "study", "report", "runs"},
+    "cli": BASE | {"resolve", "settings", "runs", "report", "measure", "verbs", "__init__"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate"},

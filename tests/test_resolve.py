@@ -3,17 +3,8 @@ import pytest
 from hyperfitting.config import EvaluateConfig, MethodName, RunConfig
 from hyperfitting.errors import InputError
 from hyperfitting.presets import BUILTIN_DEFAULTS, METHOD_DEFAULTS
-from hyperfitting.resolve import (
-    Layer,
-    build,
-    demo_runs,
-    describe,
-    leaf_fields,
-    read_config_file,
-    read_overrides,
-    resolve_demo,
-    resolve_run,
-)
+from hyperfitting.resolve import demo_runs, describe, resolve_demo, resolve_run
+from hyperfitting.settings import Layer, build, leaf_fields, read_config_file, read_overrides
 from hyperfitting.train.methods import METHODS
 
 BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "full_sft"})

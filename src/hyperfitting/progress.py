@@ -110,6 +110,7 @@ class ConsoleProgress(Progress):
         self.console = Console(file=sys.stderr, highlight=False)
 
     def say(self, text: str) -> None:
+        """Print a line."""
         self.console.print(Text(printable(text)), soft_wrap=True)
 
     def _begin(self, title: str, total: int | None) -> Stage:

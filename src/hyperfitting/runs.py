@@ -56,7 +56,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist", needed="a finished run or study folder") from None
+        raise InputError(
+            f"{path} does not exist", needed="a finished run or study folder"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"

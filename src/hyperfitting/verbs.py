@@ -11,16 +11,15 @@ from hyperfitting.config import DemoConfig, EvaluateConfig, ReportConfig, RunCon
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.report.build import write_report
-from hyperfitting.resolve import Layer, Resolved, demo_runs
+from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, read_json, require_free
+from hyperfitting.settings import Layer, Resolved
 from hyperfitting.study.evaluate import open_runs, write_study
 from hyperfitting.study.training import read_dataset, train_run
 from hyperfitting.train.methods import METHODS
 
 
-def train(
-    resolved: Resolved[RunConfig], out: Path, progress: Progress | None = None
-) -> RunFolder:
+def train(resolved: Resolved[RunConfig], out: Path, progress: Progress | None = None) -> RunFolder:
     """Train one method on one data set into the new folder `out`.
 
     Raises:

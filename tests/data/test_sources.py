@@ -25,7 +25,7 @@ def test_built_in_texts(name, count):
 
 
 def test_the_same_rows_from_every_format(tmp_path):
-    rows = [{"text": "one, \"two\"\nthree", "n": "1"}, {"text": "vier fünf", "n": "2"}]
+    rows = [{"text": 'one, "two"\nthree', "n": "1"}, {"text": "vier fünf", "n": "2"}]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(r) for r in rows) + "\n\n")
     (tmp_path / "a.csv").write_text('text,n\n"one, ""two""\nthree",1\nvier fünf,2\n')
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")

@@ -41,7 +41,10 @@ def test_windows_are_the_first_tokens_of_each_document():
     dataset = build(docs)
     rows = {tuple(row) for row in dataset.train.ids_NT} | {tuple(r) for r in dataset.heldout.ids_NT}
     assert rows == {tuple(encode(d.text)[:32]) for d in docs}
-    assert (dataset.train.label_NT[:, 1:].all(), dataset.train.label_NT[:, 0].any()) == (True, False)
+    assert (dataset.train.label_NT[:, 1:].all(), dataset.train.label_NT[:, 0].any()) == (
+        True,
+        False,
+    )
 
 
 def test_contexts_and_continuations_are_consecutive_tokens_of_held_out_documents():
@@ -107,9 +110,7 @@ def test_whole_documents_keep_the_label_of_their_end_token_even_if_it_pads(pad):
     docs = documents(count=10, length=25) + documents(count=1, length=60, start=9)
     dataset = build_dataset(docs, tokenizer, config(windows="documents"))
     windows = dataset.train
-    for ids, label, length in zip(
-        windows.ids_NT, windows.label_NT, windows.length_N, strict=True
-    ):
+    for ids, label, length in zip(windows.ids_NT, windows.label_NT, windows.length_N, strict=True):
         if length == 26:
             assert ids[25] == tokenizer.eos_token_id
             assert label[25]

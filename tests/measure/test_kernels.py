@@ -11,7 +11,7 @@ from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import top1_agreement
 
 
-@pytest.fixture()
+@pytest.fixture
 def logits():
     return 4 * torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
 
@@ -28,9 +28,7 @@ def test_entropy_agrees_with_scipy(logits):
 
 
 def test_entropy_is_unchanged_by_a_constant_and_computed_in_float32(logits):
-    torch.testing.assert_close(
-        prediction_entropy_nats(logits + 3), prediction_entropy_nats(logits)
-    )
+    torch.testing.assert_close(prediction_entropy_nats(logits + 3), prediction_entropy_nats(logits))
     assert prediction_entropy_nats(logits.bfloat16()).dtype == torch.float32
 
 

@@ -15,7 +15,7 @@ from hyperfitting.report.build import write_report
 from hyperfitting.report.load import read_study
 from hyperfitting.runs import RunFolder, StudyFolder
 
-ATTACK = "<script>alert(1)</script>\x1b[31m & \"quotes\" {{ 7 * 7 }}"
+ATTACK = '<script>alert(1)</script>\x1b[31m & "quotes" {{ 7 * 7 }}'
 
 
 def measurement(arm, metric, mean, seed=None, **changes):
@@ -49,7 +49,7 @@ TESTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     study = StudyFolder(tmp_path / "study")
     run = RunFolder(study.run_path("hyperfitted", 0))
@@ -109,7 +109,7 @@ def folder(tmp_path):
     return study
 
 
-@pytest.fixture()
+@pytest.fixture
 def page(folder):
     write_report(folder, ReportConfig())
     return folder.report_file.read_text()

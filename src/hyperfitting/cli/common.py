@@ -12,21 +12,23 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from hyperfitting.errors import InputError
-from hyperfitting.resolve import Layer, read_config_file, read_overrides
+from hyperfitting.settings import Layer, read_config_file, read_overrides
 
 ResultT = TypeVar("ResultT")
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as `hyperfit config show` lists them.", show_default=False),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings, as `hyperfit config show` lists them.",
+        show_default=False,
+    ),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Device = Annotated[
-    str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)
-]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)]
 
 
 def layers(

@@ -36,8 +36,8 @@ def evaluate(
         from hyperfitting.config import EvaluateConfig, ReportConfig
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
-        from hyperfitting.resolve import build
         from hyperfitting.runs import read_json
+        from hyperfitting.settings import build
 
         folders, overrides = split_folders(runs)
         settings = build(EvaluateConfig, layers(config, {}, overrides)).config

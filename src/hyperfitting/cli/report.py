@@ -31,7 +31,7 @@ def report(
         from hyperfitting import verbs
         from hyperfitting.config import ReportConfig
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.resolve import build
+        from hyperfitting.settings import build
 
         folders, overrides = split_folders(studies)
         settings = build(ReportConfig, layers(config, {}, overrides)).config

@@ -59,9 +59,7 @@ def _example(study: Study, index: int, width: int) -> list[object]:
     return [Text(f"\n{context} …", style="italic"), table]
 
 
-def study_summary(
-    folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]
-) -> None:
+def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]) -> None:
     """Print a study's result on standard output."""
     console = Console(highlight=False)
     width = min(console.width, 110)

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from hyperfitting.cli.common import AsJson, ConfigFile, Device, Overrides, layers, print_json, run_verb
+from hyperfitting.cli.common import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Overrides,
+    layers,
+    print_json,
+    run_verb,
+)
 
 
 def train(

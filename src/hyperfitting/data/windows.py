@@ -150,7 +150,9 @@ def _nothing_usable(config: DataConfig, account: dict[str, int], lengths: list[i
     )
 
 
-def _sections(usable: list[_Encoded], config: DataConfig, account: dict[str, int]) -> list[_Encoded]:
+def _sections(
+    usable: list[_Encoded], config: DataConfig, account: dict[str, int]
+) -> list[_Encoded]:
     """One long text becomes consecutive sections, each of one window, so it can be split."""
     only = usable[0]
     width = max(config.window_tokens, config.context_tokens + config.continuation_tokens)
@@ -180,7 +182,9 @@ def _split(
     order = np.random.default_rng(config.split_seed).permutation(len(usable))
     can_test = [i for i in order if _context_of(usable[i], config) is not None]
     wanted_heldout = config.num_heldout or min(MAX_HELDOUT, max(2, len(usable) // 4))
-    wanted_train = 1 if config.num_train is None else -(-config.num_train // config.windows_per_document)
+    wanted_train = (
+        1 if config.num_train is None else -(-config.num_train // config.windows_per_document)
+    )
     longest = max(len(document.ids) for document in usable)
     if len(can_test) < wanted_heldout or len(usable) < wanted_heldout + wanted_train:
         raise InputError(
@@ -241,7 +245,10 @@ def build_dataset(documents: list[Document], tokenizer: Any, config: DataConfig)
             hint="ask for fewer, or allow more windows per document "
             "(data.windows_per_document=...)",
         )
-    account |= {"training_windows_available": len(train), "training_windows": min(limit, len(train))}
+    account |= {
+        "training_windows_available": len(train),
+        "training_windows": min(limit, len(train)),
+    }
     if config.windows == "documents":
         account["training_windows_truncated"] = sum(
             len(document.ids) >= config.window_tokens for document in train_documents[:limit]

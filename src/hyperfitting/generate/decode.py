@@ -60,7 +60,8 @@ class _Stepper:
         output = self.model(
             input_ids=self.next_BT, past_key_values=self.cache, use_cache=True, **extra
         )
-        return output.logits[:, -1].float()
+        logits_BV: Tensor = output.logits[:, -1].float()
+        return logits_BV
 
     def append(self, token_B: Tensor) -> None:
         """Take the chosen tokens as the next input."""

@@ -25,9 +25,7 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "ttr": Metric(
-        "TTR", "distinct tokens / tokens", "near human", of_text=type_token_ratio
-    ),
+    "ttr": Metric("TTR", "distinct tokens / tokens", "near human", of_text=type_token_ratio),
     "bigram_repetition": Metric(
         "Bigram repetition", "share", "near human", of_text=partial(ngram_repetition, order=2)
     ),

@@ -10,4 +10,5 @@ def prediction_entropy_nats(logits_PV: Tensor) -> Tensor:
     H = -sum p ln p on float32 logits, after any soft cap of the model (definitions, section
     4.1). Low is sharp, neither good nor bad.
     """
-    return torch.special.entr(logits_PV.float().softmax(dim=-1)).sum(dim=-1)
+    entropy_P: Tensor = torch.special.entr(logits_PV.float().softmax(dim=-1)).sum(dim=-1)
+    return entropy_P

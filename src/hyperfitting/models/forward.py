@@ -37,9 +37,9 @@ def accepted_arguments(model: Any) -> set[str]:
 
 def logits_of(model: Any, ids_BT: Tensor, keep: int) -> Tensor:
     """The model's own final float32 logits at the last `keep` positions, [B, keep, V]."""
-    if "logits_to_keep" in accepted_arguments(model):
-        return model(input_ids=ids_BT, use_cache=False, logits_to_keep=keep).logits.float()
-    return model(input_ids=ids_BT, use_cache=False).logits[:, -keep:].float()
+    only = {"logits_to_keep": keep} if "logits_to_keep" in accepted_arguments(model) else {}
+    logits_BKV: Tensor = model(input_ids=ids_BT, use_cache=False, **only).logits[:, -keep:]
+    return logits_BKV.float()
 
 
 def vocabulary_rows(model: Any) -> int:
@@ -93,4 +93,5 @@ def window_losses(
     width = ids_NT.shape[1]
     nll_NK = score_rows(model, ids_NT.tolist(), width - 1, stage=stage).nll_NK
     label_NK = label_NT[:, 1:]
-    return np.where(label_NK, nll_NK, 0).sum(axis=1) / label_NK.sum(axis=1)
+    loss_N: NDArray[np.float64] = np.where(label_NK, nll_NK, 0).sum(axis=1) / label_NK.sum(axis=1)
+    return loss_N

@@ -78,8 +78,7 @@ def _check_folder(folder: Path) -> None:
         raise InputError(
             f"{folder} has {found}",
             needed="weights in .safetensors; pickles can run code and are never loaded",
-            hint="convert once: load in transformers, then "
-            "model.save_pretrained(folder)"
+            hint="convert once: load in transformers, then model.save_pretrained(folder)"
             if pickles
             else None,
         )
@@ -228,5 +227,7 @@ def model_digest(model: Any) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        digest.update(
+            tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
+        )
     return digest.hexdigest()

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.progress import printable
 from hyperfitting.records import PAPER_NAMES
 from hyperfitting.report import figures, tables
@@ -15,7 +16,9 @@ from hyperfitting.runs import StudyFolder, write_text
 
 def examples(study: Study, count: int) -> list[dict[str, Any]]:
     """The first `count` contexts with every arm's fixed-length continuation side by side."""
-    by_arm = {arm: texts for (arm, mode), texts in study.generations.items() if mode == "fixed_length"}
+    by_arm = {
+        arm: texts for (arm, mode), texts in study.generations.items() if mode == "fixed_length"
+    }
     total = min(count, *(len(texts) for texts in by_arm.values()))
     shown = []
     for index in range(total):
@@ -24,7 +27,7 @@ def examples(study: Study, count: int) -> list[dict[str, Any]]:
                 "arm": label(arm, study.arms),
                 "text": printable(texts[index].continuation),
                 "ending": texts[index].ending if arm[0] != "human" else "",
-                "ttr": tables.number(METRICS["ttr"].of_text(texts[index].continuation_ids), 2),
+                "ttr": tables.number(type_token_ratio(texts[index].continuation_ids), 2),
             }
             for arm, texts in by_arm.items()
         ]

@@ -7,6 +7,7 @@ serves a light and a dark page.
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 
@@ -27,7 +28,7 @@ COLOURS = {
     "late_stage_lora": "#d55e00",
 }
 MARKERS = {"hyperfitted": "o", "full_lora": "s", "late_stage_lora": "^"}
-STYLE = {
+STYLE: Any = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -69,9 +70,7 @@ def training_curves(study: Study) -> Figure | None:
             ("val_ppl", "Validation perplexity", "held-out windows", "log"),
             ("ttr", "Type-token ratio, greedy", "distinct / all tokens", "linear"),
         ]
-        for axes, (name, title, unit, scale) in zip(
-            figure.subplots(1, 3), panels, strict=True
-        ):
+        for axes, (name, title, unit, scale) in zip(figure.subplots(1, 3), panels, strict=True):
             for arm, rows in curves.items():
                 axes.plot(
                     *_series(rows, name),
@@ -96,9 +95,7 @@ def diversity(study: Study) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 0.7 + 0.4 * len(arms)), layout="constrained")
         panels = [("ttr", "Type-token ratio"), ("bigram_repetition", "Bigram repetition")]
-        for axes, (metric, title) in zip(
-            figure.subplots(1, 2, sharey=True), panels, strict=True
-        ):
+        for axes, (metric, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
             for height, arm in enumerate(reversed(arms)):
                 row = study.cell(arm, metric)
                 if row is None or row.mean is None:

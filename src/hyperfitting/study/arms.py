@@ -65,7 +65,9 @@ class ArmOutputs:
     val_loss_N: NDArray[np.float64] | None = None
 
 
-def generations_key(mode: Mode, length: int, parameters: Mapping[str, Any], seed: int | None) -> str:
+def generations_key(
+    mode: Mode, length: int, parameters: Mapping[str, Any], seed: int | None
+) -> str:
     """Short digest that tells files of one arm apart."""
     content = json.dumps([mode, length, dict(parameters), seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -143,10 +145,10 @@ def run_arm(
                 batch_size=config.batch_size,
                 stage=stage,
             )
-            texts[mode] = _generations(
-                decoded, contexts, tokens, arm=arm, seed=seed, mode=mode
+            texts[mode] = _generations(decoded, contexts, tokens, arm=arm, seed=seed, mode=mode)
+            stage.update(
+                len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most"
             )
-            stage.update(len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most")
     with progress.stage(f"score {arm}", len(contexts)) as stage:
         human = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
         outputs = ArmOutputs(

@@ -16,6 +16,7 @@ from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InputError
+from hyperfitting.models.forward import score_rows
 from hyperfitting.models.load import (
     check_fit,
     load_model,
@@ -23,7 +24,6 @@ from hyperfitting.models.load import (
     load_tokenizer,
     model_digest,
 )
-from hyperfitting.models.forward import score_rows
 from hyperfitting.progress import Progress
 from hyperfitting.records import MetricValues, Mode
 from hyperfitting.runs import RunFolder, StudyFolder, write_json

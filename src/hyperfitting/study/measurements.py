@@ -102,15 +102,11 @@ def metric_values(
             mode="fixed_length",
             values=_floats(agreement_op),
         ),
-        replace(
-            scored, metric="val_loss", length=None, values=_floats(outputs.val_loss_N)
-        ),
+        replace(scored, metric="val_loss", length=None, values=_floats(outputs.val_loss_N)),
     ]
 
 
-def _measure(
-    values: MetricValues, config: EvaluateConfig, model: str, domain: str
-) -> Measurement:
+def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: str) -> Measurement:
     defined = np.array([v for v in values.values if v is not None])
     empty = Measurement(
         arm=values.arm,
@@ -145,7 +141,7 @@ def _measure(
 
 
 def _perplexity(loss: Measurement) -> Measurement:
-    """exp of the validation loss; the interval's ends too, because exp is increasing."""
+    """Exp of the validation loss; the interval's ends too, because exp is increasing."""
 
     def exp(value: float | None) -> float | None:
         return None if value is None or value > 700 else math.exp(value)

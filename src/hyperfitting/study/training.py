@@ -16,8 +16,8 @@ from hyperfitting.models.load import (
     quiet_transformers,
 )
 from hyperfitting.progress import Progress
-from hyperfitting.resolve import Resolved
 from hyperfitting.runs import RunFolder, new_directory, write_json
+from hyperfitting.settings import Resolved
 from hyperfitting.study.arms import Tokens
 from hyperfitting.study.evaluate import environment
 from hyperfitting.train.loop import TrainResult, train

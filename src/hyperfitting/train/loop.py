@@ -102,7 +102,7 @@ def train(
         losses, weights = [], []
         for ids_BT, target_BT in batches(windows, config, epoch, model.device):
             loss = batch_loss(model, ids_BT, target_BT)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.detach())

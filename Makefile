@@ -1,0 +1,44 @@
+# Every target sets up .venv by itself. PIP_FLAGS reaches pip, for example
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# to get torch's small CPU build on Linux.
+PYTHON ?= python3
+PIP_FLAGS ?=
+DEMO_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types format bench clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/hyperfit demo $(DEMO_FLAGS)
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests benchmarks recipes
+	$(BIN)/ruff format --check src tests benchmarks recipes
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix src tests benchmarks recipes
+	$(BIN)/ruff format src tests benchmarks recipes
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/import_time.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

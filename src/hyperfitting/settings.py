@@ -1,0 +1,198 @@
+"""Layers of settings, merged and checked against a config class.
+
+Later layers win. Every leaf keeps the name of the layer that set it, which
+`hyperfit config show` prints. Knows no verb and no preset; `resolve.py` does.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from hyperfitting.config import Section
+from hyperfitting.errors import InputError, did_you_mean, nearest
+
+ConfigT = TypeVar("ConfigT", bound=Section)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place; `leaves` maps dotted keys to values."""
+
+    source: str
+    leaves: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[ConfigT]):
+    """A checked config and, for every dotted key, the source of its value."""
+
+    config: ConfigT
+    sources: Mapping[str, str]
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """The group of settings a field stands for, or None for a single setting."""
+    kind: Any = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def leaf_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted key and pydantic field of every setting in `schema`, in order."""
+    for name, field in schema.model_fields.items():
+        section = _section(field)
+        if section:
+            yield from leaf_fields(section, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping to dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to a nested mapping."""
+    nested: dict[str, Any] = {}
+    for key, value in leaves.items():
+        *path, last = key.split(".")
+        level = nested
+        for part in path:
+            level = level.setdefault(part, {})
+        level[last] = value
+    return nested
+
+
+def read_config_file(path: Path) -> Layer:
+    """Settings of a YAML file; keys may be nested or dotted.
+
+    Raises:
+        InputError: missing or unreadable file, broken YAML, or no mapping at the top.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"config file {path} cannot be read: {error}", needed="a YAML file in UTF-8"
+        ) from error
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"config file {path} is not valid YAML: {error}",
+            needed="a mapping such as `train: {epochs: 20}`",
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"config file {path} holds {type(content).__name__}, not a mapping",
+            needed="a mapping such as `train: {epochs: 20}`",
+        )
+    return Layer(f"file {path}", flatten(content))
+
+
+def read_overrides(overrides: Sequence[str]) -> Layer:
+    """Settings of `key=value` arguments; values are read as YAML.
+
+    Raises:
+        InputError: an argument without `=`, or a value that is not YAML.
+    """
+    leaves: dict[str, Any] = {}
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise InputError(
+                f"override {item!r} is not of the form key=value",
+                needed="for example train.epochs=20",
+                hint="`hyperfit config show` lists the keys",
+            )
+        try:
+            leaves[key] = yaml.safe_load(text) if text else None
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"the value of override {item!r} cannot be read", needed="a YAML value"
+            ) from error
+    return Layer("override", leaves)
+
+
+def _check_keys(layers: Iterable[Layer], schema: type[Section]) -> None:
+    known = [key for key, _ in leaf_fields(schema)]
+    for layer in layers:
+        for key in layer.leaves:
+            if key in known:
+                continue
+            by_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+            match = by_leaf[0] if by_leaf else nearest(key, known)
+            raise InputError(
+                f"unknown setting {key!r} ({layer.source})",
+                needed="a key that `hyperfit config show` lists",
+                hint=f"did you mean {match!r}?" if match else None,
+            )
+
+
+def _allowed(key: str, schema: type[Section]) -> list[str]:
+    """The words a setting accepts, where it accepts only certain words."""
+    annotation = dict(leaf_fields(schema))[key].annotation
+    arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, str)]
+    if not arguments:  # tuple[Literal[...], ...]
+        for inner in getattr(annotation, "__args__", ()):
+            arguments += [a for a in getattr(inner, "__args__", ()) if isinstance(a, str)]
+    return arguments
+
+
+def _explain(
+    error: ValidationError, schema: type[Section], sources: Mapping[str, str]
+) -> InputError:
+    """One message for the first thing pydantic objects to."""
+    first = error.errors()[0]
+    known = dict(leaf_fields(schema))
+    parts = [str(part) for part in first["loc"]]
+    while parts and ".".join(parts) not in known:
+        parts.pop()
+    key = ".".join(parts) or ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return InputError(
+            f"setting {key!r} is missing", needed=known[key].description if key in known else None
+        )
+    value = first["input"]
+    options = _allowed(key, schema) if key in known else []
+    return InputError(
+        f"setting {key!r} is {value!r} ({sources.get(key, 'default')})",
+        needed=f"one of {', '.join(options)}" if options else first["msg"].lower(),
+        hint=did_you_mean(str(value), options) if options else None,
+    )
+
+
+def build(schema: type[ConfigT], layers: Sequence[Layer]) -> Resolved[ConfigT]:
+    """Merge `layers`, later ones winning, and check them against `schema`.
+
+    Raises:
+        InputError: an unknown key (names the nearest) or a value that is not accepted.
+    """
+    _check_keys(layers, schema)
+    leaves: dict[str, Any] = {}
+    sources = {key: "default" for key, _ in leaf_fields(schema)}
+    for layer in layers:
+        leaves |= layer.leaves
+        sources |= dict.fromkeys(layer.leaves, layer.source)
+    nested: dict[str, Any] = {n: {} for n, f in schema.model_fields.items() if _section(f)}
+    try:
+        return Resolved(schema.model_validate(nested | nest(leaves)), sources)
+    except ValidationError as error:
+        raise _explain(error, schema, sources) from None
+
+
+def peek(layers: Sequence[Layer], key: str) -> Any:
+    """The value the last layer with this key gives it, or None."""
+    for layer in reversed(layers):
+        if key in layer.leaves:
+            return layer.leaves[key]
+    return None
