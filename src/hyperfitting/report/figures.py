@@ -14,6 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hyperfitting.records import MonitorRow
 from hyperfitting.report.load import Arm, Study, label
@@ -82,8 +83,12 @@ def training_curves(study: Study) -> Figure | None:
             if name == "ttr":
                 _reference_lines(axes, study, name)
                 axes.set_ylim(0, 1)
-            axes.set(title=title, xlabel="epoch", ylabel=unit, yscale=scale)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set(title=title, xlabel="epoch", ylabel=unit, yscale=scale, xlim=(-0.3, None))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if scale == "log":
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.yaxis.set_minor_formatter(NullFormatter())
         handles, names = figure.axes[-1].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
