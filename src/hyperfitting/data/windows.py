@@ -18,6 +18,7 @@ from hyperfitting.config import DataConfig
 from hyperfitting.data.chat import encode_conversation
 from hyperfitting.data.sources import Document
 from hyperfitting.errors import InputError
+from hyperfitting.progress import Stage
 
 MAX_TRAIN = 2_000  # windows (paper)
 MAX_HELDOUT = 500  # documents (definitions, section 1.2)
@@ -97,7 +98,11 @@ def _content_key(document: Document) -> str:
 
 
 def _usable(
-    documents: list[Document], tokenizer: Any, config: DataConfig, account: dict[str, int]
+    documents: list[Document],
+    tokenizer: Any,
+    config: DataConfig,
+    account: dict[str, int],
+    stage: Stage | None,
 ) -> list[_Encoded]:
     """Tokenised documents without the empty, the repeated and the too short ones.
 
@@ -109,7 +114,9 @@ def _usable(
     usable, lengths = [], []
     needed = needed_tokens(config)
     account |= {"read": len(documents), "empty": 0, "duplicate": 0, "too_short": 0}
-    for document in documents:
+    for done, document in enumerate(documents):
+        if stage:
+            stage.update(done, f"{done} of {len(documents)} documents")
         key = _content_key(document)
         if not key or document.messages == ():
             account["empty"] += 1
@@ -226,14 +233,16 @@ def _cut(documents: list[_Encoded], config: DataConfig, eos: int, per_document: 
     return Windows(ids_NT, label_NT, length_N)
 
 
-def build_dataset(documents: list[Document], tokenizer: Any, config: DataConfig) -> Dataset:
+def build_dataset(
+    documents: list[Document], tokenizer: Any, config: DataConfig, stage: Stage | None = None
+) -> Dataset:
     """Training windows, held-out windows and contexts, with an account of what was dropped.
 
     Raises:
         InputError: too few or too short documents, or data that does not fit `loss_on`.
     """
     account: dict[str, int] = {}
-    usable = _sections(_usable(documents, tokenizer, config, account), config, account)
+    usable = _sections(_usable(documents, tokenizer, config, account, stage), config, account)
     heldout, train_documents = _split(usable, config, account)
     eos = tokenizer.eos_token_id
     train = _cut(train_documents, config, eos, config.windows_per_document)

@@ -76,10 +76,10 @@ def score_rows(
             logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
             target_BK = ids_BT[:, -num_scored:]
             for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
-                scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu()
-                scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu()
+                scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
+                scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
                 logits_KV[:, list(banned)] = -torch.inf
-                scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu()
+                scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
             done += len(chosen)
             if stage:
                 stage.update(done)

@@ -33,7 +33,7 @@ def read_dataset(config: RunConfig, progress: Progress) -> Dataset:
     """
     tokenizer = load_tokenizer(config.model)
     with progress.stage("read texts") as stage:
-        dataset = build_dataset(read_documents(config.data), tokenizer, config.data)
+        dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
         stage.update(1, describe_data(dataset, config))
     return dataset
 
