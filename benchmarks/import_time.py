@@ -17,7 +17,9 @@ COMMANDS = {
     "help": "import sys; sys.argv = ['hyperfit', '--help']\n"
     "from hyperfitting.cli.main import main\nmain()",
 }
-HEAVY = "import sys, hyperfitting.cli.main; print(len({'torch', 'transformers'} & set(sys.modules)))"
+HEAVY = (
+    "import sys, hyperfitting.cli.main; print(len({'torch', 'transformers'} & set(sys.modules)))"
+)
 
 
 def seconds(code: str) -> float:

@@ -27,7 +27,7 @@ ALLOWED = {
     "train": BASE | {"data", "models", "generate", "measure"},
     "study": BASE | {"settings", "data", "models", "generate", "train", "measure", "runs"},
     "report": BASE | {"measure", "runs"},
-    "verbs": BASE | {"resolve", "settings", "data", "train", "study", "report", "runs"},
+    "verbs": BASE | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"},
     "cli": BASE | {"resolve", "settings", "runs", "report", "measure", "verbs", "__init__"},
 }
 ONLY_IN = {

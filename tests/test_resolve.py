@@ -92,13 +92,20 @@ def test_bad_config_files(tmp_path, content, message):
         read_config_file(path)
 
 
+def test_lists_and_repeats_of_methods():
+    with pytest.raises(InputError, match=r"needed: a list such as \[full_sft\]"):
+        resolve_demo([read_overrides(["methods=full_sft"])])
+    with pytest.raises(InputError, match="each method once"):
+        resolve_demo([read_overrides(["methods=[full_sft,full_sft]"])])
+
+
 def test_the_demo_takes_its_methods_not_one_method():
     with pytest.raises(InputError, match="methods="):
         resolve_demo([read_overrides(["train.method=full_sft"])])
 
 
 def test_every_verb_can_be_shown_without_its_required_settings():
-    for verb, count in (("train", len(list(leaf_fields(RunConfig)))), ("evaluate", 5)):
+    for verb, count in (("train", len(list(leaf_fields(RunConfig)))), ("evaluate", 7)):
         rows = describe(verb, [])
         assert len(rows) == count
         assert all(row.description for row in rows)

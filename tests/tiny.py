@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -22,16 +22,22 @@ CHAT_TEMPLATE = (
 )
 
 
-def byte_tokenizer(*, eos: bool = True, pad: bool = False, chat: bool = False):
+def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=()):
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {END: 0} | {symbol: i for i, symbol in enumerate(alphabet, start=1)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([END])
+    tokenizer.add_special_tokens([END, *unnamed])
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{END} $A", special_tokens=[(END, 0)]
+        )
     special = {"eos_token": END} if eos else {}
     if pad:
         special["pad_token"] = END
+    if bos:
+        special["bos_token"] = END
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
     if chat:
         fast.chat_template = CHAT_TEMPLATE

@@ -8,7 +8,7 @@ depend on the method or on the built-in model stand in `presets.py`; how files, 
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MethodName = Literal["full_sft", "full_lora", "late_stage_lora"]
 
@@ -22,7 +22,7 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Which checkpoint, and where it runs."""
 
-    name: str = Field(description="`builtin`, a local folder or a hub id")
+    name: str = Field(min_length=1, description="`builtin`, a local folder or a hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -34,8 +34,9 @@ class DataConfig(Section):
     """Which texts, how they are cut, and how they are split."""
 
     source: str = Field(
+        min_length=1,
         description="`builtin:fiction`, `builtin:news`, a .jsonl/.csv/.parquet/.txt file, "
-        "a folder of them, or a hub dataset id"
+        "a folder of them, or a hub dataset id",
     )
     text_field: str | None = Field(None, description="column with the text; default `text`")
     hub_split: str = Field("train", description="split of a hub dataset")
@@ -105,6 +106,13 @@ class EvaluateConfig(Section):
     resamples: int = Field(10_000, ge=100, description="bootstrap draws, and sign flips of a test")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     seed: int = Field(0, ge=0, description="of the bootstrap and the sign flips")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes a CUDA device where there is one"
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that the checkpoint brings; never read from a run folder",
+    )
 
 
 class ReportConfig(Section):
@@ -134,3 +142,10 @@ class DemoConfig(Section):
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("methods")
+    @classmethod
+    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("each method once")
+        return methods

@@ -79,7 +79,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Arm `a` against arm `b` on the same contexts: mean difference a - b and sign-flip p."""
+    """Arm `a` against `b` on the same contexts: mean difference a - b and sign-flip p."""
 
     a: str
     b: str
@@ -90,6 +90,7 @@ class PairedTest:
     p: float | None
     p_holm: float | None
     n: int
+    seed: int | None = None  # training seed of a, and of b where b was trained
     reason: str | None = None
 
 

@@ -51,7 +51,13 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
                     f"setting {key!r} ({layer.source}) does not apply to {method}",
                     needed="another method, or without this setting",
                 )
-    return build(RunConfig, [*_preset_layers(user, method), *user])
+    resolved = build(RunConfig, [*_preset_layers(user, method), *user])
+    if resolved.config.train.stop == "ttr_plateau" and not resolved.config.monitor.every_epochs:
+        raise InputError(
+            "train.stop is ttr_plateau, but monitor.every_epochs=0 measures no TTR",
+            needed="train.stop=epochs, or monitoring",
+        )
+    return resolved
 
 
 def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:

@@ -65,6 +65,22 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file that `write_jsonl` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        # Not splitlines: it would also cut at characters that JSON leaves unescaped.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
+        ) from error
+
+
 class StudyFolder:
     """Paths and files of a STUDY (or of the study part of an evaluated RUN)."""
 
@@ -87,6 +103,11 @@ class StudyFolder:
         """File of one arm's continuations; `key` digests mode, length, decoder and seed."""
         return self.generations / f"{arm}--{key}.jsonl"
 
+    def clear_generations(self) -> None:
+        """Remove the continuations of an earlier evaluation."""
+        for path in self.generations.glob("*.jsonl"):
+            path.unlink()
+
     def write_generations(self, key: str, generations: list[Generation]) -> Path:
         """Write one arm's continuations and return the file's path."""
         path = self.generations_file(generations[0].arm, key)
@@ -97,9 +118,8 @@ class StudyFolder:
         """Continuations written under this path relative to the folder."""
         path = self.path / name
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return [Generation(**json.loads(line)) for line in lines]
-        except (OSError, ValueError, TypeError) as error:
+            return [Generation(**row) for row in read_jsonl(path)]
+        except TypeError as error:
             raise InputError(
                 f"{path} cannot be read: {error}", hint="run `hyperfit evaluate` again"
             ) from error
@@ -150,8 +170,10 @@ class RunFolder:
         """All monitoring points, in order; empty where monitoring was off."""
         if not self.metrics_file.exists():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        return [MonitorRow(**json.loads(line)) for line in lines]
+        try:
+            return [MonitorRow(**row) for row in read_jsonl(self.metrics_file)]
+        except TypeError as error:
+            raise InputError(f"{self.metrics_file} cannot be read: {error}") from error
 
 
 def require_free(path: Path) -> None:
@@ -160,8 +182,12 @@ def require_free(path: Path) -> None:
     Raises:
         InputError: `path` is a file, or a folder that is not empty.
     """
-    if path.is_file():
-        raise InputError(f"the output folder {path} is a file", needed="a new or empty folder")
+    blocking = next((p for p in (path, *path.parents) if p.is_file()), None)
+    if blocking:
+        raise InputError(
+            f"the output folder cannot be {path}: {blocking} is a file",
+            needed="a new or empty folder",
+        )
     if path.is_dir() and any(path.iterdir()):
         held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
         held = "a study" if StudyFolder(path).study_file.exists() else held

@@ -163,7 +163,9 @@ def _explain(
             f"setting {key!r} is missing", needed=known[key].description if key in known else None
         )
     value = first["input"]
-    options = _allowed(key, schema) if key in known else []
+    if first["type"] == "tuple_type":
+        return InputError(f"setting {key!r} is {value!r}", needed=f"a list such as [{value}]")
+    options = _allowed(key, schema) if first["type"] == "literal_error" else []
     return InputError(
         f"setting {key!r} is {value!r} ({sources.get(key, 'default')})",
         needed=f"one of {', '.join(options)}" if options else first["msg"].lower(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hyperfitting.config import DemoConfig, EvaluateConfig, ReportConfig, RunConfig
 from hyperfitting.errors import InputError
+from hyperfitting.models.load import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.build import write_report
 from hyperfitting.resolve import demo_runs
@@ -46,7 +47,7 @@ def evaluate(
         InputError: no finished runs there, runs that cannot be compared, or `out` is taken.
     """
     study, runs = _study_and_runs(paths, out)
-    write_study(study, open_runs(runs), config, progress or Progress())
+    write_study(study, open_runs(runs, config), config, progress or Progress())
     return study
 
 
@@ -57,7 +58,10 @@ def _study_and_runs(paths: Sequence[Path], out: Path | None) -> tuple[StudyFolde
     for path in paths:
         study = StudyFolder(path)
         if study.study_file.exists():
-            runs += [path / run["path"] for run in read_json(study.study_file)["runs"]]
+            listed = read_json(study.study_file).get("runs")
+            if not listed:
+                raise InputError(f"{study.study_file} lists no runs", needed="a whole study")
+            runs += [path / run["path"] for run in listed]
         else:
             RunFolder(path).manifest()
             runs.append(path)
@@ -104,11 +108,19 @@ def demo(
     require_free(out)
     config, study = resolved.config, StudyFolder(out)
     runs = demo_runs(config, user)
+    longest = config.data.context_tokens + config.evaluate.natural_tokens
+    check_length(config.model, longest)  # now, not after minutes of training
     dataset = read_dataset(runs[0].config, progress)
     folders = []
     for run in runs:
         arm = METHODS[run.config.train.method].arm
         folders.append(study.run_path(arm, run.config.train.seed))
         train_run(RunFolder(folders[-1]), run, dataset, progress)
-    write_study(study, open_runs(folders), config.evaluate, progress)
+    evaluate_config = config.evaluate.model_copy(
+        update={
+            "device": config.model.device,
+            "trust_remote_code": config.model.trust_remote_code,
+        }
+    )
+    write_study(study, open_runs(folders, evaluate_config), evaluate_config, progress)
     return report(out, config.report, progress)

@@ -121,7 +121,8 @@ def test_training_as_json(model_folder, texts_file, tmp_path):
 def test_other_architectures(tmp_path, texts_file, family, method):
     model = save_tiny(tmp_path / "model", family)
     out = tmp_path / "run"
-    assert train(model, texts_file, out, "monitor.every_epochs=0", method=method).exit_code == 0
+    more = ["monitor.every_epochs=0", "train.stop=epochs"]
+    assert train(model, texts_file, out, *more, method=method).exit_code == 0
     result = hyperfit("evaluate", out, "natural_tokens=8", "resamples=100")
     assert result.exit_code == 0, result.output
 
@@ -148,7 +149,7 @@ def test_chat_data_end_to_end(tmp_path):
 
 
 REFUSALS = {
-    "unknown model folder": (["./none"], "model folder ./none does not exist"),
+    "unknown model folder": (["MODEL=./none"], "model folder ./none does not exist"),
     "unknown method": (["--method", "late_lora"], "did you mean 'late_stage_lora'"),
     "last blocks out of range": (["--last-blocks", "4"], "--last-blocks is 4, the model has 3"),
     "last blocks below range": (["--last-blocks", "0"], "'train.last_blocks' is 0"),
@@ -159,17 +160,21 @@ REFUSALS = {
     "window beyond the model": (["data.window_tokens=130"], "has positions for 128"),
     "unknown setting": (["train.epoch=3"], "did you mean 'train.epochs'"),
     "no device": (["--device", "cuda"], "no CUDA device"),
+    "no data": (["--data", ""], "'data.source' is ''"),
+    "plateau unseen": (["monitor.every_epochs=0"], "measures no TTR"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_wrong_input_exits_with_2_and_writes_nothing(name, model_folder, texts_file, tmp_path):
     changes, message = REFUSALS[name]
+    model = model_folder
+    if changes[0].startswith("MODEL="):
+        model, changes = changes[0].removeprefix("MODEL="), []
     if name == "no device":
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
             pytest.skip("there is a CUDA device")
-    model = changes.pop(0) if name == "unknown model folder" else model_folder
     out = tmp_path / "run"
     result = train(model, texts_file, out, *changes)
     assert result.exit_code == 2
@@ -197,6 +202,73 @@ def test_another_base_model_is_noticed(run_folder, tmp_path, model_folder):
     result = hyperfit("evaluate", moved)
     assert result.exit_code == 2
     assert "not those the runs were trained from" in result.stderr
+
+
+def test_runs_on_other_windows_are_not_compared(run_folder, model_folder, texts_file, tmp_path):
+    other = tmp_path / "other"
+    more = ["--windows", "documents", "data.num_train=4"]
+    assert train(model_folder, texts_file, other, *more, method="full_lora").exit_code == 0
+    result = hyperfit("evaluate", run_folder, other, "--out", tmp_path / "study")
+    assert result.exit_code == 2
+    assert "different held-out" in result.stderr
+    assert not (tmp_path / "study").exists()
+
+
+def test_fewer_training_windows_are_told_apart(run_folder, model_folder, texts_file, tmp_path):
+    other, out = tmp_path / "other", tmp_path / "study"
+    assert (
+        train(model_folder, texts_file, other, "data.num_train=4", method="full_lora").exit_code
+        == 0
+    )
+    fast = ["natural_tokens=0", "resamples=100"]
+    assert hyperfit("evaluate", run_folder, other, "--out", out, *fast).exit_code == 0
+    study = json.loads((out / "study.json").read_text())
+    assert [run["num_train"] for run in study["runs"]] == [15, 4]
+
+
+def test_a_run_folder_cannot_ask_to_be_trusted(run_folder, tmp_path):
+    moved = tmp_path / "run"
+    shutil.copytree(run_folder, moved)
+    code = tmp_path / "code"
+    shutil.copytree(
+        json.loads((moved / "manifest.json").read_text())["config"]["model"]["name"], code
+    )
+    settings = json.loads((code / "config.json").read_text())
+    settings["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    settings["model_type"] = "evil"
+    (code / "config.json").write_text(json.dumps(settings))
+    (code / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    manifest = json.loads((moved / "manifest.json").read_text())
+    manifest["config"]["model"] |= {"name": str(code), "trust_remote_code": True}
+    (moved / "manifest.json").write_text(json.dumps(manifest))
+    assert hyperfit("evaluate", moved).exit_code == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_is_judged_from_any_folder(model_folder, texts_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(model_folder.parent)
+    out = tmp_path / "run"
+    assert train(f"./{model_folder.name}", texts_file, out).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert hyperfit("evaluate", "run", "natural_tokens=0", "resamples=100").exit_code == 0
+
+
+def test_the_demo_checks_lengths_before_it_trains(model_folder, texts_file, tmp_path):
+    out = tmp_path / "demo"
+    result = hyperfit(
+        "demo", "--out", out, f"model.name={model_folder}", f"data.source={texts_file}",
+        "data.num_train=4", "evaluate.natural_tokens=200",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "has positions for 128" in result.stderr
+    assert not out.exists()
+
+
+def test_commands_without_a_folder_say_so():
+    for verb in ("evaluate", "report"):
+        result = hyperfit(verb, "seed=1")
+        assert result.exit_code == 2
+        assert "no folder is given" in result.stderr
 
 
 def test_what_is_no_run_is_refused(tmp_path):

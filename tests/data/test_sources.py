@@ -42,6 +42,19 @@ def test_a_txt_file_is_one_document_or_several_with_separators(tmp_path):
     assert texts(read(tmp_path)) == ["one\n\ntwo", "one", "two"]
 
 
+def test_a_csv_field_may_hold_any_line_separator(tmp_path):
+    fields = ["one\u2028two", "three\x85four", "five\x0bsix"]
+    (tmp_path / "a.csv").write_text("text\n" + "\n".join(fields) + "\n")
+    assert texts(read(tmp_path / "a.csv")) == fields
+
+
+def test_hidden_files_are_left_out_and_origins_name_the_subfolder(tmp_path):
+    for name in ("a/x.txt", "b/x.txt", ".git/x.txt", "a/.x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert [d.origin for d in read(tmp_path)] == ["a/x.txt", "b/x.txt"]
+
+
 def test_csv_without_header(tmp_path):
     (tmp_path / "a.csv").write_text("3,Title,Body one\n4,Other,Body two\n")
     documents = read(tmp_path / "a.csv", csv_header=False, text_field="column_3")
@@ -82,6 +95,8 @@ def test_a_wrong_column_lists_the_columns(tmp_path):
         ("a.jsonl", b'{"text": "x"}\n{oops', "line 2 is not JSON"),
         ("a.jsonl", b"[1, 2]", "line 1 holds list"),
         ("a.jsonl", b'{"text": 3}', "holds int, not text"),
+        ("a.jsonl", b'{"text": "\\ud83d"}', "half a character"),
+        ("a.csv", b"text,text\na,b\n", "several columns named 'text'"),
         ("a.jsonl", b'{"text": [1, 2]}', "not of chat messages"),
         ("a.csv", b"text,n\na,1,2\n", "row 1 has 3 fields, the first row has 2"),
         ("a.parquet", b"nonsense", "not a parquet file"),

@@ -153,8 +153,10 @@ def test_too_short_too_few_and_plain_text_for_the_assistant_are_refused():
         build(documents(length=20))
     with pytest.raises(InputError, match=r"5 usable documents.*\nneeded: 6 held-out"):
         build(documents(count=5), num_heldout=6)
-    with pytest.raises(InputError, match="gives 9 training windows|and 12 more to train on"):
+    with pytest.raises(InputError, match="and 12 more to train on"):
         build(documents(), num_train=12)
+    with pytest.raises(InputError, match="gives 9 training windows"):
+        build(documents(), num_train=12, windows_per_document=2)
     with pytest.raises(InputError, match="plain text"):
         build(documents(), loss_on="assistant")
     with pytest.raises(InputError, match="no text"):
@@ -208,11 +210,55 @@ def test_a_conversation_needs_a_chat_template():
         build(conversations())
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused():
+def test_a_template_that_rewrites_earlier_turns_serves_all_but_not_the_assistant_only():
     tokenizer = byte_tokenizer(chat=True)
-    tokenizer.chat_template = "{{ messages | length }}" + tokenizer.chat_template
+    earlier = "{% if not loop.last and m['role'] == 'assistant' %}*{% endif %}"
+    tokenizer.chat_template = tokenizer.chat_template.replace("<{{", earlier + "<{{")
+    wide = {"windows": "documents", "window_tokens": 128, "num_heldout": 2}
+    assert len(build_dataset(conversations(), tokenizer, config(**wide)).contexts) == 2
     with pytest.raises(InputError, match="rewrites earlier turns"):
-        build_dataset(conversations(), tokenizer, config(windows="documents", window_tokens=128))
+        build_dataset(conversations(), tokenizer, config(**wide, loss_on="assistant"))
+
+
+def test_a_chat_continuation_holds_no_token_that_closes_the_turn():
+    wide = {"windows": "documents", "window_tokens": 128, "num_heldout": 2}
+    exact = build_dataset(conversations(answer=16), CHAT, config(**wide)).contexts
+    assert all(0 not in ids for ids in exact.continuations)
+    with pytest.raises(InputError, match="0 of them long enough to test on"):
+        build_dataset(conversations(answer=15), CHAT, config(**wide))
+
+
+def test_answers_beyond_the_window_are_counted_and_refused_where_none_is_left():
+    long_question = [
+        Document("chat", messages=({"role": "user", "content": "q" * 90}, *c.messages[1:]))
+        for c in conversations(3)
+    ]
+    wide = {"windows": "documents", "window_tokens": 76, "num_heldout": 2, "loss_on": "assistant"}
+    dataset = build_dataset(conversations(8, answer=16) + long_question, CHAT, config(**wide))
+    assert dataset.account["nothing_to_train_on"] == 3
+    assert len(dataset.heldout) == len(dataset.contexts) == 2
+    with pytest.raises(InputError, match="no window of test holds a token to train on"):
+        build_dataset(long_question, CHAT, config(**wide))
+
+
+def test_a_control_token_written_out_in_a_text_stays_characters():
+    docs = [Document(d.origin, text=f"{d.text[:10]}{END}{d.text[10:]}") for d in documents()]
+    dataset = build(docs)
+    assert not (dataset.train.ids_NT == TOKENIZER.eos_token_id).any()
+    assert all(0 not in ids for ids in dataset.contexts.continuations)
+
+
+def test_every_cut_opens_with_the_bos_token_where_the_tokenizer_adds_one():
+    tokenizer = byte_tokenizer(bos=True)
+    dataset = build_dataset(documents(length=100), tokenizer, config(windows_per_document=3))
+    assert len(dataset.train) == 27
+    assert (dataset.train.ids_NT[:, 0] == tokenizer.bos_token_id).all()
+    assert all(ids[0] == tokenizer.bos_token_id for ids in dataset.contexts.contexts)
+    [long] = documents(count=1, length=31 * 6)
+    lone = build_dataset([long], tokenizer, config())
+    assert (lone.heldout.ids_NT[:, 0] == tokenizer.bos_token_id).all()
+    text = tokenizer.decode(dataset.train.ids_NT[0], skip_special_tokens=True)
+    assert any(d.text.startswith(text) for d in documents(length=100))
 
 
 def test_json_account_is_plain():

@@ -64,6 +64,11 @@ def test_every_end_token_counts_and_unused_rows_are_no_text(model_folder):
     assert unwritable_token_ids(model, tokenizer) == [0, *range(257, VOCABULARY)]
 
 
+def test_control_tokens_without_a_role_are_no_text_either():
+    tokenizer = byte_tokenizer(unnamed=["<|header|>", "<|tool|>"])
+    assert unwritable_token_ids(tiny_model(), tokenizer) == [0, 257, 258, 259]
+
+
 def broken(model_folder, tmp_path, change):
     folder = tmp_path / "model"
     shutil.copytree(model_folder, folder)

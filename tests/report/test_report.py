@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -80,7 +80,14 @@ def folder(tmp_path):
                 "cached_equals_uncached": None if arm == "human" else 1.0,
             }
         )  # fmt: skip
-    account = {"read": 5, "empty": 0, "duplicate": 1, "too_short": 0, "held_out": 2}
+    account = {
+        "nothing_to_train_on": 0,
+        "read": 5,
+        "empty": 0,
+        "duplicate": 1,
+        "too_short": 0,
+        "held_out": 2,
+    }
     account |= {"training_windows": 2, "training_windows_available": 2}
     info = {
         "version": 1,
@@ -91,12 +98,12 @@ def folder(tmp_path):
             "account": account, "contexts_digest": "1" * 64,
         },
         "num_contexts": 2,
-        "evaluate": {"resamples": 500, "natural_tokens": 8},
+        "evaluate": {"resamples": 500, "natural_tokens": 8, "confidence": 0.9},
         "runs": [
             {
                 "arm": "hyperfitted", "seed": 0, "path": "runs/hyperfitted-seed-0",
                 "final_loss": 0.03, "epochs": 2, "trainable_params": 1000, "num_train": 2,
-                "train_seconds": 1.5, "method": "full_sft",
+                "train_seconds": 1.5, "method": "full_sft", "stopped_by": "ttr_plateau",
             }
         ],
         "generations": generations,
@@ -133,6 +140,19 @@ def test_the_page_needs_nothing_from_elsewhere(page):
 def test_every_number_has_its_interval_and_n(page):
     assert "0.700<small>[0.690, 0.710]</small><small>n = 2</small>" in page
     assert 'title="human text is not the output of a model">–' in page
+
+
+def test_the_level_and_the_stop_are_those_of_the_study(page):
+    assert "90% bootstrap interval" in page
+    assert "95" not in page.split("Results")[1].split("</svg>")[1].split("While")[0]
+    assert "chosen on them" in page
+
+
+def test_line_separators_in_a_text_do_not_cut_the_file(folder):
+    texts = folder.read_generations("generations/original--key.jsonl")
+    odd = [replace(text, continuation="a\u2028b\x85c\u2029") for text in texts]
+    folder.write_generations("key", odd)
+    assert folder.read_generations("generations/original--key.jsonl") == odd
 
 
 def test_tables_and_figures_are_written_as_files(folder, page):

@@ -1,6 +1,7 @@
 """Identity, oracle, planted truth and undefined values of the study's numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,25 @@ def test_ending_rates_sum_to_one():
     rows, _ = study(arm("original"), arm("hyperfitted", endings=endings))
     rates = [rows["hyperfitted", f"{kind}_rate"].mean for kind in ("ended", "looped", "truncated")]
     assert rates == [3 / 8, 4 / 8, 1 / 8]
+
+
+def test_the_end_token_is_no_part_of_the_length():
+    rows, _ = study(arm("original"), arm("hyperfitted", endings=["ended"] * N))
+    assert rows["hyperfitted", "mean_length"].mean == K - 1
+    assert rows["original", "mean_length"].mean == K
+
+
+def test_arms_are_compared_within_their_training_seed():
+    original = arm("original")
+    late = [replace(arm("late_stage_lora", seed=s), seed=s) for s in (1, 2)]
+    full = [replace(arm("full_lora", seed=s + 2), seed=s) for s in (1, 2)]
+    _, tests = study(original, *late, *full)
+    ttr = [t for t in tests if t.metric == "ttr"]
+    assert len({(t.a, t.b, t.seed) for t in ttr}) == len(ttr) == 4 + 4 + 2
+    for seed, a, b in zip((1, 2), late, full, strict=True):
+        test = next(t for t in ttr if (t.a, t.b, t.seed) == (a.arm, b.arm, seed))
+        means = [np.mean([len(set(g.continuation_ids)) / K for g in x.fixed]) for x in (a, b)]
+        assert test.difference == pytest.approx(means[0] - means[1])
 
 
 def test_a_planted_difference_is_significant_and_its_sign_is_a_minus_b():

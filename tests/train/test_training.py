@@ -200,8 +200,8 @@ def test_ttr_plateau():
     rising = [i / 20 for i in range(11)]
     assert not ttr_is_flat(rising)
     assert not ttr_is_flat([0.5] * 10)
-    assert ttr_is_flat([0.5] * 11)
+    assert not ttr_is_flat([0.1] * 30), "what has not risen yet is no plateau"
     assert ttr_is_flat([*rising, *[0.51] * 10])
     config = settings(stop="ttr_plateau")
-    assert reason_to_stop(config, 1.0, [row(0.5)] * 11) == "ttr_plateau"
-    assert reason_to_stop(settings(), 1.0, [row(0.5)] * 11) is None
+    assert reason_to_stop(config, 1.0, [row(0.1), *[row(0.5)] * 11]) == "ttr_plateau"
+    assert reason_to_stop(settings(), 1.0, [row(0.1), *[row(0.5)] * 11]) is None

@@ -29,6 +29,12 @@ ConfigFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)]
+TrustRemoteCode = Annotated[
+    bool | None,
+    typer.Option(
+        "--trust-remote-code", help="Run code the model brings along.", show_default=False
+    ),
+]
 
 
 def layers(
@@ -52,7 +58,10 @@ def layers(
 def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Tell folders from `key=value` among mixed arguments; an existing path is a folder."""
     overrides = [a for a in arguments if "=" in a and not Path(a).exists()]
-    return [Path(a) for a in arguments if a not in overrides], overrides
+    folders = [Path(a) for a in arguments if a not in overrides]
+    if not folders:
+        raise InputError("no folder is given", needed="a run or a study, for example my-run")
+    return folders, overrides
 
 
 def run_verb(work: Callable[[], ResultT]) -> ResultT:

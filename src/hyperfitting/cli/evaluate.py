@@ -8,6 +8,8 @@ import typer
 from hyperfitting.cli.common import (
     AsJson,
     ConfigFile,
+    Device,
+    TrustRemoteCode,
     layers,
     print_json,
     run_verb,
@@ -22,6 +24,8 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="New folder for the comparison; needed for several runs.")
     ] = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +44,11 @@ def evaluate(
         from hyperfitting.settings import build
 
         folders, overrides = split_folders(runs)
-        settings = build(EvaluateConfig, layers(config, {}, overrides)).config
+        flags = {
+            "device": ("--device", device),
+            "trust_remote_code": ("--trust-remote-code", trust_remote_code),
+        }
+        settings = build(EvaluateConfig, layers(config, flags, overrides)).config
         progress = ConsoleProgress()
         study = verbs.evaluate(folders, settings, out, progress)
         verbs.report(study.path, ReportConfig(), progress)

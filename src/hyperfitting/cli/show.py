@@ -69,7 +69,8 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
     console.print(
         Text(
             f"\nn = {info['num_contexts']} held-out contexts of {info['data']['context_tokens']} + "
-            f"{info['data']['continuation_tokens']} tokens, greedy; 95 % bootstrap intervals over "
+            f"{info['data']['continuation_tokens']} tokens, greedy; "
+            f"{info['evaluate']['confidence']:.0%} bootstrap intervals over "
             "contexts. TF: on the human text, OP: on the arm's own text. "
             "Nearer to human is better.",
             style="dim",

@@ -10,6 +10,7 @@ from hyperfitting.cli.common import (
     ConfigFile,
     Device,
     Overrides,
+    TrustRemoteCode,
     layers,
     print_json,
     run_verb,
@@ -42,9 +43,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Order of the data, initial adapters.")] = None,
     device: Device = None,
-    trust_remote_code: Annotated[
-        bool | None, typer.Option("--trust-remote-code", help="Run code the model brings along.")
-    ] = None,
+    trust_remote_code: TrustRemoteCode = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

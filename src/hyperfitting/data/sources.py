@@ -4,10 +4,11 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
                 needed="a text, or messages such as {'role': 'user', 'content': '...'}",
             )
         return Document(where, messages=messages)
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise InputError(
+            f"{where}: column {name!r} holds half a character (a lone surrogate escape)",
+            needed="text in UTF-8",
+        )
     if value is not None and not isinstance(value, str):
         raise InputError(
             f"{where}: column {name!r} holds {type(value).__name__}, not text",
@@ -103,8 +109,14 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
 def _read_csv(path: Path, config: DataConfig) -> list[Document]:
     # A field may be a whole novel: the csv module's default limit is 128 KiB.
     csv.field_size_limit(2**31 - 1)
-    rows = list(csv.reader(_decode(path).splitlines(keepends=True)))
+    rows = list(csv.reader(io.StringIO(_decode(path), newline="")))
     header = rows.pop(0) if config.csv_header else [f"column_{i + 1}" for i in range(len(rows[0]))]
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated:
+        raise InputError(
+            f"{path} has several columns named {repeated.pop()!r}",
+            needed="a name for each column, or data.csv_header=false",
+        )
     for number, row in enumerate(rows, start=1):
         if row and len(row) != len(header):
             raise InputError(
@@ -152,16 +164,26 @@ def _read_file(path: Path, config: DataConfig) -> list[Document]:
 
 
 def _read_folder(path: Path, config: DataConfig) -> list[Document]:
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READERS)
+    files = sorted(
+        p
+        for p in path.rglob("*")
+        if p.suffix.lower() in READERS
+        and p.is_file()
+        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+    )
     if not files:
         raise InputError(
             f"the folder {path} holds no text files", needed=f"files ending in {', '.join(READERS)}"
         )
-    return [document for file in files for document in _read_file(file, config)]
+    return [
+        replace(document, origin=f"{file.relative_to(path).parent / document.origin}")
+        for file in files
+        for document in _read_file(file, config)
+    ]
 
 
 def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
-    """Documents of a hub dataset, or of a local folder laid out like one.
+    """Documents of a hub dataset (`datasets` also takes a folder laid out like one).
 
     Raises:
         InputError: the `datasets` extra is missing, or the dataset cannot be loaded.

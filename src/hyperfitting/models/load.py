@@ -15,17 +15,18 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
+from hyperfitting.data.chat import special_token_ids
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
 from hyperfitting.runs import RunFolder
 
 DTYPE = torch.float32
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-UNLOADABLE = (OSError, ValueError, KeyError, HFValidationError, SafetensorError)
+UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -130,7 +131,6 @@ def load_tokenizer(config: ModelConfig) -> Any:
         )
     except UNLOADABLE as error:
         raise _unavailable(config, error) from error
-    tokenizer.model_max_length = 10**9  # we cut texts ourselves
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
@@ -196,9 +196,8 @@ def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
 def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
     """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
     rows = model.get_output_embeddings().weight.shape[0]
-    return sorted(
-        {i for i in tokenizer.all_special_ids if i < rows} | set(range(len(tokenizer), rows))
-    )
+    special = {i for i in special_token_ids(tokenizer) if i < rows}
+    return sorted(special | set(range(len(tokenizer), rows)))
 
 
 def check_fit(model: Any, largest_id: int, width: int, name: str) -> None:
@@ -213,12 +212,33 @@ def check_fit(model: Any, largest_id: int, width: int, name: str) -> None:
             f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
             needed="the tokenizer the model was trained with",
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
+    _check_positions(model.config, width, name)
+
+
+def check_length(config: ModelConfig, width: int) -> None:
+    """Refuse texts longer than the model's positions, without loading its weights.
+
+    Raises:
+        InputError: `width` tokens are too many.
+    """
+    try:
+        model_config = AutoConfig.from_pretrained(
+            model_path(config),
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+        )
+    except UNLOADABLE as error:
+        raise _unavailable(config, error) from error
+    _check_positions(model_config, width, config.name)
+
+
+def _check_positions(model_config: Any, width: int, name: str) -> None:
+    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and width > positions:
         raise InputError(
             f"{width} tokens are asked for, {name} has positions for {positions}",
             needed=f"at most {positions} tokens",
-            hint="lower data.window_tokens, data.continuation_tokens or evaluate.natural_tokens",
+            hint="lower data.window_tokens, data.continuation_tokens or natural_tokens",
         )
 
 

@@ -38,7 +38,8 @@ def examples(study: Study, count: int) -> list[dict[str, Any]]:
 
 def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     """Tables in every format and figures as PNG and PDF; returns the figures as SVG."""
-    for name, rows in (("arms", tables.arm_rows(study)), ("tests", tables.test_rows(study.tests))):
+    tests = tables.test_rows(study.tests, study.info["evaluate"]["confidence"])
+    for name, rows in (("arms", tables.arm_rows(study)), ("tests", tests)):
         for ending, render in tables.FORMATS.items():
             write_text(folder.tables / f"{name}.{ending}", render(rows))
     drawn = {
@@ -88,12 +89,14 @@ def write_report(folder: StudyFolder, config: ReportConfig) -> None:
         results=_table(study, "main"),
         endings=_table(study, "endings"),
         paper_names=PAPER_NAMES,
-        tests=tables.test_rows(study.tests),
+        tests=tables.test_rows(study.tests, study.info["evaluate"]["confidence"]),
         svgs=svgs,
         monitor_contexts=next(
             (row.num_contexts for rows in study.curves.values() for row in rows), 0
         ),
         examples=examples(study, config.num_examples),
-        one_seed=len({arm[1] for arm in study.arms if arm[1] is not None}) == 1,
+        one_seed=all(arm[0] == label(arm, study.arms) for arm in study.arms),
+        plateau=any(run["stopped_by"] == "ttr_plateau" for run in study.info["runs"]),
+        level=f"{study.info['evaluate']['confidence']:.0%}",
     )
     write_text(folder.report_file, page)

@@ -87,16 +87,19 @@ def p_text(p: float | None) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
-def test_rows(tests: Sequence[PairedTest]) -> list[list[str]]:
+def test_rows(tests: Sequence[PairedTest], confidence: float) -> list[list[str]]:
     """The table of paired tests: a header row, then one row per test."""
-    rows = [["a", "b", "metric", "a - b", "95 % interval", "p", "p (Holm)", "n"]]
+    rows = [
+        ["a", "b", "seed", "metric", "a - b", f"{confidence:.0%} interval", "p", "p (Holm)", "n"]
+    ]
     for test in tests:
         interval = MISSING
         if test.low is not None and test.high is not None:
             interval = f"[{test.low:+.3f}, {test.high:+.3f}]"
         difference = MISSING if test.difference is None else f"{test.difference:+.3f}"
         ps = [p_text(test.p), p_text(test.p_holm)]
-        rows.append([test.a, test.b, test.metric, difference, interval, *ps, str(test.n)])
+        seed = MISSING if test.seed is None else str(test.seed)
+        rows.append([test.a, test.b, seed, test.metric, difference, interval, *ps, str(test.n)])
     return rows
 
 

@@ -28,7 +28,7 @@ class Tokens:
 
     ends: list[int]
     unwritable: list[int]  # special tokens and vocabulary padding
-    decode: Any  # the tokenizer
+    tokenizer: Any
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> "Tokens":
@@ -45,11 +45,11 @@ class Tokens:
 
     def texts(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[str, str]:
         """Both parts as text; decoded together, because some tokenizers drop a leading space."""
-        head = self.decode.decode(list(context), skip_special_tokens=True)
-        whole = self.decode.decode([*context, *continuation], skip_special_tokens=True)
+        head = self.tokenizer.decode(list(context), skip_special_tokens=True)
+        whole = self.tokenizer.decode([*context, *continuation], skip_special_tokens=True)
         if whole.startswith(head):
             return head, whole[len(head) :]
-        return head, self.decode.decode(list(continuation), skip_special_tokens=True)
+        return head, self.tokenizer.decode(list(continuation), skip_special_tokens=True)
 
 
 @dataclass(frozen=True)

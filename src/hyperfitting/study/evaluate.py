@@ -1,15 +1,12 @@
 """Score finished runs beside the original model and the human text, and write the study."""
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
@@ -35,20 +32,10 @@ from hyperfitting.study.arms import (
     paths,
     run_arm,
 )
+from hyperfitting.study.environment import environment
 from hyperfitting.study.measurements import measurements, metric_values, paired_tests
 
 DEFINITIONS_VERSION = 1
-PACKAGES = ("hyperfitting", "torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine facts that a number may depend on."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 @dataclass(frozen=True)
@@ -66,15 +53,26 @@ class Comparison:
         return str(self.manifests[0]["config"]["data"]["source"])
 
 
-def open_runs(paths_: Sequence[Path]) -> Comparison:
+# What runs must share to be compared.
+SHARED = {
+    "model_digest": "base models",
+    "contexts_digest": "held-out contexts",
+    "heldout_digest": "held-out windows",
+}
+
+
+def open_runs(folders: Sequence[Path], config: EvaluateConfig) -> Comparison:
     """Read the runs' manifests and data.
+
+    Device and trust come from `config`: a run folder may come from another machine and from
+    somebody else.
 
     Raises:
         InputError: a run that did not finish, or runs that differ in base model or held-out set.
     """
-    runs = [RunFolder(path) for path in paths_]
+    runs = [RunFolder(path) for path in folders]
     manifests = [run.manifest() for run in runs]
-    for key, name in (("model_digest", "base models"), ("contexts_digest", "held-out contexts")):
+    for key, name in SHARED.items():
         if len({manifest[key] for manifest in manifests}) > 1:
             raise InputError(
                 f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
@@ -87,7 +85,9 @@ def open_runs(paths_: Sequence[Path]) -> Comparison:
             f"several of the runs are {repeated.pop()[0]} with the same seed",
             needed="runs that differ in method or seed",
         )
-    model = ModelConfig.model_validate(manifests[0]["config"]["model"])
+    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(
+        update={"device": config.device, "trust_remote_code": config.trust_remote_code}
+    )
     return Comparison(runs, manifests, model, load_dataset(runs[0].windows_file))
 
 
@@ -140,14 +140,18 @@ def collect(
     return arms, choices
 
 
-def _write_generations(study: StudyFolder, arms: Sequence[ArmOutputs]) -> list[dict[str, Any]]:
+def _write_generations(
+    study: StudyFolder, arms: Sequence[ArmOutputs], config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    study.clear_generations()
     listed = []
     for outputs in arms:
         for texts in (outputs.fixed, outputs.natural):
             if texts is None:
                 continue
             mode: Mode = texts[0].mode
-            length = max(len(g.continuation_ids) for g in texts)
+            fixed_length = len(outputs.fixed[0].continuation_ids)
+            length = config.natural_tokens if mode == "natural" else fixed_length
             parameters = {"decoder": "greedy"}
             key = generations_key(mode, length, parameters, outputs.seed)
             path = study.write_generations(key, texts)
@@ -215,7 +219,7 @@ def write_study(
         tests = paired_tests(columns, config)
         stage.update(1, f"{len(rows)} measurements, {len(tests)} paired tests")
     study.path.mkdir(parents=True, exist_ok=True)
-    generations = _write_generations(study, arms)
+    generations = _write_generations(study, arms, config)
     _write_per_context(study, columns)
     write_json(
         study.measurements_file,
@@ -255,7 +259,8 @@ def _study_content(
                 "final_loss": manifest["training"]["final_loss"],
                 "epochs": manifest["training"]["epochs"],
                 "trainable_params": manifest["trainable"]["count"],
-                "num_train": len(comparison.dataset.train),
+                "num_train": manifest["data_account"]["training_windows"],
+                "stopped_by": manifest["training"]["stopped_by"],
                 "train_seconds": manifest["training"]["seconds"],
             }
             for run, manifest in zip(comparison.runs, comparison.manifests, strict=True)

@@ -4,7 +4,7 @@ Shape letters: N contexts, K tokens of a continuation.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -18,6 +18,7 @@ from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.records import Ending, Measurement, MetricValues, PairedTest
 from hyperfitting.study.arms import ArmOutputs
 
+Arm = tuple[str, int | None]  # name and training seed
 ENDINGS: tuple[Ending, ...] = ("ended", "looped", "truncated")
 HUMAN_HAS_NO = "human text is not the output of a model"
 NO_INTERVAL = "one context has no interval"
@@ -50,7 +51,9 @@ def _ending_values(outputs: ArmOutputs, cap: int) -> list[MetricValues]:
     columns: dict[str, list[float | None]] = {
         f"{kind}_rate": [float(g.ending == kind) for g in outputs.natural] for kind in ENDINGS
     }
-    columns["mean_length"] = [float(len(g.continuation_ids)) for g in outputs.natural]
+    columns["mean_length"] = [
+        float(len(g.continuation_ids) - (g.ending == "ended")) for g in outputs.natural
+    ]
     return [
         MetricValues(
             arm=outputs.arm,
@@ -146,8 +149,10 @@ def _perplexity(loss: Measurement) -> Measurement:
     def exp(value: float | None) -> float | None:
         return None if value is None or value > 700 else math.exp(value)
 
+    mean = exp(loss.mean)
+    reason = "too large for a number" if mean is None and loss.mean is not None else loss.reason
     return replace(
-        loss, metric="val_ppl", mean=exp(loss.mean), low=exp(loss.low), high=exp(loss.high)
+        loss, metric="val_ppl", mean=mean, low=exp(loss.low), high=exp(loss.high), reason=reason
     )
 
 
@@ -185,6 +190,7 @@ def _test(a: MetricValues, b: MetricValues, config: EvaluateConfig) -> PairedTes
     empty = PairedTest(
         a=a.arm,
         b=b.arm,
+        seed=a.seed,
         metric=a.metric,
         difference=None,
         low=None,
@@ -211,17 +217,20 @@ def _test(a: MetricValues, b: MetricValues, config: EvaluateConfig) -> PairedTes
 def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> list[PairedTest]:
     """Tuned arms against the original and the human text, and Late-Stage LoRA against the others.
 
-    Two-sided sign flips on per-context differences; Holm over all tests of the table.
+    Arms of one training seed are compared with each other. Two-sided sign flips on per-context
+    differences; Holm over all tests of the table.
     """
-    by_key: Mapping[tuple[str, str], MetricValues] = {(c.arm, c.metric): c for c in columns}
-    arms = list(dict.fromkeys(c.arm for c in columns))
-    tuned = [arm for arm in arms if arm not in ("human", "original")]
-    pairs = [(arm, other) for other, arm in product(("original", "human"), tuned)]
-    pairs += [("late_stage_lora", b) for b in tuned if b != "late_stage_lora"]
+    by_key = {(c.arm, c.seed, c.metric): c for c in columns}
+    arms = list(dict.fromkeys((c.arm, c.seed) for c in columns))
+    tuned = [(arm, seed) for arm, seed in arms if arm not in ("human", "original")]
+    late = [(arm, seed) for arm, seed in tuned if arm == "late_stage_lora"]
+    pairs: list[tuple[Arm, Arm]]
+    pairs = [(a, (other, None)) for other, a in product(("original", "human"), tuned)]
+    pairs += [(a, b) for a, b in product(late, tuned) if a != b and a[1] == b[1]]
     tests = [
-        _test(by_key[a, metric], by_key[b, metric], config)
+        _test(by_key[*a, metric], by_key[*b, metric], config)
         for (a, b), metric in product(pairs, TESTED)
-        if (a, metric) in by_key and (b, metric) in by_key
+        if (*a, metric) in by_key and (*b, metric) in by_key
     ]
     adjusted = iter(holm([test.p for test in tests if test.p is not None]))
     return [test if test.p is None else replace(test, p_holm=next(adjusted)) for test in tests]

@@ -1,7 +1,10 @@
 """Train one run and write its RUN folder."""
 
 import time
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hyperfitting.config import RunConfig
 from hyperfitting.data.sources import read_documents
@@ -19,7 +22,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder, new_directory, write_json
 from hyperfitting.settings import Resolved
 from hyperfitting.study.arms import Tokens
-from hyperfitting.study.evaluate import environment
+from hyperfitting.study.environment import environment
 from hyperfitting.train.loop import TrainResult, train
 from hyperfitting.train.methods import METHODS, Trainable, prepare
 from hyperfitting.train.monitor import make_monitor
@@ -41,7 +44,9 @@ def read_dataset(config: RunConfig, progress: Progress) -> Dataset:
 def describe_data(dataset: Dataset, config: RunConfig) -> str:
     """One line: how many texts were read, dropped and used, and why."""
     account = dataset.account
-    dropped = [f"{account[k]} {k.replace('_', ' ')}" for k in ("empty", "duplicate", "too_short")]
+    reasons = ["empty", "duplicate", "too_short"]
+    reasons += ["nothing_to_train_on"] * bool(account["nothing_to_train_on"])
+    dropped = [f"{account[reason]} {reason.replace('_', ' ')}" for reason in reasons]
     parts = [f"{account['read']} documents ({', '.join(dropped)})"]
     if sections := account.get("sections_of_the_only_document"):
         parts.append(f"one document, cut into {sections} sections: train and held-out share it")
@@ -49,6 +54,9 @@ def describe_data(dataset: Dataset, config: RunConfig) -> str:
         f"training on {account['training_windows']} of "
         f"{account['training_windows_available']} windows of {config.data.window_tokens} tokens"
     )
+    unused = account["training_windows_in_texts"] - account["training_windows_available"]
+    if unused > 0:
+        parts.append(f"the texts hold {unused:,} more (data.windows_per_document)")
     if truncated := account.get("training_windows_truncated"):
         parts.append(f"{truncated} cut short, without an end token")
     parts.append(f"{account['held_out']} documents held out")
@@ -103,7 +111,8 @@ def train_run(
             stage=stage,
         )
         losses = window_losses(trainable.model, dataset.train.ids_NT, dataset.train.label_NT)
-        final_loss = float(losses.mean())
+        weights = dataset.train.label_NT.sum(axis=1)  # per predicted token, as the loss in training
+        final_loss = float(np.average(losses, weights=weights))
         stage.update(result.steps, _summary(result, final_loss, len(dataset.train), trainable))
     _save_result(run, trainable, tokenizer)
     manifest["training"] = _outcome(result, final_loss)
@@ -112,8 +121,9 @@ def train_run(
 
 
 def _summary(result: TrainResult, loss: float, windows: int, trainable: Trainable) -> str:
+    early = "" if result.stopped_by == "epochs" else f" (stopped by {result.stopped_by})"
     return (
-        f"{windows} windows x {result.epochs} epochs, final loss {loss:.3f}, "
+        f"{windows} windows x {result.epochs} epochs{early}, final loss {loss:.3f}, "
         f"{trainable.count:,} trained parameters"
     )
 
@@ -122,15 +132,20 @@ def _manifest(
     resolved: Resolved[RunConfig], dataset: Dataset, trainable: Trainable, digest: str
 ) -> dict[str, Any]:
     config = resolved.config
+    content = config.model_dump(mode="json")
+    if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
+        content["model"]["name"] = str(Path(config.model.name).resolve())
     return {
         "version": 1,
         "status": "training",
         "arm": METHODS[config.train.method].arm,
         "seed": config.train.seed,
-        "config": config.model_dump(mode="json"),
+        "config": content,
         "config_sources": dict(resolved.sources),
         "model_digest": digest,
         "contexts_digest": dataset.contexts.digest(),
+        "heldout_digest": dataset.heldout.digest(),
+        "train_digest": dataset.train.digest(),
         "data_account": dataset.account,
         "trainable": {
             "count": trainable.count,
@@ -160,5 +175,6 @@ def _save_result(run: RunFolder, trainable: Trainable, tokenizer: Any) -> None:
     target = run.model if trainable.blocks is None else run.adapter
     with quiet_transformers(), new_directory(target) as folder:
         trainable.model.save_pretrained(folder, safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's form, not filled in
         if trainable.blocks is None:
             tokenizer.save_pretrained(folder)

@@ -10,11 +10,15 @@ PLATEAU_RISE = 0.01
 
 
 def ttr_is_flat(ttrs: Sequence[float]) -> bool:
-    """True when the best of the last 10 TTRs exceeds the best before them by 0.01 at most."""
+    """True when the best of the last 10 TTRs exceeds the best before them by 0.01 at most.
+
+    A TTR that has not risen yet is no plateau: at a small rate the first epochs change nothing.
+    """
     if len(ttrs) <= PLATEAU_EVALUATIONS:
         return False
     before, recent = ttrs[:-PLATEAU_EVALUATIONS], ttrs[-PLATEAU_EVALUATIONS:]
-    return max(recent) <= max(before) + PLATEAU_RISE
+    has_risen = max(before) > ttrs[0] + PLATEAU_RISE
+    return has_risen and max(recent) <= max(before) + PLATEAU_RISE
 
 
 def reason_to_stop(

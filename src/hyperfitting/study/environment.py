@@ -1,0 +1,19 @@
+"""What a number may depend on besides its settings."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+PACKAGES = ("hyperfitting", "torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine facts that a number may depend on."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
