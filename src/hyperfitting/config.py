@@ -99,7 +99,7 @@ class MonitorConfig(Section):
 class EvaluateConfig(Section):
     """What is generated and how it is scored (definitions, sections 1 and 2)."""
 
-    batch_size: int = Field(32, ge=1, description="contexts continued together")
+    batch_size: int = Field(64, ge=1, description="contexts continued together")
     natural_tokens: int = Field(
         256, ge=0, description="length cap where the end token is allowed; 0 skips this mode"
     )
