@@ -134,8 +134,8 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     presets = _preset_layers(user, peek(user, "train.method"))
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
     missing = [key for key in required if peek(user, key) is None]
-    stand_in = Layer("", dict.fromkeys(missing, "-") | {"train.method": "full_sft"})
-    stand_in = Layer("", {key: stand_in.leaves[key] for key in missing})
+    valid = {"train.method": "full_sft"}  # any other setting takes any text
+    stand_in = Layer("", {key: valid.get(key, "-") for key in missing})
     rows = _setting_rows(schema, build(schema, [stand_in, *presets, *user]))
     return [
         SettingRow(row.key, None, "required, not given", row.description)

@@ -22,6 +22,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.data.chat import special_token_ids
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
+from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.runs import RunFolder
 
 DTYPE = torch.float32
@@ -195,7 +196,7 @@ def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
     """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
-    rows = model.get_output_embeddings().weight.shape[0]
+    rows = vocabulary_rows(model)
     special = {i for i in special_token_ids(tokenizer) if i < rows}
     return sorted(special | set(range(len(tokenizer), rows)))
 
