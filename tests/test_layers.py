@@ -18,20 +18,29 @@ ALLOWED = {
     "resolve": BASE | {"settings"},
     "records": set(),
     "progress": set(),
-    "runs": {"errors", "records"},
+    "storage": {"errors"},
+    "allocation": set(),
+    "runs": {"errors", "records", "storage"},
     "builtin": set(),
     "data": BASE | {"builtin"},
     "measure": {"records"},
     "models": BASE | {"builtin", "data", "measure", "runs"},
     "generate": BASE | {"models", "measure"},
-    "train": BASE | {"data", "models", "generate", "measure"},
-    "study": BASE | {"settings", "data", "models", "generate", "train", "measure", "runs"},
-    "report": BASE | {"measure", "runs"},
-    "verbs": BASE | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"},
-    "cli": BASE | {"resolve", "settings", "runs", "report", "measure", "verbs", "__init__"},
+    "train": BASE | {"data", "models", "generate", "measure", "storage"},
+    "study": BASE
+    | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"},
+    "report": BASE | {"measure", "runs", "storage"},
+    "verbs": BASE
+    | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}
+    | {"storage"},
+    "cli": BASE
+    | {"resolve", "settings", "runs", "report", "measure", "verbs", "storage", "allocation"}
+    | {"train", "__init__"},
 }
 ONLY_IN = {
-    "transformers": {"models", "generate"},
+    "transformers": {"models", "generate", "train"},
+    "accelerate": {"models", "study", "train"},
+    "trl": set(),
     "peft": {"models", "train"},
     "typer": {"cli"},
     "matplotlib": {"report"},

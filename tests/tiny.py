@@ -5,13 +5,33 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 END = "<|end|>"
@@ -44,29 +64,65 @@ def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=()):
     return fast
 
 
-def tiny_model(family: str = "llama", *, blocks: int = 3, seed: int = 0):
-    shared = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
-    rotary = {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": blocks,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 128,
-        "initializer_range": 0.3,  # large, so that predictions differ between positions
-    }
+SHARED = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
+ROTARY = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,  # large, so that predictions differ between positions
+    "tie_word_embeddings": False,
+    "pad_token_id": 0,
+}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+GEMMA = {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}
+# Config and model class of every family, and what it has beside the common parts.
+FAMILIES = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {}),
+    "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": 8}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": True}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8}),
+    "gemma2": (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        GEMMA | {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 5.0},
+    ),
+    "gemma3_text": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        GEMMA | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
+    "phi3": (Phi3Config, Phi3ForCausalLM, {"sliding_window": 8}),
+    "olmo2": (Olmo2Config, Olmo2ForCausalLM, {}),
+    "mixtral": (
+        MixtralConfig,
+        MixtralForCausalLM,
+        {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
+    ),
+    "qwen2_moe": (
+        Qwen2MoeConfig,
+        Qwen2MoeForCausalLM,
+        EXPERTS | {"shared_expert_intermediate_size": 8},
+    ),
+    "qwen3_moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM, EXPERTS | {"head_dim": 8}),
+    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM, {}),
+    "gpt2": (GPT2Config, GPT2LMHeadModel, None),
+}
+
+
+def tiny_model(family: str = "llama", *, blocks: int = 3, seed: int = 0, **changes):
+    config_class, model_class, own = FAMILIES[family]
     torch.manual_seed(seed)
-    if family == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**shared, **rotary))
-    elif family == "qwen2":
-        model = Qwen2ForCausalLM(Qwen2Config(**shared, **rotary, tie_word_embeddings=True))
-    elif family == "gpt2":
-        config = GPT2Config(
-            **shared, n_embd=16, n_layer=blocks, n_head=4, n_positions=128, initializer_range=0.3
-        )
-        model = GPT2LMHeadModel(config)
+    if own is None:
+        gpt2 = {"n_embd": 16, "n_layer": blocks, "n_head": 4, "n_positions": 128}
+        settings = SHARED | gpt2 | {"initializer_range": 0.3}
     else:
-        raise ValueError(family)
+        settings = SHARED | ROTARY | {"num_hidden_layers": blocks} | own
+        if "layer_types" in settings:
+            kinds = settings["layer_types"]
+            settings["layer_types"] = [kinds[i % len(kinds)] for i in range(blocks)]
+    model = model_class(config_class(**settings | changes))
     assert sum(p.numel() for p in model.parameters()) < 50_000, "tiny is tiny"
     return model.eval()
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-MethodName = Literal["full_sft", "full_lora", "late_stage_lora"]
+MethodName = Literal["full_sft", "full_lora", "late_stage_lora", "late_stage_sft"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Section(BaseModel):
@@ -27,6 +28,9 @@ class ModelConfig(Section):
     trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one"
+    )
+    quantization: Literal["none", "int8", "nf4"] = Field(
+        "none", description="bitsandbytes base for LoRA methods (extra `quantized`)"
     )
 
 
@@ -69,15 +73,35 @@ class LoraConfig(Section):
 
     rank: int = Field(16, ge=1, description="rank of an adapter (ours)")
     alpha: int = Field(32, ge=1, description="scale numerator, scale = alpha / rank (ours)")
+    rslora: bool = Field(False, description="scale = alpha / sqrt(rank) (arXiv 2312.03732)")
+    dora: bool = Field(False, description="learn each weight's magnitude apart (arXiv 2402.09353)")
+    init: Literal["default", "pissa"] = Field(
+        "default",
+        description="`pissa`: start from the weight's largest singular directions "
+        "(arXiv 2404.02948); saved as plain LoRA of twice the rank",
+    )
+
+
+class PrefixCacheConfig(Section):
+    """Where the constant inputs of the trained blocks are kept (late-stage methods)."""
+
+    place: Literal["auto", "gpu", "ram", "disk", "off"] = Field(
+        "auto", description="`auto`: the first that has room; `off`: recompute every step"
+    )
+    folder: str | None = Field(
+        None, description="of a disk cache; default: a folder of the user's cache, or the study's"
+    )
 
 
 class TrainConfig(Section):
-    """How one method trains: fp32, AdamW, constant rate, no weight decay, no dropout."""
+    """How one method trains: fp32 masters, AdamW (0.9, 0.999), no weight decay, no dropout."""
 
     method: MethodName = Field(description="what is trained")
     epochs: int = Field(260, ge=1, description="passes over the windows (paper: 260)")
-    batch_size: int = Field(8, ge=1, description="windows per step (Carlsson et al.)")
-    learning_rate: float = Field(2e-4, gt=0, description="constant rate (ours)")
+    batch_size: int = Field(8, ge=1, description="windows per pass of the model (Carlsson et al.)")
+    gradient_accumulation: int = Field(1, ge=1, description="batches per step (ours)")
+    learning_rate: float = Field(2e-4, gt=0, description="rate after warm-up (ours)")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up (ours: none)")
     last_blocks: int = Field(5, ge=1, description="late-stage methods: blocks trained (paper: 5)")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
     stop: Literal["epochs", "ttr_plateau"] = Field(
@@ -87,13 +111,32 @@ class TrainConfig(Section):
         None, gt=0, description="stop when an epoch's mean training loss is at or below this"
     )
     seed: int = Field(0, ge=0, description="order of the data and initial adapter weights")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of products; `auto`: bf16 on GPUs that have it. Masters stay fp32"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile for the trained blocks; `auto`: where a run is long"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute each trained block in the backward pass, to save memory"
+    )
+    prefix_cache: PrefixCacheConfig = Field(
+        default_factory=PrefixCacheConfig, description="prefix cache"
+    )
+    checkpoint_steps: int = Field(
+        1000, ge=0, description="steps between checkpoints; 0: only the best and on Ctrl-C"
+    )
 
 
 class MonitorConfig(Section):
     """What is measured while training (paper, Figure 2)."""
 
-    every_epochs: int = Field(1, ge=0, description="0 turns monitoring off")
-    num_contexts: int = Field(32, ge=1, description="held-out contexts continued each time")
+    every_epochs: int = Field(10, ge=0, description="0 turns monitoring off (ours)")
+    num_contexts: int = Field(
+        32, ge=0, description="held-out contexts continued each time; 0: losses and ranks only"
+    )
+    num_windows: int = Field(64, ge=1, description="held-out windows of the validation loss (ours)")
+    track: tuple[Tracker, ...] = Field((), description="also send the rows to these trackers")
 
 
 class EvaluateConfig(Section):

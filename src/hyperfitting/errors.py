@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class HyperfittingError(Exception):
@@ -25,6 +26,14 @@ class InputError(HyperfittingError):
         if hint:
             lines.append(f"hint: {hint}")
         super().__init__("\n".join(lines))
+
+
+class InterruptedRunError(HyperfittingError):
+    """Ctrl-C while training: the run in `run` was saved after `step` and can be resumed."""
+
+    def __init__(self, step: int, run: Path) -> None:
+        self.step, self.run = step, run
+        super().__init__(f"interrupted after step {step}; the run is saved in {run}")
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

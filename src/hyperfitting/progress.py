@@ -37,6 +37,8 @@ class Stage:
 class Progress:
     """Silent progress that only keeps the time of each stage."""
 
+    is_watched = False  # by a person
+
     def __init__(self) -> None:
         self.seconds: list[tuple[str, float]] = []
 
@@ -108,6 +110,7 @@ class ConsoleProgress(Progress):
     def __init__(self) -> None:
         super().__init__()
         self.console = Console(file=sys.stderr, highlight=False)
+        self.is_watched = self.console.is_terminal
 
     def say(self, text: str) -> None:
         """Print a line."""

@@ -96,14 +96,24 @@ class PairedTest:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorRow:
-    """One monitoring point of training (definitions, section 7.2); epoch 0 is the original."""
+    """One monitoring point of training (definitions, section 7.2); epoch 0 is the original.
+
+    The rank shares are of the tokens that the model chose greedily, by their rank in the
+    original model on the same prefix: `OP` on its own continuations, `TF` on held-out windows.
+    TTR and repetition are None where nothing was generated.
+    """
 
     epoch: int
     step: int
     train_loss: float | None
     val_loss: float
     val_ppl: float
-    ttr: float
-    bigram_repetition: float
+    ttr: float | None
+    bigram_repetition: float | None
+    rank_1: float
+    rank_2_10: float
+    rank_gt_10: float
+    rank_prefix: Prefix
     num_contexts: int
+    num_windows: int
     seconds: float

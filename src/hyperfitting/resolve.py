@@ -12,7 +12,13 @@ from hyperfitting.config import (
     Section,
 )
 from hyperfitting.errors import InputError, did_you_mean
-from hyperfitting.presets import BUILTIN_CORPORA, BUILTIN_DEFAULTS, DEMO_DEFAULTS, METHOD_DEFAULTS
+from hyperfitting.presets import (
+    BUILTIN_CORPORA,
+    BUILTIN_DEFAULTS,
+    DEMO_DEFAULTS,
+    METHOD_DEFAULTS,
+    PRESETS,
+)
 from hyperfitting.settings import Layer, Resolved, build, flatten, leaf_fields, peek
 
 
@@ -29,11 +35,43 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     return layers
 
 
+_LORA = tuple(key for key, _ in leaf_fields(RunConfig) if key.startswith("train.lora."))
+_LATE = tuple(
+    key
+    for key, _ in leaf_fields(RunConfig)
+    if key == "train.last_blocks" or key.startswith("train.prefix_cache.")
+)
 # Settings that a method would silently ignore.
 NOT_FOR: Mapping[str, tuple[str, ...]] = {
-    "full_sft": ("train.last_blocks", "train.lora.rank", "train.lora.alpha"),
-    "full_lora": ("train.last_blocks",),
+    "full_sft": (*_LATE, *_LORA, "model.quantization"),
+    "full_lora": _LATE,
+    "late_stage_sft": (*_LORA, "model.quantization"),
 }
+
+
+def preset_layer(name: str | None) -> list[Layer]:
+    """The settings of a protocol of `presets.PRESETS`, or nothing.
+
+    Raises:
+        InputError: no such protocol.
+    """
+    if name is None:
+        return []
+    if name not in PRESETS:
+        raise InputError(
+            f"there is no preset {name!r}",
+            needed=f"one of {', '.join(PRESETS)}",
+            hint=did_you_mean(name, PRESETS),
+        )
+    return [Layer(f"preset {name}", flatten(PRESETS[name]))]
+
+
+def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
+    """The settings a run was started with; consent to foreign code is given anew each time."""
+    leaves = flatten(manifest["config"])
+    leaves.pop("model.trust_remote_code", None)
+    not_for = NOT_FOR.get(str(leaves.get("train.method")), ())
+    return Layer("run to resume", {k: v for k, v in leaves.items() if k not in not_for})
 
 
 def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
@@ -52,12 +90,31 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
                     needed="another method, or without this setting",
                 )
     resolved = build(RunConfig, [*_preset_layers(user, method), *user])
-    if resolved.config.train.stop == "ttr_plateau" and not resolved.config.monitor.every_epochs:
-        raise InputError(
-            "train.stop is ttr_plateau, but monitor.every_epochs=0 measures no TTR",
-            needed="train.stop=epochs, or monitoring",
-        )
+    _check_together(resolved.config)
     return resolved
+
+
+def _check_together(config: RunConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        InputError: they do.
+    """
+    monitor, lora = config.monitor, config.train.lora
+    for name, value in (
+        ("every_epochs", monitor.every_epochs),
+        ("num_contexts", monitor.num_contexts),
+    ):
+        if config.train.stop == "ttr_plateau" and not value:
+            raise InputError(
+                f"train.stop is ttr_plateau, but monitor.{name}=0 measures no TTR",
+                needed="train.stop=epochs, or monitoring",
+            )
+    if lora.dora and lora.init == "pissa":
+        raise InputError(
+            "train.lora.dora and train.lora.init=pissa are both set",
+            needed="one of them: their sum cannot be saved as an adapter for the unmodified base",
+        )
 
 
 def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:

@@ -5,80 +5,14 @@ evaluated carries the study files itself and is a study of one.
 """
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, MonitorRow
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either the old content or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _write_synced(temporary, text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON (NaN is refused: undefined is null) in one piece."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line in one piece."""
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
-    write_text(path, "".join(f"{line}\n" for line in lines))
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file of ours.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist", needed="a finished run or study folder"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
-        ) from error
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file that `write_jsonl` wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        # Not splitlines: it would also cut at characters that JSON leaves unescaped.
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines if line]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
-        ) from error
+from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
 
 
 class StudyFolder:
@@ -90,6 +24,7 @@ class StudyFolder:
         self.measurements_file = path / "measurements.json"
         self.per_context_file = path / "per_context.parquet"
         self.generations = path / "generations"
+        self.prefix_cache = path / "prefix-cache"
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"
@@ -133,6 +68,7 @@ class RunFolder:
         self.manifest_file = path / "manifest.json"
         self.metrics_file = path / "metrics.jsonl"
         self.windows_file = path / "windows.safetensors"
+        self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
         self.model = path / "model"
 
@@ -157,14 +93,25 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.path} did not finish (status {manifest.get('status')!r})",
                 needed="a finished run",
-                hint="train again into a new folder",
+                hint=f"hyperfit train --resume --out {self.path}",
             )
         return manifest
+
+    def is_complete(self) -> bool:
+        """Whether training here came to its end."""
+        return (
+            self.manifest_file.exists()
+            and read_json(self.manifest_file).get("status") == "complete"
+        )
 
     def append_metrics(self, row: MonitorRow) -> None:
         """Add one monitoring point to `metrics.jsonl`."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
+
+    def replace_metrics(self, rows: Sequence[MonitorRow]) -> None:
+        """Write `metrics.jsonl` anew, as a resumed run does with its checkpoint's rows."""
+        write_jsonl(self.metrics_file, (asdict(row) for row in rows))
 
     def metrics(self) -> list[MonitorRow]:
         """All monitoring points, in order; empty where monitoring was off."""
@@ -188,7 +135,7 @@ def require_free(path: Path) -> None:
             f"the output folder cannot be {path}: {blocking} is a file",
             needed="a new or empty folder",
         )
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(p.name not in (LOCK, OWNER) for p in path.iterdir()):
         held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
         held = "a study" if StudyFolder(path).study_file.exists() else held
         raise InputError(
@@ -204,16 +151,3 @@ def first_free(stem: str) -> Path:
         Path(stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000)
     )
     return next(path for path in candidates if not path.exists())
-
-
-@contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that becomes `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

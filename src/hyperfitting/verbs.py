@@ -13,23 +13,36 @@ from hyperfitting.models.load import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.build import write_report
 from hyperfitting.resolve import demo_runs
-from hyperfitting.runs import RunFolder, StudyFolder, read_json, require_free
+from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
+from hyperfitting.storage import read_json
 from hyperfitting.study.evaluate import open_runs, write_study
 from hyperfitting.study.training import read_dataset, train_run
 from hyperfitting.train.methods import METHODS
 
 
-def train(resolved: Resolved[RunConfig], out: Path, progress: Progress | None = None) -> RunFolder:
-    """Train one method on one data set into the new folder `out`.
+def train(
+    resolved: Resolved[RunConfig],
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    resume: bool = False,
+) -> RunFolder:
+    """Train one method on one data set into the new folder `out`, or go on with the run there.
 
     Raises:
         InputError: the folder is taken, or model, data or settings do not fit.
+        InterruptedRunError: Ctrl-C; the run was saved and can be resumed.
     """
     progress = progress or Progress()
-    require_free(out)
     run = RunFolder(out)
-    train_run(run, resolved, read_dataset(resolved.config, progress), progress)
+    if not resume:
+        require_free(out)
+    elif run.is_complete():
+        progress.say(f"{out} is complete: there is nothing to resume")
+        return run
+    dataset = read_dataset(resolved.config, progress)
+    train_run(run, resolved, dataset, progress, resume=resume)
     return run
 
 
@@ -115,7 +128,7 @@ def demo(
     for run in runs:
         arm = METHODS[run.config.train.method].arm
         folders.append(study.run_path(arm, run.config.train.seed))
-        train_run(RunFolder(folders[-1]), run, dataset, progress)
+        train_run(RunFolder(folders[-1]), run, dataset, progress, cache_folder=study.prefix_cache)
     evaluate_config = config.evaluate.model_copy(
         update={
             "device": config.model.device,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.settings import Layer, read_config_file, read_overrides
 
 ResultT = TypeVar("ResultT")
@@ -74,6 +74,9 @@ def run_verb(work: Callable[[], ResultT]) -> ResultT:
         for line in rest:
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(2) from None
+    except InterruptedRunError as stop:
+        typer.echo(f"{stop}\ncontinue with: hyperfit train --resume --out {stop.run}", err=True)
+        raise typer.Exit(130) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; the unfinished output folder can be deleted", err=True)
         raise typer.Exit(130) from None

@@ -38,7 +38,8 @@ def demo(
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
         from hyperfitting.resolve import resolve_demo
-        from hyperfitting.runs import first_free, read_json
+        from hyperfitting.runs import first_free
+        from hyperfitting.storage import read_json
 
         flags = {"train.seed": ("--seed", seed), "model.device": ("--device", device)}
         user = layers(config, flags, overrides)

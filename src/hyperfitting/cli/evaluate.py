@@ -40,8 +40,8 @@ def evaluate(
         from hyperfitting.config import EvaluateConfig, ReportConfig
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
-        from hyperfitting.runs import read_json
         from hyperfitting.settings import build
+        from hyperfitting.storage import read_json
 
         folders, overrides = split_folders(runs)
         flags = {

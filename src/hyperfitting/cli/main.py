@@ -5,6 +5,7 @@ import os
 import typer
 
 from hyperfitting import __version__
+from hyperfitting.allocation import keep_large_buffers
 from hyperfitting.cli import config, demo, evaluate, report, train
 
 app = typer.Typer(
@@ -45,4 +46,5 @@ def main() -> None:
     # torch 5 to 15 times slower; a short one costs nothing measurable. Read when torch loads.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    keep_large_buffers()
     app()

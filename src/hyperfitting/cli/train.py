@@ -18,8 +18,11 @@ from hyperfitting.cli.common import (
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="builtin, a local folder or a hub id.")],
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="builtin, a local folder or a hub id.", show_default=False),
+    ] = None,
     overrides: Overrides = None,
     data: Annotated[
         str | None,
@@ -29,7 +32,11 @@ def train(
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="full_sft, full_lora or late_stage_lora.")
+        str | None,
+        typer.Option(help="full_sft, full_lora, late_stage_lora or late_stage_sft."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper (260 epochs) or carlsson (20, small rate).")
     ] = None,
     text_field: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
     windows: Annotated[
@@ -39,8 +46,17 @@ def train(
         str | None, typer.Option(help="Chat data: all tokens, or the assistant's only.")
     ] = None,
     last_blocks: Annotated[
-        int | None, typer.Option(help="late_stage_lora: how many blocks train.")
+        int | None, typer.Option(help="Late-stage methods: how many blocks train.")
     ] = None,
+    prefix_cache: Annotated[
+        str | None,
+        typer.Option(help="Late-stage methods: auto, gpu, ram, disk or off."),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, wandb, mlflow or trackio; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Order of the data, initial adapters.")] = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = None,
@@ -50,12 +66,15 @@ def train(
     """Train a model on a small text set to near-zero loss.
 
     Example: hyperfit train ./my-model --data stories.jsonl --method late_stage_lora --out run
+    Go on after a stop: hyperfit train --resume --out run
     """
 
     def work() -> None:
         from hyperfitting import verbs
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.resolve import resolve_run
+        from hyperfitting.resolve import preset_layer, resolve_run, resumed_layer
+        from hyperfitting.runs import RunFolder
+        from hyperfitting.storage import read_json
 
         flags = {
             "model.name": ("MODEL", model),
@@ -65,13 +84,23 @@ def train(
             "data.windows": ("--windows", windows),
             "data.loss_on": ("--loss-on", loss_on),
             "train.last_blocks": ("--last-blocks", last_blocks),
+            "train.prefix_cache.place": ("--prefix-cache", prefix_cache),
+            "monitor.track": ("--track", track),
             "train.seed": ("--seed", seed),
             "model.device": ("--device", device),
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        resolved = resolve_run(layers(config, flags, overrides))
+        # Without MODEL, as with --resume, a first setting stands in its place.
+        settings = list(overrides or [])
+        if model and "=" in model and not Path(model).exists():
+            settings.insert(0, model)
+            del flags["model.name"]
+        before = RunFolder(out).manifest_file
+        base = [resumed_layer(read_json(before))] if resume and before.exists() else []
+        user = [*base, *preset_layer(preset), *layers(config, flags, settings)]
+        resolved = resolve_run(user)
         progress = ConsoleProgress()
-        run = verbs.train(resolved, out, progress)
+        run = verbs.train(resolved, out, progress, resume=resume)
         if as_json:
             print_json(run.manifest())
         else:

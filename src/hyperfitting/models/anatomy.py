@@ -1,5 +1,11 @@
-"""Where the parts of a model are: the only file that knows how models are built."""
+"""Where the parts of a model are: the only file that knows how model families are built.
 
+To add a family, add a line to `FAMILIES` and a tiny model of it to `tests/tiny.py`: the tests
+then prove that its last blocks, fed from a cache, give the whole model's logits bit for bit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -8,14 +14,109 @@ from transformers.pytorch_utils import Conv1D
 from hyperfitting.errors import InputError
 
 
-def decoder_blocks(model: Any) -> dict[str, nn.Module]:
-    """The decoder blocks in order, by their full module names.
+@dataclass(frozen=True)
+class Family:
+    """Module names: the decoder inside the model, its blocks and final norm inside it.
 
-    They are the one list of modules with as many entries as the config counts layers.
+    Embeddings and head are found through transformers' own accessors.
+    """
+
+    decoder: str
+    blocks: str
+    norm: str
+
+
+_LLAMA = Family("model", "layers", "norm")
+
+# By the config's `model_type`. A softcap of the logits is read from the config.
+FAMILIES: Mapping[str, Family] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": _LLAMA,
+    "gemma3_text": _LLAMA,
+    "phi3": _LLAMA,
+    "olmo2": _LLAMA,
+    "mixtral": _LLAMA,
+    "qwen2_moe": _LLAMA,
+    "qwen3_moe": _LLAMA,
+    "gpt2": Family("transformer", "h", "ln_f"),
+    "gpt_neox": Family("gpt_neox", "layers", "final_layer_norm"),
+}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of one model, in the order in which a token passes them."""
+
+    decoder: nn.Module  # everything before the head
+    embedding: nn.Module
+    blocks: dict[str, nn.Module]  # by full name, in order
+    norm_name: str
+    norm: nn.Module
+    head: nn.Linear
+    softcap: float | None  # logits are softcap * tanh(logits / softcap)
+
+
+def base_of(model: Any) -> Any:
+    """The transformers model beneath an adapter, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def is_known_family(model: Any) -> bool:
+    """Whether the table says where this model's parts are."""
+    return base_of(model).config.model_type in FAMILIES
+
+
+def anatomy(model: Any) -> Anatomy:
+    """The parts of a model (or of the model beneath an adapter).
+
+    Raises:
+        InputError: no family of the table, or a head that is more than a matrix.
+    """
+    base = base_of(model)
+    kind = base.config.model_type
+    if kind not in FAMILIES:
+        raise InputError(
+            f"models of type {kind!r} are not among the families whose prefix can be cached",
+            needed=f"one of {', '.join(FAMILIES)}",
+            hint="--prefix-cache off trains the same adapter, recomputing every block each step",
+        )
+    family = FAMILIES[kind]
+    decoder = base.get_submodule(family.decoder)
+    head = base.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        raise InputError(
+            f"the head of this {kind!r} model is {head}",
+            needed="a linear layer without bias, as the family has it",
+            hint="--prefix-cache off does not look at the head",
+        )
+    blocks = decoder.get_submodule(family.blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    path = f"{family.decoder}.{family.blocks}"
+    return Anatomy(
+        decoder,
+        base.get_input_embeddings(),
+        {f"{path}.{i}": block for i, block in enumerate(blocks)},
+        f"{family.decoder}.{family.norm}",
+        decoder.get_submodule(family.norm),
+        head,
+        getattr(base.config, "final_logit_softcapping", None),
+    )
+
+
+def decoder_blocks(model: Any) -> dict[str, nn.Module]:
+    """The decoder blocks in order, by their full module names, of any model.
+
+    Outside the table they are the one list of modules with as many entries as the config
+    counts layers.
 
     Raises:
         InputError: no such list, or several.
     """
+    if is_known_family(model):
+        return anatomy(model).blocks
     count = model.config.get_text_config().num_hidden_layers
     lists = {
         name: module

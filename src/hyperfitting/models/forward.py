@@ -6,7 +6,7 @@ V vocabulary. Logits exist for a few rows at a time only, so memory does not gro
 
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
+from hyperfitting.measure.ranks import token_ranks
 from hyperfitting.progress import Stage
 
 LOGITS_PER_PASS = 2**23  # 32 MB in float32; one row is the least that is run
@@ -47,6 +48,27 @@ def vocabulary_rows(model: Any) -> int:
     return int(model.get_output_embeddings().weight.shape[0])
 
 
+def _scored_batches(
+    model: Any, rows: Sequence[Sequence[int]], num_scored: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of rows: their indices, logits of the scored positions, tokens there.
+
+    Rows may differ in length; only rows of one length run together, so nothing is padded.
+    """
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_length[len(row)].append(index)
+    batch = max(1, LOGITS_PER_PASS // (num_scored * vocabulary_rows(model)))
+    device = model.get_output_embeddings().weight.device
+    for length, members in by_length.items():
+        assert length > num_scored, "the first token of a row is predicted from nothing"
+        for start in range(0, len(members), batch):
+            chosen = members[start : start + batch]
+            ids_BT = torch.tensor([rows[i] for i in chosen], device=device)
+            logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
+            yield chosen, logits_BKV, ids_BT[:, -num_scored:]
+
+
 @torch.no_grad()
 def score_rows(
     model: Any,
@@ -58,32 +80,37 @@ def score_rows(
 ) -> TokenScores:
     """Score the last `num_scored` tokens of every row under `model`.
 
-    Rows may differ in length; only rows of one length run together, so nothing is padded.
     `banned` tokens are left out of `top1`, and only there.
     """
     shape = (len(rows), num_scored)
     scores = TokenScores(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        by_length[len(row)].append(index)
-    batch = max(1, LOGITS_PER_PASS // (num_scored * vocabulary_rows(model)))
     done = 0
-    for length, members in by_length.items():
-        assert length > num_scored, "the first token of a row is predicted from nothing"
-        for start in range(0, len(members), batch):
-            chosen = members[start : start + batch]
-            ids_BT = torch.tensor([rows[i] for i in chosen], device=model.device)
-            logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
-            target_BK = ids_BT[:, -num_scored:]
-            for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
-                scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
-                scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
-                logits_KV[:, list(banned)] = -torch.inf
-                scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
-            done += len(chosen)
-            if stage:
-                stage.update(done)
+    for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
+        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
+            scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
+            scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
+            logits_KV[:, list(banned)] = -torch.inf
+            scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
+        done += len(chosen)
+        if stage:
+            stage.update(done)
     return scores
+
+
+@torch.no_grad()
+def rank_rows(
+    model: Any, rows: Sequence[Sequence[int]], num_scored: int, *, banned: Sequence[int] = ()
+) -> NDArray[np.int64]:
+    """Rank of the last `num_scored` tokens of every row under `model`, [N, K].
+
+    `banned` tokens could not have been chosen, so they count for no rank.
+    """
+    rank_NK = np.empty((len(rows), num_scored), dtype=np.int64)
+    for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
+        logits_BKV[:, :, list(banned)] = -torch.inf
+        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
+            rank_NK[i] = token_ranks(logits_KV, target_K).cpu().numpy()
+    return rank_NK
 
 
 def window_losses(

@@ -1,13 +1,10 @@
-"""Load a tokenizer, a base model or a trained result. Device and dtype are chosen here only.
-
-Everything is loaded in float32: near zero loss the updates are smaller than bfloat16's spacing,
-and greedy ties and entropies depend on the logits' last bits.
-"""
+"""Load a tokenizer, a base model or a trained result, in float32 (see `devices.py`)."""
 
 import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,26 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 
 from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.chat import special_token_ids
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
+from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.runs import RunFolder
 
-DTYPE = torch.float32
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-def choose_device(config: ModelConfig) -> torch.device:
-    """The device a run uses.
-
-    Raises:
-        InputError: CUDA was asked for and there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "the device is 'cuda', but torch finds no CUDA device here",
-            needed="a CUDA build of torch and a GPU, or --device cpu",
-        )
-    wants_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    return torch.device("cpu" if wants_cpu else "cuda")
 
 
 def model_path(config: ModelConfig) -> str:
@@ -141,6 +129,29 @@ def load_tokenizer(config: ModelConfig) -> Any:
     return tokenizer
 
 
+def _quantization(config: ModelConfig) -> dict[str, Any]:
+    """What transformers needs to load a bitsandbytes base; nothing for a plain one.
+
+    Raises:
+        InputError: bitsandbytes is not installed.
+    """
+    if config.quantization == "none":
+        return {}
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"model.quantization is {config.quantization}, but bitsandbytes is not installed",
+            needed="the extra: pip install 'hyperfitting[quantized]'",
+        )
+    asked = BitsAndBytesConfig(
+        load_in_8bit=config.quantization == "int8",
+        load_in_4bit=config.quantization == "nf4",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=DTYPE,
+    )
+    # Quantised weights cannot be moved afterwards: they are placed while loading.
+    return {"quantization_config": asked, "device_map": {"": choose_device(config)}}
+
+
 def load_model(config: ModelConfig) -> PreTrainedModel:
     """The base model in float32 on the chosen device, in evaluation mode (no dropout).
 
@@ -157,6 +168,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
                 dtype=DTYPE,
                 use_safetensors=True,
                 output_loading_info=True,
+                **_quantization(config),
             )
     except torch.OutOfMemoryError:
         raise
@@ -168,6 +180,8 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             f"{', '.join(sorted(info['missing_keys'])[:3])}",
             needed="a complete causal language model",
         )
+    if config.quantization != "none":
+        return model.eval()
     return model.to(choose_device(config)).eval()
 
 

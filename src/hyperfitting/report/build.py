@@ -11,7 +11,8 @@ from hyperfitting.progress import printable
 from hyperfitting.records import PAPER_NAMES
 from hyperfitting.report import figures, tables
 from hyperfitting.report.load import Study, label, read_study
-from hyperfitting.runs import StudyFolder, write_text
+from hyperfitting.runs import StudyFolder
+from hyperfitting.storage import write_text
 
 
 def examples(study: Study, count: int) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, Measurement, Mode, MonitorRow, PairedTest
-from hyperfitting.runs import RunFolder, StudyFolder, read_json
+from hyperfitting.runs import RunFolder, StudyFolder
+from hyperfitting.storage import read_json
 
 Arm = tuple[str, int | None]  # name and training seed
 

@@ -23,7 +23,8 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.progress import Progress
 from hyperfitting.records import MetricValues, Mode
-from hyperfitting.runs import RunFolder, StudyFolder, write_json
+from hyperfitting.runs import RunFolder, StudyFolder
+from hyperfitting.storage import write_json
 from hyperfitting.study.arms import (
     ArmOutputs,
     Tokens,

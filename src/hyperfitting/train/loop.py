@@ -1,42 +1,35 @@
-"""One training loop: data order, step, monitor, stop. Knows no method and writes no file.
+"""One training loop: data order, step, monitor, checkpoint, stop. Knows no method.
 
-Shape letters: B windows of a batch, T tokens, V vocabulary.
+Shape letters: B windows of a batch, T tokens.
 """
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hyperfitting.config import TrainConfig
-from hyperfitting.data.windows import Windows
-from hyperfitting.errors import InputError
-from hyperfitting.models.forward import logits_of
+from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.progress import Stage
 from hyperfitting.records import MonitorRow
+from hyperfitting.train.checkpoints import Checkpoints, TrainState
+from hyperfitting.train.engine import Engine, Source
 from hyperfitting.train.methods import Trainable
+from hyperfitting.train.setup import steps_per_epoch
 from hyperfitting.train.stopping import reason_to_stop
 
-IGNORED = -100  # label of a token that is not trained on
+SECONDS_BETWEEN_NOTES = 1.0  # reading the loss waits for the device, so it is not done each step
 # (epoch, step, train loss or None before the first epoch) -> what was measured
 Monitor = Callable[[int, int, float | None], MonitorRow]
-
-
-@dataclass
-class TrainResult:
-    """What training did; times are in seconds."""
-
-    epochs: int = 0
-    steps: int = 0
-    stopped_by: str = "epochs"
-    train_loss: list[float] = field(default_factory=list)  # mean per epoch, nats per token
-    seconds: float = 0.0
-    monitor_seconds: float = 0.0
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
@@ -44,88 +37,228 @@ def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def batches(
-    windows: Windows, config: TrainConfig, epoch: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Token ids and labels of every step of an epoch, [B, T] each; the last may be smaller."""
-    order = epoch_order(config.seed, epoch, len(windows))
-    for start in range(0, len(order), config.batch_size):
-        chosen = order[start : start + config.batch_size]
-        width = int(windows.length_N[chosen].max())  # right padding beyond is seen by nobody
-        ids_BT = torch.from_numpy(windows.ids_NT[chosen, :width])
-        label_BT = torch.from_numpy(windows.label_NT[chosen, :width])
-        yield ids_BT.to(device), torch.where(label_BT, ids_BT, IGNORED).to(device)
+def epoch_rows(config: TrainConfig, epoch: int, count: int) -> list[NDArray[np.int64]]:
+    """Windows of every batch of an epoch, `gradient_accumulation` batches to a step."""
+    order = epoch_order(config.seed, epoch, count)
+    number = steps_per_epoch(config, count) * config.gradient_accumulation
+    size = config.batch_size
+    return [order[i * size : (i + 1) * size] for i in range(number)]
 
 
-def batch_loss(model: Any, ids_BT: Tensor, target_BT: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the labelled tokens, in nats.
-
-    No attention mask: padding stands on the right, where causal attention never looks back
-    from a real token.
-    """
-    logits_BTV = logits_of(model, ids_BT, ids_BT.shape[1])[:, :-1]
-    return torch.nn.functional.cross_entropy(
-        logits_BTV.flatten(0, 1), target_BT[:, 1:].flatten(), ignore_index=IGNORED
+def make_optimizer(trainable: Trainable, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW without weight decay (paper); betas 0.9 and 0.999 (ours), float32 state."""
+    return torch.optim.AdamW(
+        list(trainable.tensors().values()),
+        lr=config.learning_rate,
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        fused=True,
     )
 
 
-def train(
-    trainable: Trainable,
-    windows: Windows,
-    config: TrainConfig,
-    *,
-    monitor: Monitor | None,
-    every_epochs: int,
-    stage: Stage,
-) -> TrainResult:
-    """Train until the last epoch or a stop rule: AdamW, constant rate, no decay, no dropout.
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; a second one ends the program at once."""
+    asked = threading.Event()
 
-    The model stays in evaluation mode, which is what turns every dropout off.
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    Raises:
-        InputError: the loss is not finite.
-    """
-    model, result, rows = trainable.model.eval(), TrainResult(), []
-    optimizer = torch.optim.AdamW(
-        trainable.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
-    )
-    monitor = monitor if every_epochs else None
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
-    def observe(epoch: int, loss: float | None) -> None:
-        if monitor is not None:
-            rows.append(monitor(epoch, result.steps, loss))
-            result.monitor_seconds += rows[-1].seconds
 
-    observe(0, None)
-    for epoch in range(1, config.epochs + 1):
+@dataclass
+class Trainer:
+    """Everything one run's steps need. `run` trains until the last epoch or a stop rule."""
+
+    trainable: Trainable
+    engine: Engine
+    source: Source
+    config: TrainConfig
+    accelerator: Accelerator
+    optimizer: torch.optim.AdamW
+    stage: Stage
+    monitor: Monitor | None = None
+    every_epochs: int = 0
+    checkpoints: Checkpoints | None = None
+    state: TrainState | None = None  # of a checkpoint that was loaded
+
+    def run(self) -> TrainState:
+        """Train: AdamW, constant rate after warm-up, no decay, no dropout (evaluation mode).
+
+        Raises:
+            InputError: a loss is not finite; the last good checkpoint stays.
+            InterruptedRunError: Ctrl-C; a checkpoint was saved.
+        """
+        self.trainable.model.eval()
+        self.tokens_since, self.clock = 0, time.perf_counter()
+        self.last_note = self.clock
+        if self.state is None:
+            self.state = TrainState()
+            self._observe(0, None)
+        with _interrupt_flag() as interrupted:
+            while self.state.stopped_by is None:
+                self._epoch(self.state, interrupted)
+        return self.state
+
+    def _epoch(self, state: TrainState, interrupted: threading.Event) -> None:
+        """What is left of the epoch under way."""
+        config, accumulation = self.config, self.config.gradient_accumulation
+        rows = epoch_rows(config, state.epoch, len(self.source))
+        batches = self.source.batches(rows[state.step_in_epoch * accumulation :])
+        losses: list[Tensor] = []
         start = time.perf_counter()
-        losses, weights = [], []
-        for ids_BT, target_BT in batches(windows, config, epoch, model.device):
-            loss = batch_loss(model, ids_BT, target_BT)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.detach())
-            weights.append(int((target_BT[:, 1:] != IGNORED).sum()))
-            result.steps += 1
-            stage.update(result.steps)
-        mean = float(np.average(torch.stack(losses).cpu().numpy(), weights=weights))
-        if not np.isfinite(mean):
+        number = len(rows) // accumulation
+        while state.step_in_epoch < number:
+            first = state.step_in_epoch * accumulation
+            step_rows = rows[first : first + accumulation]
+            self.latest = self._step(state, batches, step_rows)
+            losses.append(self.latest)
+            state.step += 1
+            state.step_in_epoch += 1
+            is_last = state.step_in_epoch == number
+            saves = self._is_due(state.step) or interrupted.is_set()
+            if is_last or saves:
+                state.step_losses += self._checked(losses, state)
+                losses = []
+                state.seconds += time.perf_counter() - start
+            if is_last:
+                saves |= self._finish_epoch(state)
+            if saves:
+                self._save(state, interrupted)
+            if is_last or saves:
+                start = time.perf_counter()
+            self._note(state)
+            if is_last:
+                return
+
+    def _step(
+        self,
+        state: TrainState,
+        batches: Iterator[tuple[Tensor, Tensor]],
+        rows: list[NDArray[np.int64]],
+    ) -> Tensor:
+        """One optimiser step; returns its mean loss, still on the device."""
+        tokens = int(sum(self.source.labels_N[rows_B].sum() for rows_B in rows))
+        warmup = self.config.warmup_steps
+        rate = self.config.learning_rate * min(1.0, (state.step + 1) / max(1, warmup))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total: Tensor | None = None
+        for _ in rows:
+            inputs, target_BT = next(batches)
+            loss = self.engine.summed_nll(self.source, inputs, target_BT) / tokens
+            self.accelerator.backward(loss)
+            part = loss.detach().clone()  # a compiled step may reuse the memory
+            total = part if total is None else total + part
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        state.step_tokens.append(tokens)
+        self.tokens_since += sum(len(rows_B) for rows_B in rows) * self.source.ids_NT.shape[1]
+        assert total is not None
+        return total
+
+    def _checked(self, losses: list[Tensor], state: TrainState) -> list[float]:
+        """Losses as numbers; a checkpoint is never written after one that is not finite.
+
+        Raises:
+            InputError: a loss is not finite.
+        """
+        values: list[float] = torch.stack(losses).double().cpu().tolist() if losses else []
+        for place, value in enumerate(values):
+            if not np.isfinite(value):
+                step = state.step - len(values) + place + 1
+                kept = self.checkpoints.steps() if self.checkpoints else []
+                where = f"; the checkpoint of step {kept[-1]} is kept" if kept else ""
+                raise InputError(
+                    f"the training loss is {value} at step {step} (epoch {state.epoch}){where}",
+                    needed="a rate at which training is stable",
+                    hint=f"lower train.learning_rate, now {self.config.learning_rate}",
+                )
+        return values
+
+    def _finish_epoch(self, state: TrainState) -> bool:
+        """Mean loss, monitor and stop rule; says whether the TTR is the best so far."""
+        config = self.config
+        mean = float(np.average(state.step_losses, weights=state.step_tokens))
+        state.train_loss.append(mean)
+        last = state.epoch == config.epochs
+        is_best = False
+        if self.every_epochs and state.epoch % self.every_epochs == 0:
+            is_best = self._observe(state.epoch, mean)
+        reason = reason_to_stop(config, mean, state.rows)
+        if reason or last:
+            state.stopped_by = reason or "epochs"
+            if state.rows and state.rows[-1].epoch != state.epoch:
+                is_best |= self._observe(state.epoch, mean)
+            return is_best
+        state.epoch += 1
+        state.step_in_epoch = 0
+        state.step_losses, state.step_tokens = [], []
+        return is_best
+
+    def _observe(self, epoch: int, loss: float | None) -> bool:
+        """Monitor now; says whether a trained model has the best TTR so far."""
+        state = self.state
+        if self.monitor is None or not self.every_epochs or state is None:
+            return False
+        row = self.monitor(epoch, state.step, loss)
+        state.rows.append(row)
+        state.monitor_seconds += row.seconds
+        if epoch == 0 or row.ttr is None or row.ttr <= (state.best_ttr or 0.0):
+            return False
+        state.best_ttr, state.best_step = row.ttr, state.step
+        return True
+
+    def _is_due(self, step: int) -> bool:
+        every = self.config.checkpoint_steps
+        return self.checkpoints is not None and every > 0 and step % every == 0
+
+    def _save(self, state: TrainState, interrupted: threading.Event) -> None:
+        if self.checkpoints is None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            return
+        tensors = self.trainable.tensors()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise InputError(
-                f"the training loss is {mean} in epoch {epoch} (step {result.steps})",
+                f"a weight is not finite after step {state.step} (epoch {state.epoch})",
                 needed="a rate at which training is stable",
-                hint=f"lower train.learning_rate, now {config.learning_rate}",
+                hint=f"lower train.learning_rate, now {self.config.learning_rate}",
             )
-        result.train_loss.append(mean)
-        result.epochs = epoch
-        result.seconds += time.perf_counter() - start
-        stage.update(result.steps, f"epoch {epoch}/{config.epochs}  loss {mean:.3f}")
-        if epoch % every_epochs == 0 if every_epochs else False:
-            observe(epoch, mean)
-        reason = reason_to_stop(config, mean, rows)
-        if reason:
-            result.stopped_by = reason
-            break
-    if rows and rows[-1].epoch != result.epochs:
-        observe(result.epochs, result.train_loss[-1])
-    return result
+        self.checkpoints.save(state, tensors, self.optimizer)
+        if interrupted.is_set() and state.stopped_by is None:
+            raise InterruptedRunError(state.step, self.checkpoints.folder.parent)
+
+    def _note(self, state: TrainState) -> None:
+        """Loss, epoch, speed and time left, once a second."""
+        now = time.perf_counter()
+        if now - self.last_note < SECONDS_BETWEEN_NOTES:
+            self.stage.update(state.step)
+            return
+        self.last_note = now
+        speed = self.tokens_since / (now - self.clock)
+        number = steps_per_epoch(self.config, len(self.source))
+        tokens = number * self.config.batch_size * self.config.gradient_accumulation
+        tokens *= self.source.ids_NT.shape[1]
+        left = (self.config.epochs * number - state.step) / number * tokens / max(speed, 1e-9)
+        epoch = min(state.epoch, self.config.epochs)
+        self.stage.update(
+            state.step,
+            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}  {speed:,.0f} tokens/s  "
+            f"{_clock(left)} left",
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,47 +1,102 @@
-"""PEFT wiring: adapters on exactly the modules that are named."""
+"""PEFT wiring: adapters on exactly the modules that are named, saved as plain LoRA."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
 
-from hyperfitting.config import TrainConfig
+from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import stores_weights_transposed
 from hyperfitting.models.load import quiet_transformers
 
+INITIAL = "pissa-initial"  # folder name; PEFT recognises a base-changing start by its adapter name
 
-def add_adapters(model: Any, targets: list[str], config: TrainConfig) -> Any:
+
+def add_adapters(model: Any, targets: list[str], lora: LoraConfig, seed: int) -> Any:
     """Mutates `model`: freezes it and puts a LoRA adapter on every module in `targets`.
 
     PEFT skips names that match nothing without a word, so the result is compared with the
-    request. The adapter's initial weights depend on `config.seed` only.
+    request. The adapter's initial weights depend on `seed` only.
 
     Raises:
-        InputError: PEFT has no adapters for this kind of model.
+        InputError: PEFT has no such adapters for this kind of model.
     """
-    lora = LoraConfig(
-        r=config.lora.rank,
-        lora_alpha=config.lora.alpha,
+    peft_config = PeftLoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules=targets,
         fan_in_fan_out=stores_weights_transposed(model, targets),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights="pissa" if lora.init == "pissa" else True,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         try:
-            adapted = get_peft_model(model, lora)
-        except ValueError as error:
+            adapted = get_peft_model(model, peft_config)
+        except (ValueError, TypeError) as error:
             raise InputError(
-                f"PEFT cannot put adapters on this {model.config.model_type!r} model: {error}",
+                f"PEFT cannot put these adapters on this {model.config.model_type!r} model: "
+                f"{error}",
                 needed="a model that PEFT supports, or --method full_sft",
             ) from error
     trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
-    expected = {
-        f"base_model.model.{target}.lora_{part}.default.weight"
-        for target in targets
-        for part in "AB"
-    }
+    parts = ["lora_A.default.weight", "lora_B.default.weight"]
+    parts += ["lora_magnitude_vector.default.weight"] * lora.dora
+    expected = {f"base_model.model.{target}.{part}" for target in targets for part in parts}
     assert trained == expected, f"PEFT trains other modules than asked: {trained ^ expected}"
     return adapted.eval()
+
+
+def save_adapter(
+    adapted: Any, initial: dict[str, torch.Tensor], folder: Path, lora: LoraConfig
+) -> None:
+    """Write an adapter that `PeftModel.from_pretrained` loads on the unmodified base.
+
+    PiSSA starts by moving part of every weight into the adapter. What was trained, relative to
+    that start, is written as a plain LoRA of twice the rank (PEFT's conversion).
+
+    Args:
+        adapted: the model with its trained adapter.
+        initial: the trained tensors before the first step, by full name.
+        folder: an existing folder.
+        lora: the adapter's settings.
+    """
+    with quiet_transformers():
+        if lora.init != "pissa":
+            adapted.save_pretrained(folder, safe_serialization=True)
+        else:
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                start = Path(temporary) / INITIAL
+                _save_start(adapted, initial, start)
+                adapted.save_pretrained(
+                    folder,
+                    safe_serialization=True,
+                    path_initial_model_for_weight_conversion=str(start),
+                )
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's form, not filled in
+
+
+def _save_start(adapted: Any, initial: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write the adapter as it was before the first step."""
+    now = {n: p.detach().clone() for n, p in adapted.named_parameters() if n in initial}
+    config = adapted.peft_config["default"]
+    init = config.init_lora_weights
+    parameters = dict(adapted.named_parameters())
+    try:
+        config.init_lora_weights = True  # read back as weights, not as an instruction
+        with torch.no_grad():
+            for name, value in initial.items():
+                parameters[name].copy_(value)
+        adapted.save_pretrained(folder, safe_serialization=True)
+    finally:
+        config.init_lora_weights = init
+        with torch.no_grad():
+            for name, value in now.items():
+                parameters[name].copy_(value)

@@ -3,34 +3,57 @@
 To add a method, add a line to `METHODS` (and its name to `config.MethodName`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from hyperfitting.config import MethodName, TrainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.anatomy import decoder_blocks, linear_modules
+from hyperfitting.models.anatomy import anatomy, decoder_blocks, linear_modules
 from hyperfitting.train.lora import add_adapters
+
+Trains = Literal["everything", "blocks and final norm", "adapters"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train: which blocks, and whether through adapters.
+    """A way to train: which tensors, and of which blocks.
 
-    `blocks` maps (number of blocks, last_blocks) to the 0-based indices that train; None trains
-    every parameter of the model.
+    `blocks` maps (number of blocks, last_blocks) to the 0-based indices that train. `is_late`
+    says that nothing below them does, so that what enters them can be cached.
     """
 
     arm: str
     label: str
-    blocks: Callable[[int, int], range] | None
+    trains: Trains
+    blocks: Callable[[int, int], range]
+    is_late: bool = False
+
+
+def _all(count: int, last: int) -> range:
+    return range(count)
+
+
+def _last(count: int, last: int) -> range:
+    return range(count - last, count)
 
 
 METHODS: Mapping[MethodName, Method] = {
-    "full_sft": Method("hyperfitted", "all parameters", None),
-    "full_lora": Method("full_lora", "LoRA on every block", lambda count, last: range(count)),
+    "full_sft": Method("hyperfitted", "all parameters", "everything", _all),
+    "full_lora": Method("full_lora", "LoRA on every block", "adapters", _all),
     "late_stage_lora": Method(
-        "late_stage_lora", "LoRA on the last blocks", lambda count, last: range(count - last, count)
+        "late_stage_lora", "LoRA on the last blocks", "adapters", _last, is_late=True
+    ),
+    "late_stage_sft": Method(
+        "late_stage_sft",
+        "all of the last blocks and the final norm",
+        "blocks and final norm",
+        _last,
+        is_late=True,
     ),
 }
 
@@ -42,39 +65,104 @@ class Trainable:
     model: Any
     names: list[str]  # trained parameters, full names
     count: int  # trained scalars
-    blocks: list[int] | None  # 0-based indices of adapted blocks; None where all parameters train
+    blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
+    has_adapter: bool
+    initial: dict[str, Tensor]  # the trained tensors before the first step, in CPU memory
 
-    def parameters(self) -> list[Any]:
-        """The trained tensors."""
-        return [p for p in self.model.parameters() if p.requires_grad]
+    def tensors(self) -> dict[str, Tensor]:
+        """The trained tensors by name, in the order of `names`."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name] for name in self.names}
+
+    @contextmanager
+    def original(self) -> Iterator[None]:
+        """The model as it was before the first step, for as long as the block runs."""
+        tensors = self.tensors()
+        trained = {name: tensor.data for name, tensor in tensors.items()}
+        try:
+            for name, tensor in tensors.items():
+                tensor.data = self.initial[name].to(tensor.device)
+            yield
+        finally:
+            for name, tensor in tensors.items():
+                tensor.data = trained[name]
 
 
 def prepare(model: Any, config: TrainConfig) -> Trainable:
     """Mutates `model`: freezes it or adds adapters as the method asks.
 
     Raises:
-        InputError: `last_blocks` is out of range, or the blocks hold no linear layer.
+        InputError: `last_blocks` is out of range, the blocks hold no linear layer, or the rate
+            is too small to change the weights.
     """
     method = METHODS[config.method]
-    if method.blocks is None:
+    if method.trains == "everything":
         model.requires_grad_(True)
-        return _account(model, None)
+        return _account(model, None, has_adapter=False, rate=config.learning_rate)
     blocks = list(decoder_blocks(model))
-    if config.method == "late_stage_lora" and not 1 <= config.last_blocks <= len(blocks):
+    if method.is_late and not 1 <= config.last_blocks <= len(blocks):
         raise InputError(
             f"--last-blocks is {config.last_blocks}, the model has {len(blocks)} blocks",
             needed=f"a number from 1 to {len(blocks)}",
         )
     indices = list(method.blocks(len(blocks), config.last_blocks))
+    if method.trains == "blocks and final norm":
+        _train_in_full(model, [blocks[i] for i in indices])
+        return _account(model, indices, has_adapter=False, rate=config.learning_rate)
     targets = linear_modules(model, [blocks[i] for i in indices])
     if not targets:
         raise InputError(
             f"the blocks of this {model.config.model_type!r} model hold no linear layers",
             needed="a model with linear layers, or --method full_sft",
         )
-    return _account(add_adapters(model, targets, config), indices)
+    adapted = add_adapters(model, targets, config.lora, config.seed)
+    return _account(adapted, indices, has_adapter=True, rate=config.learning_rate)
 
 
-def _account(model: Any, blocks: list[int] | None) -> Trainable:
+def _train_in_full(model: Any, block_names: list[str]) -> None:
+    """Freeze all but the named blocks and the final norm; embeddings and head stay frozen."""
+    model.requires_grad_(False)
+    for name in [*block_names, anatomy(model).norm_name]:
+        model.get_submodule(name).requires_grad_(True)
+
+
+def _account(model: Any, blocks: list[int] | None, *, has_adapter: bool, rate: float) -> Trainable:
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    return Trainable(model, list(trained), sum(p.numel() for p in trained.values()), blocks)
+    require_effective_updates(trained, rate)
+    initial = {name: p.detach().cpu().clone() for name, p in trained.items()}
+    count = sum(p.numel() for p in trained.values())
+    return Trainable(model, list(trained), count, blocks, has_adapter, initial)
+
+
+def require_effective_updates(trained: Mapping[str, Tensor], rate: float) -> None:
+    """Refuse a rate at which most trained weights would round back to what they were.
+
+    AdamW moves a weight by about the rate. A move below half the distance to the next number of
+    the weight's type is lost: in bfloat16, 0.02 - 5e-6 is 0.02.
+
+    Raises:
+        InputError: more than half of the weights could not move; the message has the arithmetic.
+    """
+    lost, total, example = 0, 0, None
+    for tensor in trained.values():
+        size = tensor.detach().abs()
+        _, exponent = torch.frexp(size.float())
+        eps = torch.finfo(tensor.dtype).eps
+        spacing = torch.ldexp(torch.full_like(size, eps, dtype=torch.float32), exponent - 1)
+        is_lost = (size > 0) & (spacing / 2 > rate)
+        lost += int(is_lost.sum())
+        total += tensor.numel()
+        if example is None and is_lost.any():
+            middle = float(size.float()[is_lost].median())
+            at = float(spacing[is_lost & (size.float() == middle)].flatten()[0])
+            example = (middle, at, str(tensor.dtype).removeprefix("torch."))
+    if example is None or lost * 2 <= total:
+        return
+    weight, spacing_there, dtype = example
+    raise InputError(
+        f"train.learning_rate is {rate:g}: {lost:,} of {total:,} trained weights would not move. "
+        f"They are {dtype}; near {weight:.3g} the next number is {spacing_there:.3g} away and an "
+        f"update of less than {spacing_there / 2:.3g} rounds to nothing",
+        needed="float32 weights, or a larger rate",
+        hint=f"train.learning_rate={spacing_there:.1g} would move them",
+    )

@@ -2,54 +2,110 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from hyperfitting.config import DataConfig, MonitorConfig
-from hyperfitting.data.windows import Dataset
-from hyperfitting.generate.decode import decode_greedy
+from hyperfitting.generate.decode import Decoded, decode_greedy
+from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
-from hyperfitting.models.forward import window_losses
+from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
-from hyperfitting.train.loop import Monitor
+from hyperfitting.train.engine import Engine, Source, TailEngine, in_batches, window_losses
+from hyperfitting.train.methods import Trainable
 
 
-def make_monitor(
-    model: Any,
-    dataset: Dataset,
-    data: DataConfig,
-    config: MonitorConfig,
-    *,
-    banned: list[int],
-    write: Callable[[MonitorRow], None],
-) -> Monitor:
-    """A monitor that measures on the first contexts of the held-out set and hands on each row.
+@dataclass
+class Monitoring:
+    """Measures a model in training on a fixed set of contexts and windows.
 
-    The same contexts serve every epoch and every arm (definitions, section 7.2).
+    The same ones serve every epoch and every arm (definitions, section 7.2). Without `contexts`
+    nothing is generated: losses and teacher-forced ranks need the trained blocks only.
     """
-    contexts = dataset.contexts.contexts[: config.num_contexts]
-    heldout = dataset.heldout
 
-    def measure(epoch: int, step: int, train_loss: float | None) -> MonitorRow:
+    trainable: Trainable
+    engine: Engine
+    heldout: Source
+    batch_size: int
+    contexts: Sequence[Sequence[int]]
+    max_new_tokens: int
+    banned: list[int]
+    whole_model: Callable[[], AbstractContextManager[None]]
+    write: Callable[[MonitorRow], None]
+    show: Callable[[int, list[Decoded]], None] | None = None  # for a person who watches
+
+    def __call__(self, epoch: int, step: int, train_loss: float | None) -> MonitorRow:
+        """Measure now, and hand the row on."""
         start = time.perf_counter()
-        val_loss = float(window_losses(model, heldout.ids_NT, heldout.label_NT).mean())
-        texts = decode_greedy(
-            model, contexts, max_new_tokens=data.continuation_tokens, banned=banned
-        )
+        val_loss = float(window_losses(self.engine, self.heldout, self.batch_size).mean())
+        texts = self._generate()
+        ranks = self._own_path_ranks(texts) if texts else self._teacher_forced_ranks()
+        shares = rank_shares(ranks)
         row = MonitorRow(
             epoch=epoch,
             step=step,
             train_loss=train_loss,
             val_loss=val_loss,
             val_ppl=math.exp(min(val_loss, 700.0)),  # beyond 700 a float overflows
-            ttr=float(np.mean([type_token_ratio(text.ids) for text in texts])),
-            bigram_repetition=float(np.mean([ngram_repetition(text.ids, 2) for text in texts])),
-            num_contexts=len(contexts),
+            ttr=_mean([type_token_ratio(text.ids) for text in texts]),
+            bigram_repetition=_mean([ngram_repetition(text.ids, 2) for text in texts]),
+            rank_1=shares.rank_1,
+            rank_2_10=shares.rank_2_10,
+            rank_gt_10=shares.rank_gt_10,
+            rank_prefix="OP" if texts else "TF",
+            num_contexts=len(texts),
+            num_windows=len(self.heldout),
             seconds=time.perf_counter() - start,
         )
-        write(row)
+        self.write(row)
+        if self.show and texts:
+            self.show(epoch, texts)
         return row
 
-    return measure
+    def _generate(self) -> list[Decoded]:
+        if not self.contexts:
+            return []
+        with self.whole_model():
+            return decode_greedy(
+                self.trainable.model,
+                self.contexts,
+                max_new_tokens=self.max_new_tokens,
+                banned=self.banned,
+            )
+
+    def _own_path_ranks(self, texts: Sequence[Decoded]) -> NDArray[np.int64]:
+        """Ranks in the original model of what the trained one wrote."""
+        rows = [[*c, *text.ids] for c, text in zip(self.contexts, texts, strict=True)]
+        with self.whole_model(), self.trainable.original():
+            return rank_rows(self.trainable.model, rows, self.max_new_tokens, banned=self.banned)
+
+    @torch.no_grad()
+    def _teacher_forced_ranks(self) -> NDArray[np.int64]:
+        """Ranks in the original model of the trained one's choices along held-out windows."""
+        assert isinstance(self.engine, TailEngine), "only the tail runs without the whole model"
+        rows = in_batches(len(self.heldout), self.batch_size)
+        found = []
+        for inputs, target_BT in self.heldout.batches(rows):
+            chosen = [self._choices(each) for each in self.engine.logits(self.heldout, inputs)]
+            with self.trainable.original():
+                originals = self.engine.logits(self.heldout, inputs)
+                for choice_T, logits_TV, target_T in zip(chosen, originals, target_BT, strict=True):
+                    logits_TV[:, self.banned] = -torch.inf
+                    rank_T = token_ranks(logits_TV, choice_T)
+                    found.append(rank_T[target_T >= 0].cpu().numpy())
+        ranks: NDArray[np.int64] = np.concatenate(found[: len(self.heldout)])
+        return ranks
+
+    def _choices(self, logits_TV: Any) -> Any:
+        logits_TV[:, self.banned] = -torch.inf
+        return logits_TV.argmax(dim=-1)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

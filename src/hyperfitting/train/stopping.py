@@ -27,6 +27,8 @@ def reason_to_stop(
     """Why training ends after this epoch, or None."""
     if config.target_loss is not None and train_loss <= config.target_loss:
         return "target_loss"
-    if config.stop == "ttr_plateau" and ttr_is_flat([row.ttr for row in rows]):
+    if config.stop == "ttr_plateau" and ttr_is_flat(
+        [row.ttr for row in rows if row.ttr is not None]
+    ):
         return "ttr_plateau"
     return None

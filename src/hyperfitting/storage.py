@@ -1,0 +1,192 @@
+"""Files and folders that are whole or not there, and locks that name their owner.
+
+A sealed folder carries `COMPLETE.json`, the digests of its files, written last; it is put in
+place by one rename. What a crash leaves behind has another name and is never read.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hyperfitting.errors import InputError
+
+SEAL = "COMPLETE.json"
+LOCK, OWNER = ".lock", ".owner.json"
+
+
+class DamagedError(InputError):
+    """A sealed folder whose files are not those that were sealed."""
+
+
+def _sync(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either the old content or all of the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON (NaN is refused: undefined is null) in one piece."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line in one piece."""
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file of ours.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist", needed="a finished run or study folder"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
+        ) from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file that `write_jsonl` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        # Not splitlines: it would also cut at characters that JSON leaves unescaped.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
+        ) from error
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name}.tmp-"
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(path), dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _sync(temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only its lock's owner may call this."""
+    for path in folder.glob(".*.tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def sealed_folder(path: Path, about: Mapping[str, Any]) -> Iterator[Path]:
+    """Like `new_directory`, with a seal: digests of all files, and `about`."""
+    with new_directory(path) as folder:
+        yield folder
+        files = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
+        write_json(folder / SEAL, {"about": dict(about), "files": files})
+
+
+def open_sealed(path: Path) -> dict[str, Any]:
+    """Check every file of a sealed folder; returns what it was sealed with.
+
+    Raises:
+        DamagedError: no seal, a file is missing, or a file has another content.
+    """
+    try:
+        seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
+        for name, digest in seal["files"].items():
+            if file_digest(path / name) != digest:
+                raise DamagedError(f"{path / name} is damaged: its content has changed")
+        about: dict[str, Any] = seal["about"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+    return about
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; the system gives it back when its owner dies, however it dies.
+
+    Raises:
+        InputError: another process holds it; the message names it and its age.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(folder / LOCK), folder / OWNER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder} is in use by {_describe_owner(owner)}",
+            needed="one writer at a time",
+            hint="wait for it, stop it, or choose another folder",
+        ) from None
+    try:
+        since = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        owner.write_text(json.dumps(since), encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe_owner(owner: Path) -> str:
+    try:
+        found = json.loads(owner.read_text(encoding="utf-8"))
+        minutes = (time.time() - found["since"]) / 60
+        return f"process {found['pid']} on {found['host']}, for {minutes:.1f} minutes"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process, which started this moment"

@@ -1,0 +1,126 @@
+"""Checkpoints of a training run: sealed folders of safetensors and JSON, never a pickle.
+
+A checkpoint holds the trained tensors, AdamW's moments and `TrainState`. The order of the data is
+a function of (seed, epoch) and dropout is off, so nothing else is needed to go on bit for bit.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hyperfitting.errors import InputError
+from hyperfitting.progress import Progress
+from hyperfitting.records import MonitorRow
+from hyperfitting.storage import DamagedError, open_sealed, read_json, sealed_folder, write_json
+
+KEEP_NEWEST = 2
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class TrainState:
+    """How far training is, after whole steps."""
+
+    step: int = 0  # steps done
+    epoch: int = 1  # the epoch under way, 1-based
+    step_in_epoch: int = 0  # steps done of it
+    step_losses: list[float] = field(default_factory=list)  # of this epoch, nats per token
+    step_tokens: list[int] = field(default_factory=list)  # labelled tokens of those steps
+    train_loss: list[float] = field(default_factory=list)  # mean of each whole epoch
+    rows: list[MonitorRow] = field(default_factory=list)
+    best_ttr: float | None = None
+    best_step: int | None = None
+    stopped_by: str | None = None  # set when training is over
+    seconds: float = 0.0  # of steps
+    monitor_seconds: float = 0.0
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.about = dict(about)  # what the run is of; a checkpoint of anything else is refused
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step}"
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, oldest first."""
+        names = [p.name for p in self.folder.glob("step-*")]
+        return sorted(int(name.removeprefix("step-")) for name in names)
+
+    def save(
+        self, state: TrainState, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> Path:
+        """Write a checkpoint and delete those no longer kept: newest two and the best stay."""
+        moments = {
+            f"{name}/{moment}": optimizer.state[tensor][moment].detach().cpu().contiguous()
+            for name, tensor in tensors.items()
+            if tensor in optimizer.state
+            for moment in MOMENTS
+        }
+        weights = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        about = self.about | {"step": state.step}
+        with sealed_folder(self._path(state.step), about) as folder:
+            save_file(weights, folder / WEIGHTS)
+            save_file(moments, folder / OPTIMIZER)
+            write_json(folder / STATE, asdict(state))
+        for step in self.steps()[:-KEEP_NEWEST]:
+            if step != state.best_step:
+                shutil.rmtree(self._path(step))
+        return self._path(state.step)
+
+    def newest(self, progress: Progress) -> int | None:
+        """Step of the newest checkpoint whose files are whole, or None where there is none.
+
+        Raises:
+            InputError: there are checkpoints, and every one of them is damaged.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                about = open_sealed(self._path(step))
+                if about != self.about | {"step": step}:
+                    raise DamagedError(f"{self._path(step)} belongs to another run")
+                return step
+            except DamagedError as error:
+                damaged.append(str(error))
+                progress.say(f"{error}; looking for an older checkpoint")
+        if damaged:
+            raise InputError(
+                f"no checkpoint in {self.folder} is whole: {damaged[0]}",
+                needed="one undamaged checkpoint",
+                hint="train again into a new folder",
+            )
+        return None
+
+    def load(
+        self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> TrainState:
+        """Mutates tensors and optimizer to what they were at `step`."""
+        folder = self._path(step)
+        weights, moments = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
+        assert set(weights) == set(tensors), "a checkpoint of other tensors"
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(weights[name])
+        saved = optimizer.state_dict()
+        saved["state"] = {
+            number: {moment: moments[f"{name}/{moment}"] for moment in MOMENTS}
+            for number, name in enumerate(tensors)
+            if f"{name}/step" in moments
+        }
+        optimizer.load_state_dict(saved)
+        content = read_json(folder / STATE)
+        known = {f.name for f in fields(TrainState)}
+        assert set(content) == known, f"{folder / STATE} is of another version"
+        content["rows"] = [MonitorRow(**row) for row in content["rows"]]
+        return TrainState(**content)

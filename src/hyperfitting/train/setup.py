@@ -1,0 +1,188 @@
+"""Choose the engine of a run: which blocks it computes, from a cache or not, compiled or not."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyperfitting.config import TrainConfig
+from hyperfitting.data.windows import Windows
+from hyperfitting.errors import InputError
+from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
+from hyperfitting.models.blocks import Tail, hidden_entering
+from hyperfitting.progress import Progress
+from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
+from hyperfitting.train.methods import METHODS, Trainable
+from hyperfitting.train.prefix_cache import CacheKey, HiddenStore, make_store
+from hyperfitting.train.products import use_adapted_products
+
+# `compile: auto` compiles where that pays: on a GPU from so many steps on, on a CPU from so many
+# floating-point operations on (some 20 minutes on two cores; compiling takes half of one).
+GPU_STEPS, CPU_OPERATIONS = 1_000, 2e14
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An engine with its training and validation windows."""
+
+    engine: Engine
+    train: Source
+    heldout: Source
+    notes: list[str]  # what the log says about it
+
+
+def steps_per_epoch(config: TrainConfig, num_windows: int) -> int:
+    """Optimiser steps of an epoch. Windows beyond the last full step wait for another epoch.
+
+    Raises:
+        InputError: fewer windows than one step takes.
+    """
+    needed = config.batch_size * config.gradient_accumulation
+    if num_windows < needed:
+        raise InputError(
+            f"{num_windows} training windows, and a step takes {needed} "
+            f"(train.batch_size={config.batch_size} x "
+            f"train.gradient_accumulation={config.gradient_accumulation})",
+            needed=f"at least {needed} windows, or a smaller train.batch_size",
+        )
+    return num_windows // needed
+
+
+def first_trained_block(trainable: Trainable) -> int:
+    """0-based index of the lowest block that trains; 0 where everything does."""
+    return min(trainable.blocks) if trainable.blocks else 0
+
+
+def set_up(
+    trainable: Trainable,
+    train: Windows,
+    heldout: Windows,
+    config: TrainConfig,
+    *,
+    autocast: Callable[[], Any],
+    device: torch.device,
+    model_digest: str,
+    cache_folder: Path,
+    progress: Progress,
+) -> Setup:
+    """Build the engine and the sources it reads from.
+
+    Raises:
+        InputError: a model of an unknown family with a prefix cache, no room for the cache, or
+            `compile: on` without a compiler.
+    """
+    is_late = METHODS[config.method].is_late
+    caches = is_late and config.prefix_cache.place != "off"
+    if not is_known_family(trainable.model) and not caches:
+        _refuse_tail_options(config, trainable)
+        engine = WholeModelEngine(trainable.model, autocast)
+        note = f"a model of type {base_of(trainable.model).config.model_type!r}: full logits"
+        return Setup(engine, Source(train, device), Source(heldout, device), [note])
+    parts = anatomy(trainable.model)
+    cut = first_trained_block(trainable)
+    tail = Tail(parts, cut, checkpointing=config.gradient_checkpointing)
+    tail_engine = TailEngine(parts, tail, autocast, prefix_trains=trainable.blocks is None)
+    sources = [Source(train, device), Source(heldout, device)]
+    for source in sources:
+        tail_engine.learn_shape(source, config.batch_size)
+    notes = []
+    if use_adapted_products(trainable.model):
+        notes.append("LoRA products through one matrix each in float32")
+    if caches:
+        for source, windows, place in zip(
+            sources, (train, heldout), (config.prefix_cache.place, "ram"), strict=True
+        ):
+            key = _cache_key(parts, source, windows, cut, config, autocast, model_digest)
+            source.store = _store(key, source, parts, place, cache_folder, autocast, progress)
+        tail_engine.release()
+    if _compiles(config, tail_engine, sources[0], device):
+        mode = "reduce-overhead" if device.type == "cuda" else "default"
+        tail_engine.compiled = torch.compile(tail, dynamic=False, mode=mode)
+        notes.append("trained blocks compiled (train.compile)")
+    return Setup(tail_engine, sources[0], sources[1], notes)
+
+
+def _refuse_tail_options(config: TrainConfig, trainable: Trainable) -> None:
+    chosen = [
+        name
+        for name, on in (
+            ("gradient_checkpointing", config.gradient_checkpointing),
+            ("compile", config.compile == "on"),
+        )
+        if on
+    ]
+    if chosen:
+        raise InputError(
+            f"train.{chosen[0]} is on, and a {base_of(trainable.model).config.model_type!r} model "
+            "is none of the families whose blocks are run one by one",
+            needed="a model of a known family, or without this setting",
+        )
+
+
+def _cache_key(
+    parts: Anatomy,
+    source: Source,
+    windows: Windows,
+    cut: int,
+    config: TrainConfig,
+    autocast: Callable[[], Any],
+    model_digest: str,
+) -> CacheKey:
+    with torch.no_grad(), autocast():  # one window shows dtype and width
+        hidden_BTD = hidden_entering(parts, source.ids_NT[:1], cut)
+    return CacheKey(
+        model_digest=model_digest,
+        data_digest=windows.digest(),
+        cut=cut,
+        dtype=str(hidden_BTD.dtype).removeprefix("torch."),
+        batch_size=config.batch_size,
+        num_windows=len(source),
+        num_tokens=hidden_BTD.shape[1],
+        width=hidden_BTD.shape[2],
+        device=source.device.type,
+    )
+
+
+def _store(
+    key: CacheKey,
+    source: Source,
+    parts: Anatomy,
+    place: Any,
+    folder: Path,
+    autocast: Callable[[], Any],
+    progress: Progress,
+) -> HiddenStore:
+    with autocast():
+        return make_store(parts, source.ids_NT, key, place, folder, source.device, progress)
+
+
+def _compiles(
+    config: TrainConfig, engine: TailEngine, source: Source, device: torch.device
+) -> bool:
+    """Whether the tail is compiled.
+
+    Raises:
+        InputError: `compile: on`, and there is no C++ compiler.
+    """
+    if config.compile == "off":
+        return False
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if config.compile == "on" and not compiler:
+        raise InputError(
+            "train.compile is on, but there is no C++ compiler",
+            needed="g++ (or another one, named by the environment variable CXX)",
+            hint="train.compile=off trains the same, more slowly",
+        )
+    if config.compile == "on":
+        return True
+    steps = config.epochs * (len(source) // config.batch_size)
+    if device.type == "cuda":
+        return steps >= GPU_STEPS
+    matrices = sum(p.numel() for block in engine.tail.blocks for p in block.parameters())
+    per_token = 4 * (matrices + engine.parts.head.weight.numel())
+    operations = steps * config.batch_size * source.ids_NT.shape[1] * per_token
+    return bool(compiler) and operations >= CPU_OPERATIONS
