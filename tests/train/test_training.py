@@ -1,70 +1,45 @@
 """The loop against a naive one, what each method trains, order, padding, determinism, stops."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 
-from hyperfitting.config import LoraConfig, TrainConfig
-from hyperfitting.data.windows import Windows
+from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
-from hyperfitting.progress import Stage
-from hyperfitting.records import MonitorRow
-from hyperfitting.train.loop import IGNORED, batch_loss, batches, epoch_order, train
-from hyperfitting.train.methods import METHODS, prepare
+from hyperfitting.train.loop import epoch_order, epoch_rows
+from hyperfitting.train.lora import save_adapter
+from hyperfitting.train.methods import METHODS, prepare, require_effective_updates
 from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
-
-STAGE = Stage("test", None)
-
-
-def settings(method="full_sft", **changes):
-    plain = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "last_blocks": 2}
-    plain |= {"stop": "epochs", "lora": LoraConfig(rank=2, alpha=4)}
-    return TrainConfig(method=method, **{**plain, **changes})
-
-
-def windows(count=6, width=12, seed=0):
-    ids = np.array(random_rows(count, width, seed))
-    label = np.ones_like(ids, dtype=bool)
-    label[:, 0] = False
-    return Windows(ids, label, np.full(count, width))
-
-
-def run(model, config, data=None):
-    trainable = prepare(model, config)
-    data = data or windows()
-    result = train(trainable, data, config, monitor=None, every_epochs=0, stage=STAGE)
-    return trainable, result
+from tests.train.running import monitor_row, run, settings, windows
 
 
 def weights(model):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-def row(ttr):
-    return MonitorRow(
-        epoch=0, step=0, train_loss=None, val_loss=1.0, val_ppl=1.0, ttr=ttr,
-        bigram_repetition=0.0, num_contexts=1, seconds=0.0,
-    )  # fmt: skip
-
-
 def test_full_training_agrees_with_a_naive_loop():
-    config = settings()
+    config = settings(warmup_steps=2)
     naive = tiny_model()
-    optimizer = torch.optim.AdamW(naive.parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(naive.parameters(), weight_decay=0.0)
     ids = torch.from_numpy(windows().ids_NT)
+    steps = 0
     for epoch in (1, 2, 3):
-        order = epoch_order(0, epoch, 6)
-        for chosen in (order[:4], order[4:]):
+        order = epoch_order(0, epoch, 9)
+        for chosen in (order[:4], order[4:8]):  # the ninth waits for another epoch
+            steps += 1
+            optimizer.param_groups[0]["lr"] = 1e-2 * min(1, steps / 2)
             batch = ids[chosen]
             loss = naive(batch, labels=batch).loss  # transformers' own shift and mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     trainable, result = run(tiny_model(), config)
-    assert (result.epochs, result.steps) == (3, 6)
+    assert (len(result.train_loss), result.step) == (3, 6)
     for name, expected in weights(naive).items():
         torch.testing.assert_close(weights(trainable.model)[name], expected, rtol=1e-4, atol=1e-5)
 
@@ -88,20 +63,32 @@ def test_two_trainings_are_equal_and_another_seed_is_not(method):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 @pytest.mark.parametrize(
     ("method", "blocks"),
-    [("full_sft", None), ("full_lora", [0, 1, 2]), ("late_stage_lora", [1, 2])],
+    [
+        ("full_sft", None),
+        ("full_lora", [0, 1, 2]),
+        ("late_stage_lora", [1, 2]),
+        ("late_stage_sft", [1, 2]),
+    ],
 )
 def test_exactly_the_asked_parameters_train(family, method, blocks):
     model = tiny_model(family)
     base = weights(model)
     trainable, _ = run(model, settings(method))
     assert trainable.blocks == blocks
-    assert trainable.count == sum(p.numel() for p in trainable.parameters())
+    assert trainable.count == sum(p.numel() for p in trainable.tensors().values())
+    after = weights(trainable.model)
     if blocks is None:
         assert set(trainable.names) == set(base)
         return
     found = {int(part) for n in trainable.names for part in n.split(".") if part.isdigit()}
     assert found == set(blocks)
-    after = weights(trainable.model)
+    if method == "late_stage_sft":
+        moved = {name for name, value in base.items() if not torch.equal(after[name], value)}
+        assert moved == set(trainable.names)
+        norms = [name for name in moved if not any(c.isdigit() for c in name)]
+        assert norms, "the final norm trains too"
+        assert all("norm" in name or "ln_f" in name for name in norms)
+        return
     for name in trainable.names:
         assert ".lora_" in name
         if ".lora_B." in name:
@@ -154,25 +141,36 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert (epoch_order(4, 5, 100) != first).any()
 
 
-def test_every_window_is_seen_once_an_epoch():
-    data = windows(7)
-    seen = [ids for ids, _ in batches(data, settings(batch_size=3), 1, torch.device("cpu"))]
-    assert [len(ids) for ids in seen] == [3, 3, 1]
-    assert sorted(torch.cat(seen).tolist()) == sorted(data.ids_NT.tolist())
+def test_an_epoch_holds_whole_steps_of_different_windows():
+    rows = epoch_rows(settings(batch_size=3), 1, 7)
+    assert [len(r) for r in rows] == [3, 3]
+    assert len(set(np.concatenate(rows))) == 6
+    seen = {r for epoch in range(1, 20) for r in np.concatenate(epoch_rows(settings(), epoch, 7))}
+    assert seen == set(range(7)), "a window left out of one epoch comes in another"
 
 
-def test_padding_changes_neither_loss_nor_gradient(model):
-    short = torch.tensor(random_rows(1, 7))
-    padded = torch.cat([short, torch.zeros(1, 5, dtype=torch.long)], dim=1)
-    target = torch.where(torch.arange(12) < 7, padded, IGNORED)
-    batch_loss(model, short, short).backward()
-    expected = {n: p.grad.clone() for n, p in model.named_parameters()}
-    model.zero_grad()
-    loss = batch_loss(model, padded, target)
-    loss.backward()
-    torch.testing.assert_close(loss, batch_loss(model, short, short))
-    for name, p in model.named_parameters():
-        torch.testing.assert_close(p.grad, expected[name])
+def test_fewer_windows_than_a_step():
+    with pytest.raises(InputError, match="3 training windows, and a step takes 8"):
+        run(tiny_model(), settings(gradient_accumulation=2), windows(3))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_accumulation_is_one_larger_batch(method):
+    small = settings(method, batch_size=2, gradient_accumulation=2)
+    one, a = run(tiny_model(), settings(method, batch_size=4))
+    two, b = run(tiny_model(), small)
+    assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
+    for name, value in weights(one.model).items():
+        torch.testing.assert_close(weights(two.model)[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpointing_changes_nothing(method):
+    plain, a = run(tiny_model(), settings(method))
+    saving, b = run(tiny_model(), settings(method, gradient_checkpointing=True))
+    assert a.train_loss == b.train_loss
+    for name, value in weights(plain.model).items():
+        assert torch.equal(weights(saving.model)[name], value)
 
 
 def test_dropout_in_the_checkpoint_is_off():
@@ -186,7 +184,7 @@ def test_dropout_in_the_checkpoint_is_off():
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step():
-    with pytest.raises(InputError, match=r"training loss is (nan|inf) in epoch \d+ \(step \d+\)"):
+    with pytest.raises(InputError, match=r"training loss is (nan|inf) at step \d+ \(epoch \d+\)"):
         run(tiny_model(), settings(learning_rate=1e30, epochs=5))
 
 
@@ -203,5 +201,44 @@ def test_ttr_plateau():
     assert not ttr_is_flat([0.1] * 30), "what has not risen yet is no plateau"
     assert ttr_is_flat([*rising, *[0.51] * 10])
     config = settings(stop="ttr_plateau")
-    assert reason_to_stop(config, 1.0, [row(0.1), *[row(0.5)] * 11]) == "ttr_plateau"
-    assert reason_to_stop(settings(), 1.0, [row(0.1), *[row(0.5)] * 11]) is None
+    assert (
+        reason_to_stop(config, 1.0, [monitor_row(0.1), *[monitor_row(0.5)] * 11]) == "ttr_plateau"
+    )
+    assert reason_to_stop(settings(), 1.0, [monitor_row(0.1), *[monitor_row(0.5)] * 11]) is None
+
+
+def test_an_update_that_rounds_to_nothing_is_refused():
+    weight = {"w": torch.full((4, 4), 0.02, dtype=torch.bfloat16)}
+    assert torch.equal(weight["w"] - 5e-6, weight["w"]), "the trap itself"
+    with pytest.raises(InputError, match=r"16 of 16 trained weights would not move.*bfloat16"):
+        require_effective_updates(weight, 5e-6)
+    require_effective_updates({"w": weight["w"].float()}, 5e-6)
+    require_effective_updates(weight, 1e-3)
+    with pytest.raises(InputError, match="float32; near"):
+        prepare(tiny_model(), settings(learning_rate=1e-12))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rslora": True}, {"dora": True}, {"init": "pissa"}, {"init": "pissa", "rslora": True}],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["full_lora", "late_stage_lora"])
+def test_lora_variants_train_and_load_on_the_clean_base(method, options, tmp_path):
+    config = settings(method, lora=LoraConfig(rank=2, alpha=4, **options))
+    trainable, result = run(tiny_model(), config)
+    assert result.train_loss[-1] < result.train_loss[0]
+    save_adapter(trainable.model, trainable.initial, tmp_path, config.lora)
+    ids = torch.tensor(random_rows(2, 8))
+    with torch.no_grad():
+        again = PeftModel.from_pretrained(tiny_model(), tmp_path)
+        torch.testing.assert_close(
+            again(ids).logits, trainable.model(ids).logits, rtol=1e-4, atol=1e-4
+        )
+        with trainable.original():
+            torch.testing.assert_close(
+                trainable.model(ids).logits, tiny_model()(ids).logits, rtol=1e-4, atol=1e-4
+            )
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert saved["r"] == (4 if "init" in options else 2)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".safetensors"}

@@ -1,0 +1,112 @@
+"""Files whole or not at all, seals that notice damage, locks that name their owner."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hyperfitting.errors import InputError
+from hyperfitting.storage import (
+    OWNER,
+    SEAL,
+    DamagedError,
+    new_directory,
+    only_writer,
+    open_sealed,
+    sealed_folder,
+    sweep_temporaries,
+)
+
+
+def seal(path):
+    with sealed_folder(path, {"step": 3}) as folder:
+        (folder / "a.bin").write_bytes(b"abc")
+        (folder / "b.json").write_text("{}")
+    return path
+
+
+def damage_content(folder):
+    (folder / "a.bin").write_bytes(b"abd")
+
+
+def remove_file(folder):
+    (folder / "b.json").unlink()
+
+
+def remove_seal(folder):
+    (folder / SEAL).unlink()
+
+
+def cut_seal(folder):
+    (folder / SEAL).write_text((folder / SEAL).read_text()[:-9])
+
+
+def foreign_seal(folder):
+    (folder / SEAL).write_text("[1]")
+
+
+def test_a_seal_opens_and_says_what_it_is_about(tmp_path):
+    assert open_sealed(seal(tmp_path / "x")) == {"step": 3}
+
+
+@pytest.mark.parametrize("harm", [damage_content, remove_file, remove_seal, cut_seal, foreign_seal])
+def test_damage_is_noticed(tmp_path, harm):
+    folder = seal(tmp_path / "x")
+    harm(folder)
+    with pytest.raises(DamagedError, match="damaged"):
+        open_sealed(folder)
+
+
+def test_a_new_folder_takes_the_place_of_an_old_one(tmp_path):
+    for text in ("old", "new"):
+        with new_directory(tmp_path / "x") as folder:
+            (folder / text).write_text(text)
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["new"]
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from hyperfitting.storage import new_directory\n"
+        "with new_directory(Path(sys.argv[1]) / 'x') as folder:\n"
+        "    (folder / 'half').write_text('x'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert [p.name.startswith(".x.tmp-") for p in tmp_path.iterdir()] == [True]
+    sweep_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+HOLDER = (
+    "import sys, time; from pathlib import Path; from hyperfitting.storage import only_writer\n"
+    "with only_writer(Path(sys.argv[1])):\n"
+    "    print('held', flush=True); time.sleep(60)"
+)
+
+
+def test_a_second_writer_is_told_who_holds_the_lock(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        message = rf"in use by process {holder.pid} on \S+, for 0\.\d minutes"
+        with pytest.raises(InputError, match=message), only_writer(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with only_writer(tmp_path):  # the system gave a killed owner's lock back
+        assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / OWNER).exists()
+
+
+def test_the_age_of_a_lock(tmp_path):
+    with only_writer(tmp_path):
+        owner = {"pid": 7, "host": "far", "since": time.time() - 600}
+        (tmp_path / OWNER).write_text(json.dumps(owner))
+        with pytest.raises(InputError, match="process 7 on far, for 10.0 minutes"):  # noqa: SIM117
+            with only_writer(tmp_path):
+                pass
