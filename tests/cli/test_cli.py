@@ -20,6 +20,8 @@ SMALL = [
     "data.continuation_tokens=24",
     "data.num_heldout=5",
     "train.epochs=2",
+    "train.batch_size=4",
+    "monitor.every_epochs=1",
     "monitor.num_contexts=2",
 ]
 
@@ -157,11 +159,23 @@ REFUSALS = {
     "wrong column": (["--text-field", "story"], "its columns are: 'text', 'id'"),
     "too short": (["data.window_tokens=500"], "the longest has 147 tokens"),
     "too few": (["data.num_heldout=30"], "20 usable documents"),
-    "window beyond the model": (["data.window_tokens=130"], "has positions for 128"),
+    "window beyond the model": (
+        ["data.window_tokens=130", "train.batch_size=1"],
+        "has positions for 128",
+    ),
     "unknown setting": (["train.epoch=3"], "did you mean 'train.epochs'"),
     "no device": (["--device", "cuda"], "no CUDA device"),
     "no data": (["--data", ""], "'data.source' is ''"),
     "plateau unseen": (["monitor.every_epochs=0"], "measures no TTR"),
+    "plateau without texts": (["monitor.num_contexts=0"], "num_contexts=0 measures no TTR"),
+    "too few windows": (["train.batch_size=16"], "15 training windows, and a step takes 16"),
+    "no gpu for the cache": (["--prefix-cache", "gpu"], "--prefix-cache is gpu, but the run is on"),
+    "unknown place": (["--prefix-cache", "tape"], "one of auto, gpu, ram, disk, off"),
+    "unknown preset": (["--preset", "papre"], "did you mean 'paper'"),
+    "dora with pissa": (["train.lora.dora=true", "train.lora.init=pissa"], "both set"),
+    "rate too small": (["train.learning_rate=1e-12"], "trained weights would not move"),
+    "tracker missing": (["--track", "trackio"], "pip install trackio"),
+    "quantised, no package": (["model.quantization=nf4"], "hyperfitting[quantized]"),
 }
 
 
@@ -182,6 +196,16 @@ def test_wrong_input_exits_with_2_and_writes_nothing(name, model_folder, texts_f
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("train.lora.rank", 4), ("train.prefix_cache.place", "ram")]
+)
+def test_settings_that_a_method_would_ignore(model_folder, texts_file, tmp_path, setting, value):
+    change = f"{setting}={value}"
+    result = train(model_folder, texts_file, tmp_path / "run", change, method="full_sft")
+    assert result.exit_code == 2
+    assert f"{setting!r} (override) does not apply to full_sft" in result.stderr
 
 
 def test_a_taken_folder_is_left_as_it_is(run_folder, model_folder, texts_file):

@@ -59,7 +59,8 @@ def folder(tmp_path):
             MonitorRow(
                 epoch=epoch, step=epoch, train_loss=None if epoch == 0 else 1 / epoch,
                 val_loss=2.0, val_ppl=7.4, ttr=0.1 + epoch / 5, bigram_repetition=0.1,
-                num_contexts=2, seconds=0.1,
+                rank_1=0.6, rank_2_10=0.3, rank_gt_10=0.1, rank_prefix="OP",
+                num_contexts=2, num_windows=2, seconds=0.1,
             )
         )  # fmt: skip
     generations = []

@@ -84,7 +84,17 @@ def anatomy(model: Any) -> Anatomy:
             hint="--prefix-cache off trains the same adapter, recomputing every block each step",
         )
     family = FAMILIES[kind]
-    decoder = base.get_submodule(family.decoder)
+    try:
+        decoder = base.get_submodule(family.decoder)
+        blocks = decoder.get_submodule(family.blocks)
+        norm = decoder.get_submodule(family.norm)
+    except AttributeError as error:
+        blocks = error
+    if not isinstance(blocks, nn.ModuleList):
+        raise InputError(
+            f"this {kind!r} model is not laid out like others of its family: {blocks}",
+            needed=f"a list of blocks in {family.decoder}.{family.blocks}",
+        )
     head = base.get_output_embeddings()
     if not isinstance(head, nn.Linear) or head.bias is not None:
         raise InputError(
@@ -92,15 +102,13 @@ def anatomy(model: Any) -> Anatomy:
             needed="a linear layer without bias, as the family has it",
             hint="--prefix-cache off does not look at the head",
         )
-    blocks = decoder.get_submodule(family.blocks)
-    assert isinstance(blocks, nn.ModuleList)
     path = f"{family.decoder}.{family.blocks}"
     return Anatomy(
         decoder,
         base.get_input_embeddings(),
         {f"{path}.{i}": block for i, block in enumerate(blocks)},
         f"{family.decoder}.{family.norm}",
-        decoder.get_submodule(family.norm),
+        norm,
         head,
         getattr(base.config, "final_logit_softcapping", None),
     )

@@ -92,7 +92,7 @@ class WholeModelEngine:
     def __init__(self, model: Any, autocast: Callable[[], Any]) -> None:
         self.model, self.autocast = model, autocast
 
-    def _nll_BT(self, inputs: Tensor, target_BT: Tensor) -> Tensor:
+    def _token_nll(self, inputs: Tensor, target_BT: Tensor) -> Tensor:
         with self.autocast():
             logits_BTV = logits_of(self.model, inputs, inputs.shape[1])
         return torch.nn.functional.cross_entropy(
@@ -101,11 +101,11 @@ class WholeModelEngine:
 
     def summed_nll(self, source: Source, inputs: Tensor, target_BT: Tensor) -> Tensor:
         """See `Engine`."""
-        return self._nll_BT(inputs, target_BT).sum()
+        return self._token_nll(inputs, target_BT).sum()
 
     def window_nll(self, source: Source, inputs: Tensor, target_BT: Tensor) -> Tensor:
         """See `Engine`."""
-        return self._nll_BT(inputs, target_BT).sum(dim=1)
+        return self._token_nll(inputs, target_BT).sum(dim=1)
 
 
 @dataclass

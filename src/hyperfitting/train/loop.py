@@ -253,8 +253,8 @@ class Trainer:
         epoch = min(state.epoch, self.config.epochs)
         self.stage.update(
             state.step,
-            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}  {speed:,.0f} tokens/s  "
-            f"{_clock(left)} left",
+            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}  "
+            f"{speed:,.0f} tokens/s  {_clock(left)} left",
         )
 
 

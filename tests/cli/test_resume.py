@@ -1,0 +1,153 @@
+"""Stopping and going on through the command line: Ctrl-C, --resume, locks, damage, changes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hyperfitting.storage import only_writer
+from tests.cli.test_cli import SMALL, hyperfit
+
+MORE = ["--last-blocks", "2", "train.checkpoint_steps=2", "train.epochs=4", "train.stop=epochs"]
+
+
+def arguments(model, data, out):
+    method = ["--method", "late_stage_lora"]
+    return [model, "--data", data, "--out", out, *method, *SMALL, *MORE]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, model_folder, texts_file):
+    out = tmp_path_factory.mktemp("straight") / "run"
+    result = hyperfit("train", *arguments(model_folder, texts_file, out))
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture
+def stopped(straight, tmp_path):
+    """The straight run as it was after step 10 of 12."""
+    out = tmp_path / "run"
+    shutil.copytree(straight, out)
+    shutil.rmtree(out / "adapter")
+    shutil.rmtree(out / "checkpoints" / "step-12")
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["status"] = "training"
+    del manifest["training"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def adapter(run):
+    return (run / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def test_newest_two_checkpoints_and_the_best_are_kept(straight):
+    kept = {p.name for p in (straight / "checkpoints").iterdir()}
+    best = json.loads((straight / "manifest.json").read_text())["training"]["best_step"]
+    assert kept == {"step-10", "step-12"} | ({f"step-{best}"} if best else set())
+
+
+def test_the_same_command_with_resume_goes_on(stopped, straight, model_folder, texts_file):
+    result = hyperfit("train", *arguments(model_folder, texts_file, stopped), "--resume")
+    assert result.exit_code == 0, result.output
+    assert "resumed after step 10" in result.stderr
+    assert adapter(stopped) == adapter(straight)
+
+
+def test_resume_needs_the_folder_only(stopped, straight):
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 0, result.output
+    assert adapter(stopped) == adapter(straight)
+    again = hyperfit("train", "--resume", "--out", stopped)
+    assert again.exit_code == 0
+    assert "nothing to resume" in again.stderr
+
+
+def test_a_damaged_checkpoint_is_passed_over(stopped, straight):
+    weights = stopped / "checkpoints" / "step-10" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    older = straight / "checkpoints" / "step-12"  # stands in for an older one: a whole checkpoint
+    shutil.copytree(older, stopped / "checkpoints" / "step-12")
+    shutil.rmtree(stopped / "checkpoints" / "step-10")
+    shutil.copytree(older, stopped / "checkpoints" / "step-13")  # sealed as step 12: damaged
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 0, result.output
+    assert "belongs to another run; looking for an older checkpoint" in result.stderr
+    assert adapter(stopped) == adapter(straight)
+
+
+def test_with_every_checkpoint_damaged_nothing_is_overwritten(stopped):
+    for step in (stopped / "checkpoints").iterdir():
+        (step / "state.json").write_text("{")
+    before = {p: p.read_bytes() for p in stopped.rglob("*.json*") if p.name[0] != "."}
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert "no checkpoint in" in result.stderr
+    after = {p: p.read_bytes() for p in stopped.rglob("*.json*") if p.name[0] != "."}
+    assert before.keys() == after.keys()
+    changed = {p.name for p in before if before[p] != after[p]}
+    assert changed <= {"manifest.json"}
+
+
+def test_changed_settings_are_named(stopped, texts_file):
+    change = ["train.learning_rate=0.5", "train.epochs=5"]
+    result = hyperfit("train", "--resume", "--out", stopped, *change)
+    assert result.exit_code == 2
+    assert "train.epochs was 4, is 5" in result.stderr
+    assert "train.learning_rate was 0.0002, is 0.5" in result.stderr
+
+
+def test_changed_data_are_noticed(stopped, texts_file, tmp_path):
+    other = tmp_path / "other.jsonl"
+    lines = texts_file.read_text().splitlines()
+    other.write_text("\n".join([*lines[:3], lines[3].replace("a", "h"), *lines[4:]]) + "\n")
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    manifest["config"]["data"]["source"] = str(other)
+    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert "(its content) was" not in result.stderr
+    assert "(its content)" in result.stderr
+
+
+def test_a_run_in_use_is_refused_with_its_owner(stopped):
+    with only_writer(stopped):
+        result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert f"in use by process {os.getpid()}" in result.stderr
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, model_folder, texts_file):
+    out = tmp_path / "run"
+    plain = arguments(model_folder, texts_file, out)
+    result = hyperfit("train", *plain, "train.learning_rate=1e37", "monitor.every_epochs=0")
+    assert result.exit_code == 2
+    assert "not finite" in result.stderr or "training loss is" in result.stderr
+    assert "step" in result.stderr
+    for step in (out / "checkpoints").glob("step-*"):
+        assert (step / "COMPLETE.json").exists()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, model_folder, texts_file, straight):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "hyperfitting", "train"]
+    command += [str(a) for a in arguments(model_folder, texts_file, out)]
+    # Large steps of the clock between signal and step would hide a lost one: many epochs.
+    command += ["train.epochs=4000", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "windows.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert f"continue with: hyperfit train --resume --out {out}" in errors
+    assert len(list((out / "checkpoints").iterdir())) == 1

@@ -1,0 +1,110 @@
+"""Rank shares against brute force; what a monitor measures; that it changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from hyperfitting.generate.decode import decode_greedy
+from hyperfitting.measure.ranks import rank_shares, token_ranks
+from hyperfitting.models.forward import rank_rows
+from hyperfitting.train.methods import METHODS
+from hyperfitting.train.monitor import Monitoring
+from tests.conftest import random_rows
+from tests.tiny import tiny_model
+from tests.train.running import build, settings, windows
+
+
+def test_ranks_agree_with_a_sort():
+    logits = torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    tokens = torch.randint(30, (40,), generator=torch.Generator().manual_seed(1))
+    expected = [
+        sorted(row.tolist(), reverse=True).index(row[t]) + 1
+        for row, t in zip(logits, tokens, strict=True)
+    ]
+    assert token_ranks(logits, tokens).tolist() == expected
+
+
+def test_shares_of_planted_ranks():
+    shares = rank_shares(np.array([[1, 1, 2, 10], [11, 300, 1, 3]]))
+    assert shares == (3 / 8, 3 / 8, 2 / 8)
+    with pytest.raises(ValueError, match="at least one"):
+        rank_shares(np.array([]))
+
+
+def test_what_a_model_chose_has_rank_1_in_itself():
+    model, contexts = tiny_model(), random_rows(3, 6)
+    texts = decode_greedy(model, contexts, max_new_tokens=8, banned=[0, 5])
+    rows = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
+    assert (rank_rows(model, rows, 8, banned=[0, 5]) == 1).all()
+
+
+def monitoring(trainable, setup, rows, contexts=None):
+    contexts = random_rows(3, 6) if contexts is None else contexts
+    from contextlib import nullcontext
+
+    return Monitoring(
+        trainable, setup.engine, setup.heldout, 4, contexts, 8, [0], nullcontext, rows.append
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_original_is_the_reference_at_every_epoch(method):
+    trainable, setup, trainer = build(tiny_model(), settings(method, epochs=20))
+    rows = []
+    trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, rows), 10
+    trainer.run()
+    assert [row.epoch for row in rows] == [0, 10, 20]
+    assert rows[0].rank_1 == 1.0, "before the first step the model is the original"
+    assert rows[0].train_loss is None
+    assert rows[-1].rank_1 < 1.0
+    for row in rows:
+        assert row.rank_1 + row.rank_2_10 + row.rank_gt_10 == pytest.approx(1)
+    # The last row again, from models that know nothing of the training code.
+    contexts = random_rows(3, 6)
+    texts = decode_greedy(trainable.model, contexts, max_new_tokens=8, banned=[0])
+    paths = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
+    ranks = rank_rows(tiny_model(), paths, 8, banned=[0])
+    assert rows[-1].rank_1 == pytest.approx((ranks == 1).mean())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_monitoring_changes_no_weight_and_no_loss(method):
+    plain, _, trainer = build(tiny_model(), settings(method))
+    expected = trainer.run()
+    watched, setup, trainer = build(tiny_model(), settings(method))
+    trainer.monitor, trainer.every_epochs = monitoring(watched, setup, []), 1
+    assert trainer.run().train_loss == expected.train_loss
+    for a, b in zip(plain.tensors().values(), watched.tensors().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("method", ["late_stage_lora", "full_sft"])
+def test_without_contexts_ranks_are_teacher_forced(method):
+    trainable, setup, trainer = build(
+        tiny_model(), settings(method, epochs=20), heldout=windows(5, seed=1)
+    )
+    rows = []
+    trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, rows, []), 20
+    trainer.run()
+    assert (rows[0].rank_1, rows[0].rank_prefix, rows[0].ttr) == (1.0, "TF", None)
+    ids = torch.from_numpy(windows(5, seed=1).ids_NT)
+    with torch.no_grad():
+        tuned, original = trainable.model(ids).logits, tiny_model()(ids).logits
+    tuned[..., 0], original[..., 0] = -torch.inf, -torch.inf
+    ranks = token_ranks(original[:, :-1], tuned[:, :-1].argmax(-1))
+    assert rows[-1].rank_1 == pytest.approx(float((ranks == 1).float().mean()))
+    assert rows[-1].rank_1 < 1.0
+
+
+def test_the_best_ttr_is_kept_as_a_checkpoint(tmp_path):
+    from hyperfitting.train.checkpoints import Checkpoints
+
+    trainable, setup, trainer = build(
+        tiny_model(), settings("late_stage_lora", epochs=6, checkpoint_steps=2)
+    )
+    trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, []), 1
+    trainer.checkpoints = Checkpoints(tmp_path, {})
+    state = trainer.run()
+    best = max((row.ttr, -row.step) for row in state.rows if row.epoch > 0)
+    assert (state.best_ttr, state.best_step) == (best[0], -best[1])
+    assert set(trainer.checkpoints.steps()) == {10, 12} | {state.best_step}
