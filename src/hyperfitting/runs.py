@@ -67,6 +67,7 @@ class RunFolder:
         self.path = path
         self.manifest_file = path / "manifest.json"
         self.metrics_file = path / "metrics.jsonl"
+        self.figure_file = path / "metrics.png"
         self.windows_file = path / "windows.safetensors"
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"

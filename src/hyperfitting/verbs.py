@@ -12,12 +12,14 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.load import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.build import write_report
+from hyperfitting.report.figures import save_run_figure
 from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
 from hyperfitting.storage import read_json
 from hyperfitting.study.evaluate import open_runs, write_study
-from hyperfitting.study.training import read_dataset, train_run
+from hyperfitting.study.texts import read_dataset
+from hyperfitting.study.training import train_run
 from hyperfitting.train.methods import METHODS
 
 
@@ -43,6 +45,7 @@ def train(
         return run
     dataset = read_dataset(resolved.config, progress)
     train_run(run, resolved, dataset, progress, resume=resume)
+    save_run_figure(run.metrics(), METHODS[resolved.config.train.method].arm, run.figure_file)
     return run
 
 

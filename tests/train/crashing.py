@@ -22,7 +22,8 @@ from hyperfitting.progress import Progress  # noqa: E402
 from hyperfitting.resolve import resolve_run  # noqa: E402
 from hyperfitting.runs import RunFolder  # noqa: E402
 from hyperfitting.settings import Layer  # noqa: E402
-from hyperfitting.study.training import read_dataset, train_run  # noqa: E402
+from hyperfitting.study.texts import read_dataset  # noqa: E402
+from hyperfitting.study.training import train_run  # noqa: E402
 
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 TIMES = ("seconds", "monitor_seconds", "started")

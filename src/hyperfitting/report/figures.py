@@ -6,7 +6,9 @@ serves a light and a dark page.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hyperfitting.records import MonitorRow
-from hyperfitting.report.load import Arm, Study, label
+from hyperfitting.report.load import Study, label
 
 INK = "#5a6070"
 # Told apart with any colour vision, on white and on black (Okabe and Ito).
@@ -27,8 +29,9 @@ COLOURS = {
     "hyperfitted": "#0c8f68",
     "full_lora": "#3a8fd0",
     "late_stage_lora": "#d55e00",
+    "late_stage_sft": "#a8639a",
 }
-MARKERS = {"hyperfitted": "o", "full_lora": "s", "late_stage_lora": "^"}
+MARKERS = {"hyperfitted": "o", "full_lora": "s", "late_stage_lora": "^", "late_stage_sft": "D"}
 STYLE: Any = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -51,47 +54,72 @@ def _series(rows: Sequence[MonitorRow], name: str) -> tuple[list[int], list[floa
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
-def _reference_lines(axes: Axes, study: Study, metric: str) -> None:
-    """The human and the original value as horizontal lines, named at the right edge."""
-    for name in ("human", "original"):
-        row = study.cell((name, None), metric)
-        if row is not None and row.mean is not None:
-            axes.axhline(row.mean, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
+@dataclass(frozen=True)
+class Curve:
+    """The monitoring points of one run, as a figure shows them."""
+
+    arm: str
+    label: str
+    rows: Sequence[MonitorRow]
 
 
 def training_curves(study: Study) -> Figure | None:
-    """Training loss, validation perplexity and TTR over epochs; None without monitoring."""
-    curves: dict[Arm, list[MonitorRow]] = {arm: rows for arm, rows in study.curves.items() if rows}
+    """The triad of every arm of a study; None without monitoring."""
+    curves = [
+        Curve(arm[0], label(arm, study.arms), rows) for arm, rows in study.curves.items() if rows
+    ]
+    references = {}
+    for name in ("human", "original"):
+        row = study.cell((name, None), "ttr")
+        if row is not None and row.mean is not None:
+            references[name] = row.mean
+    return triad(curves, references)
+
+
+def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | None:
+    """Loss, validation perplexity, TTR and rank shares over epochs (paper, Figure 2).
+
+    `references` are TTRs of other arms, drawn as horizontal lines. None without curves.
+    """
     if not curves:
         return None
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.1), layout="constrained")
-        panels = [
-            ("train_loss", "Training loss", "nats per token", "log"),
-            ("val_ppl", "Validation perplexity", "held-out windows", "log"),
-            ("ttr", "Type-token ratio, greedy", "distinct / all tokens", "linear"),
-        ]
-        for axes, (name, title, unit, scale) in zip(figure.subplots(1, 3), panels, strict=True):
-            for arm, rows in curves.items():
-                axes.plot(
-                    *_series(rows, name),
-                    color=COLOURS.get(arm[0], INK),
-                    marker=MARKERS.get(arm[0], "o"),
-                    markersize=4,
-                    label=label(arm, study.arms),
-                )
-            if name == "ttr":
-                _reference_lines(axes, study, name)
-                axes.set_ylim(0, 1)
-            axes.set(title=title, xlabel="epoch", ylabel=unit, yscale=scale, xlim=(-0.3, None))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if scale == "log":
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axes.yaxis.set_minor_formatter(NullFormatter())
-        handles, names = figure.axes[-1].get_legend_handles_labels()
+        figure = Figure(figsize=(10, 5.6), layout="constrained")
+        loss, perplexity, ttr, ranks = figure.subplots(2, 2).flat
+        _panel(loss, curves, "train_loss", "Training loss", "nats per token", "log")
+        _panel(perplexity, curves, "val_ppl", "Validation perplexity", "held-out windows", "log")
+        _panel(ttr, curves, "ttr", "Type-token ratio, greedy", "distinct / all tokens")
+        for name, value in references.items():
+            ttr.axhline(value, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
+        title = "Rank of its tokens in the original model"
+        _panel(ranks, curves, "rank_1", title, "share of tokens: solid 1, dotted > 10")
+        for curve in curves:
+            colour = COLOURS.get(curve.arm, INK)
+            ranks.plot(*_series(curve.rows, "rank_gt_10"), color=colour, linestyle=":")
+        for axes in (ttr, ranks):
+            axes.set_ylim(0, 1.02)
+        handles, names = ttr.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def _panel(
+    axes: Axes, curves: Sequence[Curve], name: str, title: str, unit: str, scale: str = "linear"
+) -> None:
+    for curve in curves:
+        axes.plot(
+            *_series(curve.rows, name),
+            color=COLOURS.get(curve.arm, INK),
+            marker=MARKERS.get(curve.arm, "o"),
+            markersize=4,
+            label=curve.label,
+        )
+    axes.set(title=title, xlabel="epoch", ylabel=unit, yscale=scale, xlim=(-0.3, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if scale == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def diversity(study: Study) -> Figure:
@@ -136,3 +164,11 @@ def to_svg(figure: Figure, title: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def save_run_figure(rows: Sequence[MonitorRow], arm: str, path: Path) -> None:
+    """Write the triad of one run as a PNG; nothing without monitoring."""
+    figure = triad([Curve(arm, arm, rows)] if rows else [], {})
+    if figure is not None:
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(path, dpi=150)

@@ -262,7 +262,8 @@ def _study_content(
                 "trainable_params": manifest["trainable"]["count"],
                 "num_train": manifest["data_account"]["training_windows"],
                 "stopped_by": manifest["training"]["stopped_by"],
-                "train_seconds": manifest["training"]["seconds"],
+                "train_seconds": manifest["training"]["seconds"]
+                + manifest["training"]["prefix_seconds"],
             }
             for run, manifest in zip(comparison.runs, comparison.manifests, strict=True)
         ],

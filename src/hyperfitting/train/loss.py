@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 IGNORED = -100  # target of a position that is not trained on
 # Float32 logits of one chunk; a chunk has 64 rows at least, or products get slow.
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}
 LEAST_ROWS = 64
 
 

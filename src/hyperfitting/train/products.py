@@ -47,8 +47,9 @@ class _AdaptedProduct(torch.autograd.Function):
         x_NI, adapted_OI, a_RI, b_OR = ctx.saved_tensors
         grad_NO = grad_outputs[0].reshape(-1, adapted_OI.shape[0])
         grad_x = (grad_NO @ adapted_OI).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        # Forms that read the long side in order: twice as fast here as their transposes.
         grad_a = (grad_NO @ (b_OR * ctx.scale)).T @ x_NI
-        grad_b = ((x_NI @ (a_RI * ctx.scale).T).T @ grad_NO).T
+        grad_b = ((x_NI @ (a_RI.T * ctx.scale).contiguous()).T @ grad_NO).T
         return grad_x, None, None, grad_a, grad_b, None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Setup:
     train: Source
     heldout: Source
     notes: list[str]  # what the log says about it
+    prefix_seconds: float = 0.0  # spent on the prefix cache
 
 
 def steps_per_epoch(config: TrainConfig, num_windows: int) -> int:
@@ -92,6 +94,7 @@ def set_up(
     notes = []
     if use_adapted_products(trainable.model):
         notes.append("LoRA products through one matrix each in float32")
+    start = time.perf_counter()
     if caches:
         for source, windows, place in zip(
             sources, (train, heldout), (config.prefix_cache.place, "ram"), strict=True
@@ -99,11 +102,12 @@ def set_up(
             key = _cache_key(parts, source, windows, cut, config, autocast, model_digest)
             source.store = _store(key, source, parts, place, cache_folder, autocast, progress)
         tail_engine.release()
+    prefix_seconds = time.perf_counter() - start
     if _compiles(config, tail_engine, sources[0], device):
         mode = "reduce-overhead" if device.type == "cuda" else "default"
         tail_engine.compiled = torch.compile(tail, dynamic=False, mode=mode)
         notes.append("trained blocks compiled (train.compile)")
-    return Setup(tail_engine, sources[0], sources[1], notes)
+    return Setup(tail_engine, sources[0], sources[1], notes, prefix_seconds)
 
 
 def _refuse_tail_options(config: TrainConfig, trainable: Trainable) -> None:

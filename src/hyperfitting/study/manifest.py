@@ -1,0 +1,103 @@
+"""What a RUN's manifest says, and whether a run to resume is the one that was started."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import RunConfig
+from hyperfitting.data.windows import Dataset
+from hyperfitting.errors import InputError
+from hyperfitting.models.devices import Precision
+from hyperfitting.settings import Resolved
+from hyperfitting.study.environment import environment
+from hyperfitting.train.checkpoints import TrainState
+from hyperfitting.train.methods import METHODS, Trainable
+from hyperfitting.train.setup import Setup
+
+
+def new_manifest(
+    resolved: Resolved[RunConfig],
+    dataset: Dataset,
+    trainable: Trainable,
+    digest: str,
+    precision: Precision,
+    setup: Setup,
+) -> dict[str, Any]:
+    """The manifest of a run that starts now."""
+    config = resolved.config
+    content = config.model_dump(mode="json")
+    if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
+        content["model"]["name"] = str(Path(config.model.name).resolve())
+    return {
+        "version": 1,
+        "status": "training",
+        "arm": METHODS[config.train.method].arm,
+        "seed": config.train.seed,
+        "config": content,
+        "config_sources": dict(resolved.sources),
+        "model_digest": digest,
+        "contexts_digest": dataset.contexts.digest(),
+        "heldout_digest": dataset.heldout.digest(),
+        "train_digest": dataset.train.digest(),
+        "data_account": dataset.account,
+        "trainable": {
+            "count": trainable.count,
+            "blocks_0_based": trainable.blocks,
+            "blocks_1_based": trainable.blocks and [block + 1 for block in trainable.blocks],
+            "names": trainable.names,
+        },
+        "precision": precision,
+        "engine": setup.notes,
+        "environment": environment(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:
+    """What training did; times are in seconds, without monitoring and with it apart."""
+    return {
+        "epochs": len(state.train_loss),
+        "steps": state.step,
+        "stopped_by": state.stopped_by,
+        "train_loss": state.train_loss,
+        "final_loss": final_loss,
+        "best_ttr": state.best_ttr,
+        "best_step": state.best_step,
+        "seconds": round(state.seconds, 3),
+        "prefix_seconds": round(prefix_seconds, 3),
+        "monitor_seconds": round(state.monitor_seconds, 3),
+    }
+
+
+def same_run(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the run to resume, after checking that it is this one.
+
+    Raises:
+        InputError: a setting, the model or the data changed; the message names it.
+    """
+    changed = changed_settings(before.get("config", {}), now["config"])
+    for name in ("model_digest", "train_digest", "heldout_digest", "contexts_digest"):
+        if before.get(name) != now[name]:
+            changed.append(f"{name.removesuffix('_digest')} (its content)")
+    if changed:
+        raise InputError(
+            f"the run to resume was started with other settings: {'; '.join(changed)}",
+            needed="the settings it was started with",
+            hint="--resume with --out alone takes them from the run",
+        )
+    return before | {"status": "training"}
+
+
+def changed_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> list[str]:
+    """Dotted names of settings that differ, each with both values."""
+    changed = []
+    for key in sorted({*before, *now}):
+        name, old, new = f"{path}{key}", before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += changed_settings(old, new, f"{name}.")
+        elif old != new and name != "model.trust_remote_code":
+            changed.append(f"{name} was {old!r}, is {new!r}")
+    return changed
