@@ -3,7 +3,10 @@
 The command line `hyperfit` calls the functions of `hyperfitting.verbs`.
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("hyperfitting")
+try:
+    __version__ = version("hyperfitting")
+except PackageNotFoundError:  # a checkout on the path, not installed
+    __version__ = "0+checkout"
 __all__ = ["__version__"]

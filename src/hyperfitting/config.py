@@ -135,7 +135,7 @@ class MonitorConfig(Section):
     num_contexts: int = Field(
         32, ge=0, description="held-out contexts continued each time; 0: losses and ranks only"
     )
-    num_windows: int = Field(64, ge=1, description="held-out windows of the validation loss (ours)")
+    num_windows: int = Field(32, ge=1, description="held-out windows of the validation loss (ours)")
     track: tuple[Tracker, ...] = Field((), description="also send the rows to these trackers")
 
 

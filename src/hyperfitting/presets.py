@@ -34,7 +34,7 @@ PRESETS: Mapping[str, Settings] = {
 BUILTIN_DEFAULTS: Mapping[MethodName, Settings] = {
     "full_sft": {
         "train": {"learning_rate": 1.5e-3, "epochs": 14, "batch_size": 4},
-        "monitor": {"every_epochs": 4},
+        "monitor": {"every_epochs": 7},
     },
     "full_lora": {
         "train": {
@@ -43,7 +43,7 @@ BUILTIN_DEFAULTS: Mapping[MethodName, Settings] = {
             "batch_size": 4,
             "lora": {"rank": 32, "alpha": 64},
         },
-        "monitor": {"every_epochs": 4},
+        "monitor": {"every_epochs": 7},
     },
     "late_stage_lora": {
         "train": {
@@ -52,11 +52,11 @@ BUILTIN_DEFAULTS: Mapping[MethodName, Settings] = {
             "batch_size": 4,
             "lora": {"rank": 64, "alpha": 128},
         },
-        "monitor": {"every_epochs": 4},
+        "monitor": {"every_epochs": 7},
     },
     "late_stage_sft": {
         "train": {"learning_rate": 1.5e-3, "epochs": 14, "batch_size": 4},
-        "monitor": {"every_epochs": 4},
+        "monitor": {"every_epochs": 7},
     },
 }
 

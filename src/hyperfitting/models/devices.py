@@ -100,5 +100,10 @@ def wait_for(device: torch.device) -> None:
 
 
 def halve_frozen_weights(model: Any) -> None:
-    """Mutates `model`: bfloat16 weights, for a base that stays frozen."""
-    model.to(torch.bfloat16)
+    """Mutates `model`: bfloat16 weights, for a base that stays frozen.
+
+    Buffers keep their dtype: in bfloat16 the rotary frequencies would turn far positions visibly.
+    """
+    for parameter in model.parameters():
+        if parameter.dtype == DTYPE:
+            parameter.data = parameter.data.to(torch.bfloat16)

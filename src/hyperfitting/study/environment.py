@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("hyperfitting", "torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
+from hyperfitting import __version__
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
 
 def environment() -> dict[str, Any]:
@@ -15,5 +17,5 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {"hyperfitting": __version__} | {name: version(name) for name in PACKAGES},
     }

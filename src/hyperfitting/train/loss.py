@@ -98,6 +98,7 @@ class _ChunkedNll(torch.autograd.Function):
                     grad_hidden[part] = grad_CV.to(dtype) @ weight
                 if grad_weight is not None:
                     grad_weight += (grad_CV.to(dtype).T @ hidden_CD).float()
+                del grad_CV
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_VD.dtype
         return total
@@ -120,15 +121,18 @@ def _chunk(
 ) -> tuple[Tensor, Tensor]:
     """Summed nll of a chunk and its gradient with respect to the uncapped logits, [C, V]."""
     logits_CV = (hidden_CD @ weight_VD.T).float()
+    tanh_CV = None
     if softcap is not None:
-        logits_CV = (logits_CV / softcap).tanh_().mul_(softcap)
+        tanh_CV = logits_CV.div_(softcap).tanh_()
+        logits_CV = tanh_CV * softcap
     log_p_CV = torch.log_softmax(logits_CV, dim=-1)
+    del logits_CV  # at most three chunks of logits exist
     counts_C1 = (target_C != IGNORED)[:, None]
     index_C1 = target_C.clamp(min=0)[:, None]
     nll = -(log_p_CV.gather(1, index_C1) * counts_C1).sum()
     grad_CV = log_p_CV.exp_()
     grad_CV.scatter_add_(1, index_C1, torch.full_like(index_C1, -1, dtype=grad_CV.dtype))
     grad_CV *= counts_C1
-    if softcap is not None:
-        grad_CV *= 1 - (logits_CV / softcap) ** 2  # derivative of the cap
+    if tanh_CV is not None:
+        grad_CV *= tanh_CV.square_().neg_().add_(1)  # derivative of the cap
     return nll, grad_CV

@@ -24,7 +24,7 @@ from torch import Tensor
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import Anatomy
 from hyperfitting.models.blocks import hidden_entering
-from hyperfitting.models.devices import free_bytes
+from hyperfitting.models.devices import free_bytes, wait_for
 from hyperfitting.progress import Progress
 from hyperfitting.storage import (
     DamagedError,
@@ -85,7 +85,10 @@ class MemoryStore:
     def rows(self, index_B: NDArray[np.int64]) -> Tensor:
         """Rows, copied to the training device."""
         index = torch.from_numpy(index_B).to(self.hidden_NTD.device, non_blocking=True)
-        return self.hidden_NTD[index].to(self.device, non_blocking=True)
+        hidden_BTD = self.hidden_NTD[index]
+        if self.hidden_NTD.is_pinned():  # only pinned memory is copied while the device computes
+            hidden_BTD = hidden_BTD.pin_memory()
+        return hidden_BTD.to(self.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ def make_store(
         else:
             where = device if place == "gpu" else torch.device("cpu")
             built = MemoryStore(_collect(parts, ids_NT, key, where, tell), device)
+            wait_for(device)
         blocks = f"entering block {key.cut} (0-based)"
         at = f" at {target}" if place == "disk" else ""
         stage.update(key.num_windows, f"{_gb(size)} {blocks}, kept in {place}{at}")

@@ -1,0 +1,310 @@
+"""Peak memory and time of the training loss: ours, in chunks, against cross-entropy on full logits.
+
+Forward and backward pass from hidden states to the summed loss under a frozen head, in addition
+to inputs and head. Every repeat of every case is a process of its own: its first pass is measured
+for memory, its second for time. Ours also with a softcap of the logits, as Gemma 2 has one, where
+our own chunks run and not torch's; it is compared with full logits without the softcap.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+CASES = ("ours", "ours_softcap", "plain")
+SOFTCAP = 30.0
+PACKAGES = ("hyperfitting", "torch")
+ROOT = Path(__file__).parent.parent
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def stand_in_for_installation() -> None:
+    """Let a checkout that is on PYTHONPATH, but not installed, ask for its own version."""
+    try:
+        metadata.version("hyperfitting")
+    except metadata.PackageNotFoundError:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        of_others = metadata.version
+        metadata.version = lambda name: (
+            project["version"] if name == "hyperfitting" else of_others(name)
+        )
+
+
+# --- in a process of its own: one case ----------------------------------------------------------
+
+
+def inputs_of(settings: argparse.Namespace, positions: int, vocabulary: int) -> tuple[Any, ...]:
+    """Hidden states that want a gradient, a frozen head, and targets: the same in every case."""
+    import torch
+
+    torch.manual_seed(0)
+    options = {"device": settings.device, "dtype": getattr(torch, settings.dtype)}
+    hidden_ND = torch.randn(positions, settings.hidden, **options).requires_grad_()
+    weight_VD = torch.randn(vocabulary, settings.hidden, **options).mul_(0.05)
+    target_N = torch.randint(0, vocabulary, (positions,), device=settings.device)
+    return hidden_ND, weight_VD, target_N
+
+
+def passes(case: str) -> Callable[..., float]:
+    """Forward and backward pass of a case; returns the loss."""
+    import torch
+
+    from hyperfitting.train.loss import IGNORED, Head, summed_nll
+
+    def run(hidden_ND: Any, weight_VD: Any, target_N: Any) -> float:
+        hidden_ND.grad = None
+        if case == "plain":
+            logits_NV = torch.nn.functional.linear(hidden_ND, weight_VD).float()
+            loss = torch.nn.functional.cross_entropy(
+                logits_NV, target_N, ignore_index=IGNORED, reduction="sum"
+            )
+        else:
+            head = Head(weight_VD, SOFTCAP if case == "ours_softcap" else None)
+            loss = summed_nll(hidden_ND, head, target_N)
+        loss.backward()
+        return float(loss.detach())
+
+    return run
+
+
+def status_mb(field: str) -> float:
+    """A line of /proc/self/status, given there in KiB."""
+    lines = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:")]
+    return int(lines[0].split()[1]) * 1024 / 1e6
+
+
+class PeakMemory:
+    """Most memory held since it was made, beyond what was held then."""
+
+    def __init__(self, device: str) -> None:
+        self.method = "max_memory_allocated" if device == "cuda" else "VmHWM"
+        try:
+            self._begin_anew()
+        except OSError:  # no such file, or no right to it
+            self.method = "ru_maxrss"
+        self.before = self._highest()
+
+    def mb(self) -> float:
+        """The difference."""
+        return self._highest() - self.before
+
+    def _begin_anew(self) -> None:
+        if self.method == "VmHWM":
+            RESET.write_text("5")
+        else:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+
+    def _highest(self) -> float:
+        if self.method == "max_memory_allocated":
+            import torch
+
+            return torch.cuda.max_memory_allocated() / 1e6
+        if self.method == "VmHWM":
+            return status_mb("VmHWM")
+        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def run_case(settings: argparse.Namespace) -> dict[str, Any]:
+    """Memory of the first pass and time of the second."""
+    from hyperfitting.allocation import keep_large_buffers
+
+    is_tuned = settings.device == "cpu" and keep_large_buffers()  # as `hyperfit` does
+    import torch
+
+    from hyperfitting.models.devices import wait_for
+
+    torch.set_num_threads(settings.threads)
+    one_pass = passes(settings.case)
+    one_pass(*inputs_of(settings, 8, 64))  # what libraries set up once is not the loss's
+    inputs = inputs_of(settings, settings.positions, settings.vocabulary[0])
+    wait_for(torch.device(settings.device))
+    peak = PeakMemory(settings.device)
+    loss = one_pass(*inputs)
+    memory = peak.mb()
+    wait_for(torch.device(settings.device))
+    start = time.perf_counter()
+    one_pass(*inputs)
+    wait_for(torch.device(settings.device))
+    seconds = time.perf_counter() - start
+    name = torch.cuda.get_device_name() if settings.device == "cuda" else None
+    return {
+        "peak_mb": memory,
+        "seconds": seconds,
+        "loss": loss,
+        "head_mb": inputs[1].nbytes / 1e6,
+        "measured_by": peak.method,
+        "tuned_allocator": is_tuned,
+        "gpu": name,
+    }
+
+
+# --- in the process that was started: repeats, ratios, tables -----------------------------------
+
+
+def measure(case: str, vocabulary: int, settings: argparse.Namespace) -> dict[str, Any]:
+    """A repeat in a fresh process."""
+    command = [sys.executable, __file__, "--case", case, "--vocabulary", str(vocabulary)]
+    for name in ("hidden", "positions", "device", "dtype", "threads"):
+        command += [f"--{name}", str(getattr(settings, name))]
+    environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{case} at vocabulary {vocabulary} failed:\n{done.stderr[-3000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def has_gpu() -> bool:
+    """Whether torch finds a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def short(vocabulary: int) -> str:
+    """32000 is 32k."""
+    return f"{vocabulary // 1000}k"
+
+
+def measure_all(settings: argparse.Namespace) -> dict[str, Any]:
+    """Medians of interleaved repeats, ratios and growth."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for number in range(settings.repeats):
+        for vocabulary in settings.vocabulary:
+            for case in CASES:
+                note = f"repeat {number + 1}/{settings.repeats}: {case} {short(vocabulary)}"
+                print(note, file=sys.stderr, flush=True)
+                answer = measure(case, vocabulary, settings)
+                found.setdefault((case, vocabulary), []).append(answer)
+    some = found["ours", settings.vocabulary[0]][0]
+    result: dict[str, Any] = {
+        "against": "cross-entropy on full logits (torch.nn.functional)",
+        "positions": settings.positions,
+        "hidden": settings.hidden,
+        "vocabularies": settings.vocabulary,
+        "repeats": settings.repeats,
+        "device": some["gpu"] or settings.device,
+        "dtype": settings.dtype,
+        "threads": settings.threads,
+        "tuned_allocator": some["tuned_allocator"],
+        "measured_by": some["measured_by"],
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+    for (case, vocabulary), answers in found.items():
+        for name in ("peak_mb", "seconds"):
+            median = statistics.median(each[name] for each in answers)
+            result[f"median_{name}_{case}_{short(vocabulary)}"] = median
+        result[f"head_mb_{short(vocabulary)}"] = answers[0]["head_mb"]
+    return result | ratios(result, settings.vocabulary) | {"loss_difference": disagreement(found)}
+
+
+def ratios(result: dict[str, Any], vocabularies: list[int]) -> dict[str, Any]:
+    """Plain over ours at each vocabulary, and growth from the least to the largest."""
+    found: dict[str, Any] = {}
+    for size in map(short, vocabularies):
+        for case, tail in (("ours", ""), ("ours_softcap", "_softcap")):
+            for name, field in (("memory", "peak_mb"), ("time", "seconds")):
+                plain = result[f"median_{field}_plain_{size}"]
+                ours = result[f"median_{field}_{case}_{size}"]
+                found[f"ratio_{name}{tail}_{size}"] = plain / ours if ours > 0 else None
+    least, largest = short(min(vocabularies)), short(max(vocabularies))
+    for case in CASES:
+        low = result[f"median_peak_mb_{case}_{least}"]
+        high = result[f"median_peak_mb_{case}_{largest}"]
+        found[f"growth_mb_{case}"] = high - low
+        found[f"growth_{case}"] = high / low if low > 0 else None
+    return found
+
+
+def disagreement(found: dict[tuple[str, int], list[dict[str, Any]]]) -> float:
+    """Largest relative difference between our loss and the plain one."""
+    pairs = [
+        (answers[0]["loss"], found["plain", vocabulary][0]["loss"])
+        for (case, vocabulary), answers in found.items()
+        if case == "ours"
+    ]
+    return max(abs(ours - plain) / plain for ours, plain in pairs)
+
+
+def show(result: dict[str, Any]) -> None:
+    """The result as a table."""
+    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
+    allocator = "tuned" if result["tuned_allocator"] else "system"
+    print(f"Against {result['against']}; {packages}; {result['device']}, {result['dtype']}")
+    print(
+        f"{result['positions']} positions, hidden {result['hidden']}, {result['threads']} threads, "
+        f"{allocator} allocator, medians of {result['repeats']}, peak by {result['measured_by']}"
+    )
+    print(f"  {'':<14}{'vocabulary':>11}{'peak MB':>10}{'less':>8}{'seconds':>10}{'faster':>8}"
+          f"{'head MB':>10}")  # fmt: skip
+    for vocabulary in result["vocabularies"]:
+        size = short(vocabulary)
+        for case in CASES:
+            tail = {"ours": f"_{size}", "ours_softcap": f"_softcap_{size}"}.get(case)
+            less, faster = (
+                f"{result[f'ratio_{name}{tail}'] or float('nan'):.1f}x" if tail else ""
+                for name in ("memory", "time")
+            )
+            print(
+                f"  {case:<14}{vocabulary:>11,}"
+                f"{result[f'median_peak_mb_{case}_{size}']:>10,.1f}{less:>8}"
+                f"{result[f'median_seconds_{case}_{size}']:>10.3f}{faster:>8}"
+                f"{result[f'head_mb_{size}']:>10,.1f}"
+            )
+    least, largest = (short(f(result["vocabularies"])) for f in (min, max))
+    growth = ", ".join(f"{case} {result[f'growth_mb_{case}']:+,.1f} MB" for case in CASES)
+    print(f"  from {least} to {largest}: {growth}")
+    print(f"  losses agree within {result['loss_difference']:.1e}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to try the script")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--hidden", type=int, help="width of the hidden states (512; quick: 64)")
+    parser.add_argument("--positions", type=int, help="tokens (8 x 256; quick: 8 x 64)")
+    parser.add_argument("--vocabulary", type=int, nargs="+", help="sizes (32k, 128k, 256k)")
+    parser.add_argument("--repeats", type=int, help="processes of each case (3; quick: 2)")
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    quick = settings.quick
+    stand_in_for_installation()
+    if settings.device == "cuda" and not has_gpu():
+        print("torch finds no CUDA device here: --device cpu", file=sys.stderr)
+        sys.exit(2)
+    settings.hidden = settings.hidden or (64 if quick else 512)
+    settings.positions = settings.positions or 8 * (64 if quick else 256)
+    full_sizes = [32_000, 128_000, 256_000]
+    settings.vocabulary = settings.vocabulary or ([8_000, 32_000] if quick else full_sizes)
+    settings.repeats = settings.repeats or (2 if quick else 3)
+    if settings.case:
+        print(json.dumps(run_case(settings)))
+        return
+    result = measure_all(settings)
+    if settings.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+
+
+if __name__ == "__main__":
+    main()
