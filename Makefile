@@ -27,7 +27,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks recipes
 
 bench: $(VENV)/.dev
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/loss_memory.py
+	$(BIN)/python benchmarks/train_step.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -7,6 +7,25 @@ import sys
 import pytest
 
 CODE = """
-import sys
+import ctypes
 from hyperfitting.allocation import keep_large_buffers
 print(keep_large_buffers())
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+pointers = [library.malloc(2**24) for _ in range(4)]
+heap = next(line for line in open('/proc/self/maps') if '[heap]' in line).split()[0]
+low, high = (int(part, 16) for part in heap.split('-'))
+print(all(low <= pointer < high for pointer in pointers))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc on Linux only")
+@pytest.mark.parametrize(("switch", "expected"), [(None, "True"), ("system", "False")])
+def test_large_buffers_come_from_the_heap(switch, expected):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HYPERFITTING")}
+    if switch:
+        environment["HYPERFITTING_MALLOC"] = switch
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == [expected, expected]

@@ -92,7 +92,7 @@ def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | 
         for name, value in references.items():
             ttr.axhline(value, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
         title = "Rank of its tokens in the original model"
-        _panel(ranks, curves, "rank_1", title, "share of tokens: solid 1, dotted > 10")
+        _panel(ranks, curves, "rank_1", title, "share: solid rank 1, dotted > 10")
         for curve in curves:
             colour = COLOURS.get(curve.arm, INK)
             ranks.plot(*_series(curve.rows, "rank_gt_10"), color=colour, linestyle=":")

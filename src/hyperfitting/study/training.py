@@ -85,7 +85,7 @@ def train_run(
     if precision == "bf16" and METHODS[config.train.method].trains == "adapters":
         halve_frozen_weights(model)
     trainable = prepare(model, config.train)
-    accelerator = make_accelerator(device, precision, track=config.monitor.track, folder=run.path)
+    accelerator = make_accelerator(device, precision, track=config.monitor.track, folder=run.trackers)
     setup = set_up(
         trainable,
         dataset.train,
