@@ -17,7 +17,6 @@ import resource
 import sys
 import tempfile
 import time
-import tomllib
 import traceback
 from functools import partial
 from importlib import metadata
@@ -69,26 +68,14 @@ PAPER_EPOCHS = 260
 PAPER_HOURS = {"late_stage_lora": 10.4, "full_sft": 20.7}  # with its own model and hardware
 PAPER_RATIOS = [f"ratio_paper_{name}" for name in PAPER_HOURS]
 WARM_UP = 10  # steps before the clock runs; compiling happens in them
-PACKAGES = ("hyperfitting", "torch", "transformers", "peft", "accelerate")
+PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
-
-def stand_in_for_installation() -> None:
-    """Let a checkout that is on PYTHONPATH, but not installed, ask for its own version."""
-    try:
-        metadata.version("hyperfitting")
-    except metadata.PackageNotFoundError:
-        file = Path(__file__).parent.parent / "pyproject.toml"
-        own = tomllib.loads(file.read_text())["project"]["version"]
-        of_others = metadata.version
-        metadata.version = lambda name: own if name == "hyperfitting" else of_others(name)
-
-
-stand_in_for_installation()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
+from hyperfitting import __version__  # noqa: E402
 from hyperfitting.config import MonitorConfig, PrefixCacheConfig, TrainConfig  # noqa: E402
 from hyperfitting.data.windows import Windows  # noqa: E402
 from hyperfitting.models.anatomy import anatomy  # noqa: E402
@@ -304,7 +291,8 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         "paper_hours": PAPER_HOURS,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {"hyperfitting": __version__}
+        | {name: metadata.version(name) for name in PACKAGES},
         "peak_mb": max((peak(row) for row in whole), default=None),
         "rows": rows,
     }

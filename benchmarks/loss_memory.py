@@ -15,29 +15,17 @@ import statistics
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hyperfitting import __version__
+
 CASES = ("ours", "ours_softcap", "plain")
 SOFTCAP = 30.0
-PACKAGES = ("hyperfitting", "torch")
-ROOT = Path(__file__).parent.parent
+PACKAGES = ("torch",)
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-def stand_in_for_installation() -> None:
-    """Let a checkout that is on PYTHONPATH, but not installed, ask for its own version."""
-    try:
-        metadata.version("hyperfitting")
-    except metadata.PackageNotFoundError:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        of_others = metadata.version
-        metadata.version = lambda name: (
-            project["version"] if name == "hyperfitting" else of_others(name)
-        )
 
 
 # --- in a process of its own: one case ----------------------------------------------------------
@@ -202,7 +190,8 @@ def measure_all(settings: argparse.Namespace) -> dict[str, Any]:
         "tuned_allocator": some["tuned_allocator"],
         "measured_by": some["measured_by"],
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {"hyperfitting": __version__}
+        | {name: metadata.version(name) for name in PACKAGES},
     }
     for (case, vocabulary), answers in found.items():
         for name in ("peak_mb", "seconds"):
@@ -287,7 +276,6 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     quick = settings.quick
-    stand_in_for_installation()
     if settings.device == "cuda" and not has_gpu():
         print("torch finds no CUDA device here: --device cpu", file=sys.stderr)
         sys.exit(2)

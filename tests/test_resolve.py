@@ -131,3 +131,12 @@ def test_configs_are_frozen():
     config = build(EvaluateConfig, []).config
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train.prefix_cache.place", "disk"), ("model.quantization", "nf4")]
+)
+def test_the_demo_refuses_what_its_methods_would_ignore(key, value):
+    layer = Layer("override", {key: value, "methods": ["full_sft"]})
+    with pytest.raises(InputError, match=f"{key!r}.*does not apply to full_sft"):
+        resolve_demo([layer])

@@ -75,8 +75,9 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert [p.name.startswith(".x.tmp-") for p in tmp_path.iterdir()] == [True]
-    sweep_temporaries(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".other.tmp-1").mkdir()
+    sweep_temporaries(tmp_path / "x")
+    assert [p.name for p in tmp_path.iterdir()] == [".other.tmp-1"]
 
 
 HOLDER = (
@@ -101,6 +102,15 @@ def test_a_second_writer_is_told_who_holds_the_lock(tmp_path):
     with only_writer(tmp_path):  # the system gave a killed owner's lock back
         assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
     assert not (tmp_path / OWNER).exists()
+
+
+def test_a_folder_made_for_a_lock_alone_is_gone_again(tmp_path):
+    with only_writer(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists()
+    with only_writer(tmp_path / "new"):
+        (tmp_path / "new" / "file").write_text("x")
+    assert (tmp_path / "new" / "file").exists()
 
 
 def test_the_age_of_a_lock(tmp_path):

@@ -29,11 +29,20 @@ class InputError(HyperfittingError):
 
 
 class InterruptedRunError(HyperfittingError):
-    """Ctrl-C while training: the run in `run` was saved after `step` and can be resumed."""
+    """Ctrl-C while training: the run in `run` was saved after `step` and can be resumed.
 
-    def __init__(self, step: int, run: Path) -> None:
-        self.step, self.run = step, run
-        super().__init__(f"interrupted after step {step}; the run is saved in {run}")
+    `study` is the folder of the study it was a part of, which cannot be continued as a whole.
+    """
+
+    def __init__(self, step: int, run: Path, study: Path | None = None) -> None:
+        self.step, self.run, self.study = step, run, study
+        lines = [
+            f"interrupted after step {step}; the run is saved in {run}",
+            f"continue with: hyperfit train --resume --out {run}",
+        ]
+        if study:
+            lines.append(f"that finishes this run; the study {study} starts anew in another folder")
+        super().__init__("\n".join(lines))
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

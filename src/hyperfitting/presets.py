@@ -5,6 +5,7 @@ plain defaults and what the user gives.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hyperfitting.config import MethodName
@@ -23,10 +24,21 @@ METHOD_DEFAULTS: Mapping[MethodName, Settings] = {
     "late_stage_sft": {"train": {"learning_rate": 5e-6}},
 }
 
+
+@dataclass(frozen=True)
+class Preset:
+    """A published protocol: its settings, and the methods it is about (None: all)."""
+
+    settings: Settings
+    methods: tuple[MethodName, ...] | None = None
+
+
 # Protocols by name (`--preset`); they win over everything that is tuned here.
-PRESETS: Mapping[str, Settings] = {
-    "paper": {"train": {"epochs": 260, "stop": "epochs"}},
-    "carlsson": {"train": {"learning_rate": 1e-6, "epochs": 20, "stop": "epochs"}},
+PRESETS: Mapping[str, Preset] = {
+    "paper": Preset({"train": {"epochs": 260, "stop": "epochs"}}),
+    "carlsson": Preset(
+        {"train": {"learning_rate": 1e-6, "epochs": 20, "stop": "epochs"}}, ("full_sft",)
+    ),
 }
 
 # Tuned on 60 documents of the training side that neither these runs train on nor the

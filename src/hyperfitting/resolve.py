@@ -49,11 +49,11 @@ NOT_FOR: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def preset_layer(name: str | None) -> list[Layer]:
+def preset_layer(name: str | None, method: str | None) -> list[Layer]:
     """The settings of a protocol of `presets.PRESETS`, or nothing.
 
     Raises:
-        InputError: no such protocol.
+        InputError: no such protocol, or one of other methods.
     """
     if name is None:
         return []
@@ -63,11 +63,23 @@ def preset_layer(name: str | None) -> list[Layer]:
             needed=f"one of {', '.join(PRESETS)}",
             hint=did_you_mean(name, PRESETS),
         )
-    return [Layer(f"preset {name}", flatten(PRESETS[name]))]
+    preset = PRESETS[name]
+    if preset.methods and method is not None and method not in preset.methods:
+        raise InputError(
+            f"preset {name!r} is a protocol of {', '.join(preset.methods)}, not of {method}",
+            needed=f"--method {preset.methods[0]}, or another preset",
+        )
+    return [Layer(f"preset {name}", flatten(preset.settings))]
 
 
 def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
-    """The settings a run was started with; consent to foreign code is given anew each time."""
+    """The settings a run was started with; consent to foreign code is given anew each time.
+
+    Raises:
+        InputError: the manifest is damaged.
+    """
+    if "config" not in manifest:
+        raise InputError("the manifest of the run to resume is damaged: it has no config")
     leaves = flatten(manifest["config"])
     leaves.pop("model.trust_remote_code", None)
     not_for = NOT_FOR.get(str(leaves.get("train.method")), ())
@@ -128,9 +140,27 @@ def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:
             "setting 'train.method' does not apply to the demo, which runs several methods",
             needed="for example methods=[full_sft]",
         )
-    user = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
     method = Layer("demo", {"train.method": "full_sft"})
-    return build(DemoConfig, [*_preset_layers(user, None), method, *user])
+    layers = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
+    resolved = build(DemoConfig, [*_preset_layers(layers, None), method, *layers])
+    _refuse_ignored(resolved.config, user)
+    return resolved
+
+
+def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
+    """Refuse a setting that no method of the demo takes, or a base that not all can have.
+
+    Raises:
+        InputError: there is one.
+    """
+    for layer in user:
+        for key in layer.leaves:
+            without = [m for m in demo.methods if key in NOT_FOR.get(m, ())]
+            if len(without) == len(demo.methods) or (without and key == "model.quantization"):
+                raise InputError(
+                    f"setting {key!r} ({layer.source}) does not apply to {', '.join(without)}",
+                    needed="other methods, or without this setting",
+                )
 
 
 def demo_runs(demo: DemoConfig, user: Sequence[Layer]) -> list[Resolved[RunConfig]]:

@@ -68,6 +68,7 @@ class RunFolder:
         self.manifest_file = path / "manifest.json"
         self.metrics_file = path / "metrics.jsonl"
         self.figure_file = path / "metrics.png"
+        self.trackers = path / "trackers"  # of those that write files
         self.windows_file = path / "windows.safetensors"
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
@@ -136,7 +137,9 @@ def require_free(path: Path) -> None:
             f"the output folder cannot be {path}: {blocking} is a file",
             needed="a new or empty folder",
         )
-    if path.is_dir() and any(p.name not in (LOCK, OWNER) for p in path.iterdir()):
+    # What a run leaves that was killed before its manifest was there.
+    unfinished = (LOCK, OWNER, f".{RunFolder(path).manifest_file.name}.")
+    if path.is_dir() and any(not p.name.startswith(unfinished) for p in path.iterdir()):
         held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
         held = "a study" if StudyFolder(path).study_file.exists() else held
         raise InputError(

@@ -45,6 +45,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -117,12 +118,15 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder; only its lock's owner may call this."""
-    for path in folder.glob(".*.tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def sweep_temporaries(path: Path) -> None:
+    """Remove what killed writers of this file or folder left; only its lock's owner may.
+
+    The name may be a pattern, such as `step-*`.
+    """
+    for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:
@@ -161,9 +165,12 @@ def open_sealed(path: Path) -> dict[str, Any]:
 def only_writer(folder: Path) -> Iterator[None]:
     """Hold a folder's lock; the system gives it back when its owner dies, however it dies.
 
+    A folder made for the lock, in which nothing was written, is removed again.
+
     Raises:
         InputError: another process holds it; the message names it and its age.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / LOCK), folder / OWNER
     try:
@@ -180,6 +187,9 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
+        if is_new and [p.name for p in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
         lock.release()
 
 

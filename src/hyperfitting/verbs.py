@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperfitting.config import DemoConfig, EvaluateConfig, ReportConfig, RunConfig
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.models.load import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.build import write_report
@@ -38,7 +38,7 @@ def train(
     """
     progress = progress or Progress()
     run = RunFolder(out)
-    if not resume:
+    if not (resume and run.manifest_file.exists()):
         require_free(out)
     elif run.is_complete():
         progress.say(f"{out} is complete: there is nothing to resume")
@@ -131,7 +131,11 @@ def demo(
     for run in runs:
         arm = METHODS[run.config.train.method].arm
         folders.append(study.run_path(arm, run.config.train.seed))
-        train_run(RunFolder(folders[-1]), run, dataset, progress, cache_folder=study.prefix_cache)
+        folder, cache = RunFolder(folders[-1]), study.prefix_cache
+        try:
+            train_run(folder, run, dataset, progress, cache_folder=cache)
+        except InterruptedRunError as stop:
+            raise InterruptedRunError(stop.step, stop.run, out) from None
     evaluate_config = config.evaluate.model_copy(
         update={
             "device": config.model.device,

@@ -172,6 +172,7 @@ REFUSALS = {
     "no gpu for the cache": (["--prefix-cache", "gpu"], "--prefix-cache is gpu, but the run is on"),
     "unknown place": (["--prefix-cache", "tape"], "one of auto, gpu, ram, disk, off"),
     "unknown preset": (["--preset", "papre"], "did you mean 'paper'"),
+    "preset of another method": (["--preset", "carlsson"], "is a protocol of full_sft, not of"),
     "dora with pissa": (["train.lora.dora=true", "train.lora.init=pissa"], "both set"),
     "rate too small": (["train.learning_rate=1e-12"], "trained weights would not move"),
     "tracker missing": (["--track", "trackio"], "pip install trackio"),

@@ -70,16 +70,30 @@ def test_resume_needs_the_folder_only(stopped, straight):
 
 
 def test_a_damaged_checkpoint_is_passed_over(stopped, straight):
-    weights = stopped / "checkpoints" / "step-10" / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4])
-    older = straight / "checkpoints" / "step-12"  # stands in for an older one: a whole checkpoint
-    shutil.copytree(older, stopped / "checkpoints" / "step-12")
-    shutil.rmtree(stopped / "checkpoints" / "step-10")
-    shutil.copytree(older, stopped / "checkpoints" / "step-13")  # sealed as step 12: damaged
+    checkpoints = stopped / "checkpoints"
+    for name in ("step-11", "step-30"):
+        shutil.copytree(checkpoints / "step-10", checkpoints / name)
+    (checkpoints / "step-11" / "weights.safetensors").write_bytes(b"half")
     result = hyperfit("train", "--resume", "--out", stopped)
     assert result.exit_code == 0, result.output
-    assert "belongs to another run; looking for an older checkpoint" in result.stderr
+    assert "step-30 belongs to another run; looking for an older checkpoint" in result.stderr
+    assert "step-11/weights.safetensors is damaged" in result.stderr
+    assert "resumed after step 10" in result.stderr
     assert adapter(stopped) == adapter(straight)
+    assert not (checkpoints / "step-30").exists(), "it must not count among the newest two"
+
+
+def test_resume_where_there_is_no_run(tmp_path, model_folder, texts_file):
+    result = hyperfit("train", "--resume", "--out", tmp_path / "no")
+    assert result.exit_code == 2
+    assert "holds no run to resume" in result.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes.tmp").write_text("keep me")
+    plain = arguments(model_folder, texts_file, tmp_path / "mine")
+    result = hyperfit("train", *plain, "--resume")
+    assert result.exit_code == 2
+    assert "holds other files" in result.stderr
+    assert (tmp_path / "mine" / ".notes.tmp").read_text() == "keep me"
 
 
 def test_with_every_checkpoint_damaged_nothing_is_overwritten(stopped):
@@ -123,31 +137,22 @@ def test_a_run_in_use_is_refused_with_its_owner(stopped):
     assert f"in use by process {os.getpid()}" in result.stderr
 
 
-def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, model_folder, texts_file):
-    out = tmp_path / "run"
-    plain = arguments(model_folder, texts_file, out)
-    result = hyperfit("train", *plain, "train.learning_rate=1e37", "monitor.every_epochs=0")
-    assert result.exit_code == 2
-    assert "not finite" in result.stderr or "training loss is" in result.stderr
-    assert "step" in result.stderr
-    for step in (out / "checkpoints").glob("step-*"):
-        assert (step / "COMPLETE.json").exists()
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, model_folder, texts_file, straight):
-    out = tmp_path / "run"
+def test_ctrl_c_saves_and_resuming_ends_as_if_nothing_happened(tmp_path, model_folder, texts_file):
+    more = ["train.epochs=120", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
+    out, whole = tmp_path / "run", tmp_path / "whole"
     command = [sys.executable, "-m", "hyperfitting", "train"]
-    command += [str(a) for a in arguments(model_folder, texts_file, out)]
-    # Large steps of the clock between signal and step would hide a lost one: many epochs.
-    command += ["train.epochs=4000", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
+    command += [str(a) for a in [*arguments(model_folder, texts_file, out), *more]]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "windows.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1.0)
+        time.sleep(0.05)
+    time.sleep(0.5)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 130, errors
     assert "Traceback" not in errors
     assert f"continue with: hyperfit train --resume --out {out}" in errors
     assert len(list((out / "checkpoints").iterdir())) == 1
+    assert hyperfit("train", "--resume", "--out", out).exit_code == 0
+    assert hyperfit("train", *arguments(model_folder, texts_file, whole), *more).exit_code == 0
+    assert adapter(out) == adapter(whole)

@@ -2,7 +2,8 @@ import pytest
 from torch import nn
 
 from hyperfitting.errors import InputError
-from hyperfitting.models.anatomy import decoder_blocks, linear_modules
+from hyperfitting.models.anatomy import anatomy, decoder_blocks, linear_modules
+from hyperfitting.models.blocks import prefix_bytes
 from tests.tiny import tiny_model
 
 BLOCKS = {"llama": "model.layers", "qwen2": "model.layers", "gpt2": "transformer.h"}
@@ -36,3 +37,14 @@ def test_an_unknown_layout_names_the_model_type():
     model.model.layers = nn.Sequential(*model.model.layers)
     with pytest.raises(InputError, match="'llama' model"):
         decoder_blocks(model)
+
+
+def test_the_bytes_of_a_prefix():
+    model = tiny_model()
+    parts = anatomy(model)
+    first = sum(p.numel() for p in model.model.layers[0].parameters())
+    embedding = model.model.embed_tokens.weight.numel()
+    assert prefix_bytes(parts, 1) == 4 * (first + embedding)
+    tied = tiny_model("qwen2")  # its embedding stays with the head
+    first = sum(p.numel() for p in tied.model.layers[0].parameters())
+    assert prefix_bytes(anatomy(tied), 1) == 4 * first

@@ -26,7 +26,7 @@ from hyperfitting.study.texts import read_dataset  # noqa: E402
 from hyperfitting.study.training import train_run  # noqa: E402
 
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
-TIMES = ("seconds", "monitor_seconds", "started")
+TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "started")
 
 
 class Places:
@@ -125,7 +125,7 @@ def main() -> None:
     model, texts, work, count = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
     straight = work / "straight" / "run"
     well, operations, saves = in_child(
-        partial(train, model, texts, straight, False), folder=straight
+        partial(train, model, texts, straight, False), folder=straight.parent
     )
     assert well, operations
     expected = result(straight)
@@ -136,8 +136,8 @@ def main() -> None:
     outcomes = {}
     for place in sorted({*second, *spread}):
         out = work / f"at-{place}" / "run"
-        killed = in_child(partial(train, model, texts, out, False), die_at=place, folder=out)
-        resumed = in_child(partial(train, model, texts, out, True), folder=out)
+        killed = in_child(partial(train, model, texts, out, False), die_at=place, folder=out.parent)
+        resumed = in_child(partial(train, model, texts, out, True), folder=out.parent)
         same = resumed[0] and result(out) == expected
         outcomes[place] = [killed[1] == "killed", same, "" if resumed[0] else resumed[1]]
     print(json.dumps({"operations": operations, "of_a_save": len(second), "outcomes": outcomes}))

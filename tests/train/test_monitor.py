@@ -1,5 +1,7 @@
 """Rank shares against brute force; what a monitor measures; that it changes nothing."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from hyperfitting.generate.decode import decode_greedy
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.methods import METHODS
 from hyperfitting.train.monitor import Monitoring
 from tests.conftest import random_rows
@@ -40,8 +43,6 @@ def test_what_a_model_chose_has_rank_1_in_itself():
 
 def monitoring(trainable, setup, rows, contexts=None):
     contexts = random_rows(3, 6) if contexts is None else contexts
-    from contextlib import nullcontext
-
     return Monitoring(
         trainable, setup.engine, setup.heldout, 4, contexts, 8, [0], nullcontext, rows.append
     )
@@ -78,10 +79,14 @@ def test_monitoring_changes_no_weight_and_no_loss(method):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("method", ["late_stage_lora", "full_sft"])
-def test_without_contexts_ranks_are_teacher_forced(method):
+@pytest.mark.parametrize(
+    ("method", "family"), [("late_stage_lora", "llama"), ("full_sft", "llama"), ("full_lora", "?")]
+)
+def test_without_contexts_ranks_are_teacher_forced(method, family):
+    model = tiny_model()
+    model.config.model_type = family  # "?": run through its own forward pass
     trainable, setup, trainer = build(
-        tiny_model(), settings(method, epochs=20), heldout=windows(5, seed=1)
+        model, settings(method, epochs=20), heldout=windows(5, seed=1)
     )
     rows = []
     trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, rows, []), 20
@@ -97,8 +102,6 @@ def test_without_contexts_ranks_are_teacher_forced(method):
 
 
 def test_the_best_ttr_is_kept_as_a_checkpoint(tmp_path):
-    from hyperfitting.train.checkpoints import Checkpoints
-
     trainable, setup, trainer = build(
         tiny_model(), settings("late_stage_lora", epochs=6, checkpoint_steps=2)
     )

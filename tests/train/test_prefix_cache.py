@@ -116,6 +116,17 @@ def test_a_second_writer_is_refused(tmp_path):
         store(tmp_path)
 
 
+def test_what_another_key_is_writing_is_left_alone(tmp_path):
+    other = dataclasses.replace(KEY, data_digest="other")
+    half = tmp_path / f".{other.name()}.tmp-abc"
+    half.mkdir()
+    mine = tmp_path / f".{KEY.name()}.tmp-abc"
+    mine.mkdir()
+    store(tmp_path)
+    assert half.exists()
+    assert not mine.exists()
+
+
 def test_the_place_is_the_first_with_room(tmp_path, monkeypatch):
     monkeypatch.setattr(prefix_cache, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(prefix_cache, "_free_disk", lambda folder: 5000)

@@ -9,13 +9,15 @@ from peft import PeftModel
 
 from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
+from hyperfitting.progress import Progress
+from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.loop import epoch_order, epoch_rows
 from hyperfitting.train.lora import save_adapter
 from hyperfitting.train.methods import METHODS, prepare, require_effective_updates
 from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
-from tests.train.running import monitor_row, run, settings, windows
+from tests.train.running import build, monitor_row, run, settings, windows
 
 
 def weights(model):
@@ -156,12 +158,50 @@ def test_fewer_windows_than_a_step():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_accumulation_is_one_larger_batch(method):
+    data = windows()
+    for row, count in enumerate((11, 2, 7, 4, 1, 9, 11, 3, 5)):  # labelled tokens differ
+        data.label_NT[row, 1 + count :] = False
     small = settings(method, batch_size=2, gradient_accumulation=2)
-    one, a = run(tiny_model(), settings(method, batch_size=4))
-    two, b = run(tiny_model(), small)
+    one, a = run(tiny_model(), settings(method, batch_size=4), data)
+    two, b = run(tiny_model(), small, data)
     assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
     for name, value in weights(one.model).items():
         torch.testing.assert_close(weights(two.model)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_loss_that_becomes_nan_keeps_the_last_good_checkpoint(tmp_path):
+    config = settings("late_stage_lora", checkpoint_steps=2, epochs=6)
+    straight, expected = run(tiny_model(), config)
+    trainable, setup, trainer = build(tiny_model(), config)
+    trainer.checkpoints = Checkpoints(tmp_path, {})
+    healthy, calls = setup.engine.summed_nll, []
+
+    def sick(*arguments):
+        calls.append(1)
+        return healthy(*arguments) * (torch.nan if len(calls) == 8 else 1.0)
+
+    setup.engine.summed_nll = sick
+    with pytest.raises(InputError, match=r"nan at step 8 \(epoch 4\); the checkpoint of step 6 is"):
+        trainer.run()
+    assert trainer.checkpoints.steps() == [4, 6]
+    again, _, trainer = build(tiny_model(), config)
+    trainer.checkpoints = Checkpoints(tmp_path, {})
+    step = trainer.checkpoints.newest(Progress())
+    trainer.state = trainer.checkpoints.load(step, again.tensors(), trainer.optimizer)
+    assert trainer.run().train_loss == expected.train_loss
+    for name, value in straight.tensors().items():
+        assert torch.equal(again.tensors()[name], value)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    config = settings("late_stage_lora", checkpoint_steps=1)
+    trainable, _, trainer = build(tiny_model(), config)
+    trainer.checkpoints = Checkpoints(tmp_path, {})
+    with torch.no_grad():
+        next(iter(trainable.tensors().values()))[0, 0] = torch.inf
+    with pytest.raises(InputError, match=r"not finite|training loss is"):
+        trainer.run()
+    assert trainer.checkpoints.steps() == []
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -75,10 +75,10 @@ def run_verb(work: Callable[[], ResultT]) -> ResultT:
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(2) from None
     except InterruptedRunError as stop:
-        typer.echo(f"{stop}\ncontinue with: hyperfit train --resume --out {stop.run}", err=True)
+        typer.echo(str(stop), err=True)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; the unfinished output folder can be deleted", err=True)
+        typer.echo("interrupted; what was written so far stays as it is", err=True)
         raise typer.Exit(130) from None
 
 

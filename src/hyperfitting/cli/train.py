@@ -71,6 +71,7 @@ def train(
 
     def work() -> None:
         from hyperfitting import verbs
+        from hyperfitting.errors import InputError
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.resolve import preset_layer, resolve_run, resumed_layer
         from hyperfitting.runs import RunFolder
@@ -96,8 +97,13 @@ def train(
             settings.insert(0, model)
             del flags["model.name"]
         before = RunFolder(out).manifest_file
+        if resume and not before.exists() and data is None and config is None:
+            raise InputError(
+                f"{out} holds no run to resume: there is no manifest.json",
+                needed="the folder of a run that was started, or all settings of a new one",
+            )
         base = [resumed_layer(read_json(before))] if resume and before.exists() else []
-        user = [*base, *preset_layer(preset), *layers(config, flags, settings)]
+        user = [*base, *preset_layer(preset, method), *layers(config, flags, settings)]
         resolved = resolve_run(user)
         progress = ConsoleProgress()
         run = verbs.train(resolved, out, progress, resume=resume)

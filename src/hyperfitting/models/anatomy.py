@@ -100,7 +100,6 @@ def anatomy(model: Any) -> Anatomy:
         raise InputError(
             f"the head of this {kind!r} model is {head}",
             needed="a linear layer without bias, as the family has it",
-            hint="--prefix-cache off does not look at the head",
         )
     path = f"{family.decoder}.{family.blocks}"
     return Anatomy(

@@ -112,6 +112,14 @@ def release_prefix(parts: Anatomy, cut: int) -> None:
     _move_prefix(parts, cut, torch.device("cpu"))
 
 
+def prefix_bytes(parts: Anatomy, cut: int) -> int:
+    """Memory that a released prefix takes when it comes back."""
+    modules: list[nn.Module] = list(parts.blocks.values())[:cut]
+    if parts.embedding.weight is not parts.head.weight:
+        modules.append(parts.embedding)
+    return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+
+
 def _move_prefix(parts: Anatomy, cut: int, device: torch.device) -> None:
     for block in list(parts.blocks.values())[:cut]:
         block.to(device)

@@ -1,6 +1,7 @@
 """Load a tokenizer, a base model or a trained result, in float32 (see `devices.py`)."""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,14 +143,15 @@ def _quantization(config: ModelConfig) -> dict[str, Any]:
             f"model.quantization is {config.quantization}, but bitsandbytes is not installed",
             needed="the extra: pip install 'hyperfitting[quantized]'",
         )
+    device = choose_device(config)
     asked = BitsAndBytesConfig(
         load_in_8bit=config.quantization == "int8",
         load_in_4bit=config.quantization == "nf4",
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=DTYPE,
+        bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else DTYPE,
     )
     # Quantised weights cannot be moved afterwards: they are placed while loading.
-    return {"quantization_config": asked, "device_map": {"": choose_device(config)}}
+    return {"quantization_config": asked, "device_map": {"": device}}
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
@@ -255,6 +257,17 @@ def _check_positions(model_config: Any, width: int, name: str) -> None:
             needed=f"at most {positions} tokens",
             hint="lower data.window_tokens, data.continuation_tokens or natural_tokens",
         )
+
+
+# Where a model came from and what wrote it; neither changes what it computes.
+_ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
+
+
+def architecture_digest(model: Any) -> str:
+    """Identifies what the config makes of the weights: rope, windows, norms, attention code."""
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in _ORIGIN}
+    settings["attention"] = str(model.config._attn_implementation)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def model_digest(model: Any) -> str:

@@ -15,12 +15,20 @@ from hyperfitting.train.checkpoints import TrainState
 from hyperfitting.train.methods import METHODS, Trainable
 from hyperfitting.train.setup import Setup
 
+DIGESTS = (
+    "model_digest",
+    "architecture_digest",
+    "train_digest",
+    "heldout_digest",
+    "contexts_digest",
+)
+
 
 def new_manifest(
     resolved: Resolved[RunConfig],
     dataset: Dataset,
     trainable: Trainable,
-    digest: str,
+    digests: Mapping[str, str],
     precision: Precision,
     setup: Setup,
 ) -> dict[str, Any]:
@@ -36,7 +44,7 @@ def new_manifest(
         "seed": config.train.seed,
         "config": content,
         "config_sources": dict(resolved.sources),
-        "model_digest": digest,
+        **digests,
         "contexts_digest": dataset.contexts.digest(),
         "heldout_digest": dataset.heldout.digest(),
         "train_digest": dataset.train.digest(),
@@ -48,6 +56,7 @@ def new_manifest(
             "names": trainable.names,
         },
         "precision": precision,
+        "device": setup.train.device.type,
         "engine": setup.notes,
         "environment": environment(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -77,9 +86,12 @@ def same_run(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         InputError: a setting, the model or the data changed; the message names it.
     """
     changed = changed_settings(before.get("config", {}), now["config"])
-    for name in ("model_digest", "train_digest", "heldout_digest", "contexts_digest"):
+    for name in DIGESTS:
         if before.get(name) != now[name]:
             changed.append(f"{name.removesuffix('_digest')} (its content)")
+    for name in ("precision", "device"):
+        if before.get(name) != now[name]:
+            changed.append(f"{name} was {before.get(name)}, is {now[name]}")
     if changed:
         raise InputError(
             f"the run to resume was started with other settings: {'; '.join(changed)}",

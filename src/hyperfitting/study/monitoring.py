@@ -6,12 +6,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from hyperfitting.config import RunConfig
 from hyperfitting.data.windows import Dataset
 from hyperfitting.generate.decode import Decoded
-from hyperfitting.models.blocks import whole_model
+from hyperfitting.models.blocks import prefix_bytes, whole_model
+from hyperfitting.models.devices import free_bytes
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
 from hyperfitting.runs import RunFolder
@@ -50,6 +52,12 @@ def make_monitor(
             accelerator.log(values, step=row.step)
 
     contexts = dataset.contexts.contexts[: config.monitor.num_contexts]
+    if isinstance(engine, TailEngine) and not _fits(engine, setup.train.device):
+        contexts = []
+        progress.say(
+            "  the frozen blocks do not fit beside the trained ones: no continuations while "
+            "training, only losses and teacher-forced ranks; no stop at a TTR plateau"
+        )
     watched = _Samples(contexts, tokens, progress)
     return Monitoring(
         trainable,
@@ -63,6 +71,11 @@ def make_monitor(
         write,
         watched.show if progress.is_watched else None,
     )
+
+
+def _fits(engine: TailEngine, device: torch.device) -> bool:
+    """Whether a released prefix can come back to the device while the tail is there."""
+    return not engine.released or prefix_bytes(engine.parts, engine.tail.cut) < free_bytes(device)
 
 
 class _Samples:

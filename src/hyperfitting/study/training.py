@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from hyperfitting.config import RunConfig
 from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset, Windows
+from hyperfitting.errors import InterruptedRunError
 from hyperfitting.models.devices import (
     choose_device,
     choose_precision,
@@ -19,6 +20,7 @@ from hyperfitting.models.devices import (
     make_accelerator,
 )
 from hyperfitting.models.load import (
+    architecture_digest,
     check_fit,
     load_model,
     load_tokenizer,
@@ -26,7 +28,7 @@ from hyperfitting.models.load import (
     quiet_transformers,
 )
 from hyperfitting.progress import Progress, Stage
-from hyperfitting.runs import RunFolder
+from hyperfitting.runs import RunFolder, require_free
 from hyperfitting.settings import Resolved
 from hyperfitting.storage import (
     new_directory,
@@ -76,33 +78,44 @@ def train_run(
     steps_per_epoch(config.train, len(dataset.train))
     device = choose_device(config.model)
     precision = choose_precision(config.train.precision, device)
-    folder = Path(config.train.prefix_cache.folder or cache_folder or user_cache_folder())
     tokenizer = load_tokenizer(config.model)
-    model = load_model(config.model)
+    model = _load_to_train(config)
     _check_fit(model, dataset, config)
-    digest = model_digest(model)
+    digests = {
+        "model_digest": model_digest(model),
+        "architecture_digest": architecture_digest(model),
+    }
     tokens = Tokens.of(model, tokenizer)
     if precision == "bf16" and METHODS[config.train.method].trains == "adapters":
         halve_frozen_weights(model)
+    if config.model.quantization == "none":
+        model.to(device)
     trainable = prepare(model, config.train)
-    accelerator = make_accelerator(device, precision, track=config.monitor.track, folder=run.trackers)
-    setup = set_up(
-        trainable,
-        dataset.train,
-        _first(dataset.heldout, config.monitor.num_windows),
-        config.train,
-        autocast=accelerator.autocast,
-        device=device,
-        model_digest=f"{digest} {precision}",
-        cache_folder=folder,
-        progress=progress,
+    accelerator = make_accelerator(
+        device, precision, track=config.monitor.track, folder=run.trackers
     )
-    manifest = new_manifest(resolved, dataset, trainable, digest, precision, setup)
     with only_writer(run.path):
-        sweep_temporaries(run.path)
-        sweep_temporaries(run.checkpoints)
+        if not resume or not run.manifest_file.exists():
+            require_free(run.path)  # again: another process may have been faster
+        setup = set_up(
+            trainable,
+            dataset.train,
+            _first(dataset.heldout, config.monitor.num_windows),
+            config.train,
+            autocast=accelerator.autocast,
+            device=device,
+            model_digest=" ".join([*digests.values(), precision]),
+            cache_folder=Path(
+                config.train.prefix_cache.folder or cache_folder or user_cache_folder()
+            ),
+            progress=progress,
+        )
+        manifest = new_manifest(resolved, dataset, trainable, digests, precision, setup)
         if resume and run.manifest_file.exists():
             manifest = same_run(read_json(run.manifest_file), manifest)
+        for path in (run.manifest_file, run.metrics_file, run.adapter, run.model):
+            sweep_temporaries(path)
+        sweep_temporaries(run.checkpoints / "step-*")
         write_json(run.manifest_file, manifest)
         save_dataset(run.windows_file, dataset)
         for note in setup.notes:
@@ -112,7 +125,20 @@ def train_run(
         )
         if resume:
             _restore(run, trainer, progress)
-        _train_and_save(run, trainer, setup, config, tokenizer, manifest, progress)
+        try:
+            _train_and_save(run, trainer, setup, config, tokenizer, manifest, progress)
+        except KeyboardInterrupt:  # outside the loop, or a second one
+            assert trainer.checkpoints is not None
+            if steps := trainer.checkpoints.steps():
+                raise InterruptedRunError(steps[-1], run.path) from None
+            raise
+
+
+def _load_to_train(config: RunConfig) -> Any:
+    """The base model in main memory; a quantised one where it stays, on its device."""
+    if config.model.quantization != "none":
+        return load_model(config.model)
+    return load_model(config.model.model_copy(update={"device": "cpu"}))
 
 
 def _check_fit(model: Any, dataset: Dataset, config: RunConfig) -> None:

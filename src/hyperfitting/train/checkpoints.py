@@ -81,6 +81,8 @@ class Checkpoints:
     def newest(self, progress: Progress) -> int | None:
         """Step of the newest checkpoint whose files are whole, or None where there is none.
 
+        Damaged ones that are newer are removed: they must not count among those kept.
+
         Raises:
             InputError: there are checkpoints, and every one of them is damaged.
         """
@@ -90,6 +92,9 @@ class Checkpoints:
                 about = open_sealed(self._path(step))
                 if about != self.about | {"step": step}:
                     raise DamagedError(f"{self._path(step)} belongs to another run")
+                for newer in self.steps():
+                    if newer > step:
+                        shutil.rmtree(self._path(newer))
                 return step
             except DamagedError as error:
                 damaged.append(str(error))
@@ -108,7 +113,14 @@ class Checkpoints:
         """Mutates tensors and optimizer to what they were at `step`."""
         folder = self._path(step)
         weights, moments = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
-        assert set(weights) == set(tensors), "a checkpoint of other tensors"
+        content = read_json(folder / STATE)
+        known = {f.name for f in fields(TrainState)}
+        if set(weights) != set(tensors) or set(content) != known:
+            raise InputError(
+                f"{folder} was written by another version of hyperfitting",
+                needed="a checkpoint of this version",
+                hint="train again into a new folder",
+            )
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(weights[name])
@@ -119,8 +131,5 @@ class Checkpoints:
             if f"{name}/step" in moments
         }
         optimizer.load_state_dict(saved)
-        content = read_json(folder / STATE)
-        known = {f.name for f in fields(TrainState)}
-        assert set(content) == known, f"{folder / STATE} is of another version"
         content["rows"] = [MonitorRow(**row) for row in content["rows"]]
         return TrainState(**content)

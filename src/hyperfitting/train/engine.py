@@ -82,6 +82,10 @@ class Engine(Protocol):
         """Over the labelled tokens of each window, [B]."""
         ...
 
+    def logits(self, source: Source, inputs: Tensor) -> Iterator[Tensor]:
+        """Float32 logits of each window of a batch in turn, [T, V]."""
+        ...
+
 
 class WholeModelEngine:
     """Any causal language model, through its own forward pass.
@@ -106,6 +110,12 @@ class WholeModelEngine:
     def window_nll(self, source: Source, inputs: Tensor, target_BT: Tensor) -> Tensor:
         """See `Engine`."""
         return self._token_nll(inputs, target_BT).sum(dim=1)
+
+    def logits(self, source: Source, inputs: Tensor) -> Iterator[Tensor]:
+        """See `Engine`."""
+        for ids_T in inputs:
+            with self.autocast():
+                yield logits_of(self.model, ids_T[None], len(ids_T))[0]
 
 
 @dataclass
@@ -164,7 +174,7 @@ class TailEngine:
             return torch.stack([summed_nll(row_TD, self.head, row_T) for row_TD, row_T in rows])
 
     def logits(self, source: Source, inputs: Tensor) -> Iterator[Tensor]:
-        """Float32 logits of each window of a batch in turn, [T, V]."""
+        """See `Engine`."""
         with self.autocast():
             for normed_TD in self.normed(source, inputs):
                 yield head_logits(normed_TD, self.head)

@@ -131,7 +131,7 @@ class Trainer:
                 losses = []
                 state.seconds += time.perf_counter() - start
             if is_last:
-                saves |= self._finish_epoch(state)
+                saves |= self._finish_epoch(state) or state.stopped_by is not None
             if saves:
                 self._save(state, interrupted)
             if is_last or saves:

@@ -41,6 +41,8 @@ def head_logits(hidden: Tensor, head: Head) -> Tensor:
 
 def summed_nll(hidden_ND: Tensor, head: Head, target_N: Tensor) -> Tensor:
     """Sum over the positions that count (`target_N` is not `IGNORED`), in nats."""
+    if not torch.is_grad_enabled():  # both paths compute gradients along with the value
+        hidden_ND, head = hidden_ND.detach(), Head(head.weight_VD.detach(), head.softcap)
     if has_linear_cross_entropy() and head.softcap is None and _is_plain_float32(hidden_ND):
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_rows(head))
         total: Tensor = F.linear_cross_entropy(

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from hyperfitting.config import MethodName, TrainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.anatomy import anatomy, decoder_blocks, linear_modules
+from hyperfitting.models.anatomy import (
+    FAMILIES,
+    anatomy,
+    decoder_blocks,
+    is_known_family,
+    linear_modules,
+)
 from hyperfitting.train.lora import add_adapters
 
 Trains = Literal["everything", "blocks and final norm", "adapters"]
@@ -107,6 +113,13 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
         )
     indices = list(method.blocks(len(blocks), config.last_blocks))
     if method.trains == "blocks and final norm":
+        if not is_known_family(model):
+            raise InputError(
+                f"{config.method} needs to know the final norm of a "
+                f"{model.config.model_type!r} model",
+                needed=f"a model of the families {', '.join(FAMILIES)}",
+                hint="--method late_stage_lora --prefix-cache off trains adapters there",
+            )
         _train_in_full(model, [blocks[i] for i in indices])
         return _account(model, indices, has_adapter=False, rate=config.learning_rate)
     targets = linear_modules(model, [blocks[i] for i in indices])

@@ -16,7 +16,7 @@ from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
-from hyperfitting.train.engine import Engine, Source, TailEngine, in_batches, window_losses
+from hyperfitting.train.engine import Engine, Source, in_batches, window_losses
 from hyperfitting.train.methods import Trainable
 
 
@@ -43,8 +43,7 @@ class Monitoring:
         """Measure now, and hand the row on."""
         start = time.perf_counter()
         val_loss = float(window_losses(self.engine, self.heldout, self.batch_size).mean())
-        texts = self._generate()
-        ranks = self._own_path_ranks(texts) if texts else self._teacher_forced_ranks()
+        texts, ranks = self._own_path() if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_shares(ranks)
         row = MonitorRow(
             epoch=epoch,
@@ -67,27 +66,25 @@ class Monitoring:
             self.show(epoch, texts)
         return row
 
-    def _generate(self) -> list[Decoded]:
-        if not self.contexts:
-            return []
+    def _own_path(self) -> tuple[list[Decoded], NDArray[np.int64]]:
+        """Greedy continuations, and the ranks of their tokens in the original model."""
         with self.whole_model():
-            return decode_greedy(
+            texts = decode_greedy(
                 self.trainable.model,
                 self.contexts,
                 max_new_tokens=self.max_new_tokens,
                 banned=self.banned,
             )
-
-    def _own_path_ranks(self, texts: Sequence[Decoded]) -> NDArray[np.int64]:
-        """Ranks in the original model of what the trained one wrote."""
-        rows = [[*c, *text.ids] for c, text in zip(self.contexts, texts, strict=True)]
-        with self.whole_model(), self.trainable.original():
-            return rank_rows(self.trainable.model, rows, self.max_new_tokens, banned=self.banned)
+            rows = [[*c, *text.ids] for c, text in zip(self.contexts, texts, strict=True)]
+            with self.trainable.original():
+                ranks = rank_rows(
+                    self.trainable.model, rows, self.max_new_tokens, banned=self.banned
+                )
+        return texts, ranks
 
     @torch.no_grad()
     def _teacher_forced_ranks(self) -> NDArray[np.int64]:
         """Ranks in the original model of the trained one's choices along held-out windows."""
-        assert isinstance(self.engine, TailEngine), "only the tail runs without the whole model"
         rows = in_batches(len(self.heldout), self.batch_size)
         found = []
         for inputs, target_BT in self.heldout.batches(rows):

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -44,7 +45,7 @@ VERSION = 1
 class CacheKey:
     """Everything the cached numbers depend on."""
 
-    model_digest: str
+    model_digest: str  # of weights, config and precision
     data_digest: str
     cut: int  # 0-based index of the first block that trains
     dtype: str
@@ -54,6 +55,7 @@ class CacheKey:
     width: int
     device: str
     torch: str = torch.__version__
+    transformers: str = transformers.__version__
     version: int = VERSION
 
     def name(self) -> str:
@@ -85,10 +87,7 @@ class MemoryStore:
     def rows(self, index_B: NDArray[np.int64]) -> Tensor:
         """Rows, copied to the training device."""
         index = torch.from_numpy(index_B).to(self.hidden_NTD.device, non_blocking=True)
-        hidden_BTD = self.hidden_NTD[index]
-        if self.hidden_NTD.is_pinned():  # only pinned memory is copied while the device computes
-            hidden_BTD = hidden_BTD.pin_memory()
-        return hidden_BTD.to(self.device, non_blocking=True)
+        return _to_device(self.hidden_NTD[index], self.device)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,14 @@ class DiskStore:
     def rows(self, index_B: NDArray[np.int64]) -> Tensor:
         """Rows, read from the shards and copied to the training device."""
         found = [self.shards[i // self.shard_rows][i % self.shard_rows] for i in index_B.tolist()]
-        return torch.stack(found).to(self.device, non_blocking=True)
+        return _to_device(torch.stack(found), self.device)
+
+
+def _to_device(hidden_BTD: Tensor, device: torch.device) -> Tensor:
+    """Copy without waiting for it: from pinned memory, or the caller's thread would wait."""
+    if device.type == "cuda" and hidden_BTD.device.type == "cpu":
+        hidden_BTD = hidden_BTD.pin_memory()
+    return hidden_BTD.to(device, non_blocking=True)
 
 
 @torch.no_grad()
@@ -186,7 +192,7 @@ def make_store(
 
         if place == "disk":
             with only_writer(folder / f"{key.name()}.lock"):
-                sweep_temporaries(folder)
+                sweep_temporaries(target)
                 _write_shards(target, parts, ids_NT, key, tell)
             built: HiddenStore = _open_shards(target, key, device)
         else:
@@ -218,10 +224,7 @@ def _collect(
     parts: Anatomy, ids_NT: Tensor, key: CacheKey, where: torch.device, tell: Callable[[int], None]
 ) -> Tensor:
     shape = (key.num_windows, key.num_tokens, key.width)
-    pinned = where.type == "cpu" and ids_NT.device.type == "cuda"
-    hidden_NTD = torch.empty(
-        shape, dtype=getattr(torch, key.dtype), device=where, pin_memory=pinned
-    )
+    hidden_NTD = torch.empty(shape, dtype=getattr(torch, key.dtype), device=where)
     for start, hidden_BTD in prefix_pass(parts, ids_NT, key.cut, key.batch_size):
         hidden_NTD[start : start + len(hidden_BTD)] = hidden_BTD
         tell(start + len(hidden_BTD))

@@ -3,7 +3,8 @@
 PEFT computes `x Wᵀ + scale * (x Aᵀ) Bᵀ`: two products with a side of `rank`, a scaling and an
 addition, each a pass over all activations. Adding the adapter to the weight first costs
 `out * in * rank` operations, whatever the batch, and leaves one product in the forward and one
-in the backward pass. The gradients of A and B are the same low-rank products as before.
+in the backward pass. The gradients of A and B are the same low-rank products as before. The price
+is memory: the sums, as large as the adapted weights, are kept until the backward pass.
 
 In lower precision the sum would lose the adapter's small part, so PEFT's own code runs there.
 
@@ -83,7 +84,8 @@ def _forward_of(layer: PeftLinear) -> Any:
     transposed = isinstance(base, Conv1D)
 
     def forward(x: Tensor) -> Any:
-        if not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        unusual = layer.disable_adapters or layer.merged
+        if unusual or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
             return original(x)
         weight_OI = base.weight.T if transposed else base.weight
         return _AdaptedProduct.apply(x, weight_OI, base.bias, a_RI, b_OR, scale)  # type: ignore[no-untyped-call]

@@ -101,10 +101,13 @@ def set_up(
         ):
             key = _cache_key(parts, source, windows, cut, config, autocast, model_digest)
             source.store = _store(key, source, parts, place, cache_folder, autocast, progress)
-        tail_engine.release()
+        if not getattr(base_of(trainable.model), "is_quantized", False):
+            tail_engine.release()  # quantised weights do not survive being moved
     prefix_seconds = time.perf_counter() - start
     if _compiles(config, tail_engine, sources[0], device):
-        mode = "reduce-overhead" if device.type == "cuda" else "default"
+        # CUDA graphs would overwrite gradients that accumulate over several replays.
+        graphs = device.type == "cuda" and config.gradient_accumulation == 1
+        mode = "reduce-overhead" if graphs else "default"
         tail_engine.compiled = torch.compile(tail, dynamic=False, mode=mode)
         notes.append("trained blocks compiled (train.compile)")
     return Setup(tail_engine, sources[0], sources[1], notes, prefix_seconds)
@@ -170,22 +173,23 @@ def _compiles(
     """Whether the tail is compiled.
 
     Raises:
-        InputError: `compile: on`, and there is no C++ compiler.
+        InputError: `compile: on`, and there is no compiler.
     """
     if config.compile == "off":
         return False
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    variable, usual = ("CC", "gcc") if device.type == "cuda" else ("CXX", "g++")
+    compiler = shutil.which(os.environ.get(variable, usual))
     if config.compile == "on" and not compiler:
         raise InputError(
-            "train.compile is on, but there is no C++ compiler",
-            needed="g++ (or another one, named by the environment variable CXX)",
+            f"train.compile is on, but there is no compiler {usual}",
+            needed=f"{usual} (or another one, named by the environment variable {variable})",
             hint="train.compile=off trains the same, more slowly",
         )
     if config.compile == "on":
         return True
     steps = config.epochs * (len(source) // config.batch_size)
     if device.type == "cuda":
-        return steps >= GPU_STEPS
+        return bool(compiler) and steps >= GPU_STEPS
     matrices = sum(p.numel() for block in engine.tail.blocks for p in block.parameters())
     per_token = 4 * (matrices + engine.parts.head.weight.numel())
     operations = steps * config.batch_size * source.ids_NT.shape[1] * per_token
