@@ -46,7 +46,7 @@ from hyperfitting.generate.decode import decode_greedy
 from hyperfitting.models.forward import window_losses
 from hyperfitting.models.load import choose_device, load_tokenizer, quiet_transformers
 from hyperfitting.progress import Stage
-from hyperfitting.runs import write_json
+from hyperfitting.storage import write_json
 from hyperfitting.train.loop import batch_loss, epoch_order
 
 END = "<|endoftext|>"  # the first token of the vocabulary: id 0
