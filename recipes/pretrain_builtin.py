@@ -43,11 +43,12 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode_greedy
-from hyperfitting.models.forward import window_losses
-from hyperfitting.models.load import choose_device, load_tokenizer, quiet_transformers
+from hyperfitting.models.devices import choose_device
+from hyperfitting.models.forward import logits_of, window_losses
+from hyperfitting.models.load import load_tokenizer, quiet_transformers
 from hyperfitting.progress import Stage
 from hyperfitting.storage import write_json
-from hyperfitting.train.loop import batch_loss, epoch_order
+from hyperfitting.train.loop import epoch_order
 
 END = "<|endoftext|>"  # the first token of the vocabulary: id 0
 CONTEXT = 512
@@ -233,7 +234,9 @@ def train(model: Any, windows_NT: NDArray[np.int64], settings: Namespace) -> Non
         chosen = order[step * settings.batch : (step + 1) * settings.batch]
         ids_BT = torch.from_numpy(windows_NT[chosen]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=half):
-            loss = batch_loss(model, ids_BT, ids_BT)
+            logits_BTV = logits_of(model, ids_BT, ids_BT.shape[1])[:, :-1]
+        targets = ids_BT[:, 1:].flatten()
+        loss = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
