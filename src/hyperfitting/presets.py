@@ -82,6 +82,5 @@ DEMO_DEFAULTS: Settings = {
     "model": {"name": "builtin"},
     "data": {"source": "builtin:fiction", "num_train": 80},
     "train": {"stop": "epochs", "seed": 0},
-    "monitor": {"every_epochs": 4},
     "evaluate": {"natural_tokens": 128},
 }
