@@ -1,10 +1,9 @@
 """Connect a run's monitor with its files, its trackers and the person who watches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,11 +21,6 @@ from hyperfitting.train.engine import TailEngine
 from hyperfitting.train.methods import Trainable
 from hyperfitting.train.monitor import Monitoring
 from hyperfitting.train.setup import Setup
-
-
-def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as trackers take them: one level, plain values."""
-    return {f"{section}.{key}": str(v) for section, c in config.items() for key, v in c.items()}
 
 
 def make_monitor(

@@ -29,7 +29,7 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.runs import RunFolder, require_free
-from hyperfitting.settings import Resolved
+from hyperfitting.settings import Resolved, flatten
 from hyperfitting.storage import (
     new_directory,
     only_writer,
@@ -39,7 +39,7 @@ from hyperfitting.storage import (
 )
 from hyperfitting.study.arms import Tokens
 from hyperfitting.study.manifest import new_manifest, same_run, training_outcome
-from hyperfitting.study.monitoring import flat_settings, make_monitor
+from hyperfitting.study.monitoring import make_monitor
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import window_losses
 from hyperfitting.train.loop import Trainer, make_optimizer
@@ -174,7 +174,8 @@ def _trainer(
     manifest: Mapping[str, Any],
 ) -> Trainer:
     if config.monitor.track:
-        accelerator.init_trackers("hyperfitting", config=flat_settings(manifest["config"]))
+        settings = {key: str(value) for key, value in flatten(manifest["config"]).items()}
+        accelerator.init_trackers("hyperfitting", config=settings)
     monitor = make_monitor(run, config, dataset, trainable, setup, accelerator, tokens, progress)
     about = {name: manifest[name] for name in ("model_digest", "train_digest", "arm", "seed")}
     return Trainer(
