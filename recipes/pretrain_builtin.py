@@ -42,7 +42,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decode import decode_greedy
+from hyperfitting.generate.decode import decode
 from hyperfitting.models.devices import choose_device
 from hyperfitting.models.forward import logits_of, window_losses
 from hyperfitting.models.load import load_tokenizer, quiet_transformers
@@ -250,7 +250,7 @@ def say_samples(model: Any, tokenizer: Any) -> None:
     """Print what the model makes of the fixed prompts, greedily."""
     say("greedy samples after the bar (a slash stands for a line break):")
     contexts = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in PROMPTS]
-    decoded = decode_greedy(model, contexts, max_new_tokens=48, ends=[tokenizer.eos_token_id])
+    decoded = decode(model, contexts, max_new_tokens=48, ends=[tokenizer.eos_token_id])
     for prompt, continuation in zip(PROMPTS, decoded, strict=True):
         text = prompt + "|" + tokenizer.decode(continuation.ids)
         say("  " + text.replace("\n", " / "))

@@ -1,10 +1,13 @@
 """Greedy decoding against transformers and against decoding without a cache."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from transformers import GenerationConfig
 
-from hyperfitting.generate.decode import choose_greedy, decode_greedy
+from hyperfitting.generate.choose import Sample, Shifted, greedy
+from hyperfitting.generate.decode import decode
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 
@@ -21,7 +24,7 @@ def without_cache(model, context, count, banned=()):
 
 def test_cached_equals_uncached(any_model):
     contexts = random_rows(4, 9)
-    decoded = decode_greedy(any_model, contexts, max_new_tokens=20, banned=[0])
+    decoded = decode(any_model, contexts, max_new_tokens=20, banned=[0])
     for context, text in zip(contexts, decoded, strict=True):
         assert text.ids == without_cache(any_model, context, 20, [0])
 
@@ -32,29 +35,29 @@ def test_agrees_with_transformers(any_model):
         max_new_tokens=20, do_sample=False, suppress_tokens=[0], pad_token_id=0, eos_token_id=0
     )
     expected = any_model.generate(torch.tensor(contexts), generation_config=config)[:, 9:]
-    decoded = decode_greedy(any_model, contexts, max_new_tokens=20, banned=[0])
+    decoded = decode(any_model, contexts, max_new_tokens=20, banned=[0])
     assert [text.ids for text in decoded] == expected.tolist()
 
 
 def test_contexts_of_different_length_continue_as_they_do_alone(any_model):
     contexts = [random_rows(1, length, seed=length)[0] for length in (5, 12, 8)]
-    together = decode_greedy(any_model, contexts, max_new_tokens=12)
-    alone = [decode_greedy(any_model, [c], max_new_tokens=12)[0] for c in contexts]
+    together = decode(any_model, contexts, max_new_tokens=12)
+    alone = [decode(any_model, [c], max_new_tokens=12)[0] for c in contexts]
     assert [text.ids for text in together] == [text.ids for text in alone]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_batch_size_changes_nothing_here(model, batch_size):
     contexts = random_rows(7, 9)
-    expected = decode_greedy(model, contexts, max_new_tokens=16, batch_size=7)
-    assert decode_greedy(model, contexts, max_new_tokens=16, batch_size=batch_size) == expected
+    expected = decode(model, contexts, max_new_tokens=16, batch_size=7)
+    assert decode(model, contexts, max_new_tokens=16, batch_size=batch_size) == expected
 
 
 def test_a_text_stops_at_its_end_token_and_the_others_go_on(model):
     contexts = random_rows(6, 9)
-    free = [text.ids for text in decode_greedy(model, contexts, max_new_tokens=16)]
+    free = [text.ids for text in decode(model, contexts, max_new_tokens=16)]
     end = free[0][5]  # declare a token that the first text produces an end token
-    decoded = [text.ids for text in decode_greedy(model, contexts, max_new_tokens=16, ends=[end])]
+    decoded = [text.ids for text in decode(model, contexts, max_new_tokens=16, ends=[end])]
     for full, cut in zip(free, decoded, strict=True):
         stop = full.index(end) + 1 if end in full else 16
         assert cut == full[:stop]
@@ -62,15 +65,15 @@ def test_a_text_stops_at_its_end_token_and_the_others_go_on(model):
 
 def test_nothing_in_the_checkpoint_changes_the_decoder(model):
     contexts = random_rows(3, 9)
-    expected = decode_greedy(model, contexts, max_new_tokens=16)
+    expected = decode(model, contexts, max_new_tokens=16)
     model.generation_config.repetition_penalty = 5.0
     model.generation_config.temperature = 9.0
-    assert decode_greedy(model, contexts, max_new_tokens=16) == expected
+    assert decode(model, contexts, max_new_tokens=16) == expected
 
 
 def test_ties_go_to_the_smallest_id_and_are_counted():
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, 0.0, 0.0, 0.0]])
-    token, tied = choose_greedy(logits)
+    token, tied = greedy(logits, range(len(logits)), 0)
     assert token.tolist() == [1, 0]
     assert tied.tolist() == [True, False]
 
@@ -79,6 +82,58 @@ def test_a_model_with_equal_logits_ties_at_every_step():
     model = tiny_model()
     with torch.no_grad():
         model.lm_head.weight.zero_()
-    [text] = decode_greedy(model, random_rows(1, 4), max_new_tokens=5, banned=[0, 1])
+    [text] = decode(model, random_rows(1, 4), max_new_tokens=5, banned=[0, 1])
     assert text.ids == [2] * 5
     assert text.num_ties == 5
+
+
+def test_samples_follow_the_tempered_distribution():
+    logits = torch.tensor([[0.0, 1.0, 2.0, -torch.inf, 0.5]])
+    number, temperature = 40_000, 0.7
+    choose = Sample([temperature] * number, [[3, n] for n in range(number)])
+    tokens, _ = choose(logits.expand(number, -1), range(number), 0)
+    expected = torch.softmax(logits[0] / temperature, dim=0).double().numpy() * number
+    counts = np.bincount(tokens.numpy(), minlength=5)
+    assert counts[3] == 0
+    kept = expected > 0
+    assert stats.chisquare(counts[kept], expected[kept]).pvalue > 1e-3
+
+
+def test_a_row_draws_the_same_alone_and_in_any_batch(model):
+    contexts = random_rows(6, 9)
+    choose = Sample([0.8] * 6, [[1, n] for n in range(6)])
+    expected = decode(model, contexts, choose, max_new_tokens=30)
+    for batch_size in (1, 4):
+        again = Sample([0.8] * 6, [[1, n] for n in range(6)])
+        assert decode(model, contexts, again, max_new_tokens=30, batch_size=batch_size) == expected
+    other = Sample([0.8] * 6, [[2, n] for n in range(6)])
+    assert decode(model, contexts, other, max_new_tokens=30) != expected
+
+
+def test_a_low_temperature_is_greedy_and_none_is_refused(model):
+    contexts = random_rows(4, 9)
+    cold = Sample([1e-4] * 4, [[0, n] for n in range(4)])
+    assert decode(model, contexts, cold, max_new_tokens=12) == decode(
+        model, contexts, max_new_tokens=12
+    )
+    with pytest.raises(ValueError, match="positive"):
+        Sample([0.0], [[0]])
+
+
+def test_draws_of_a_long_text_go_on_where_they_were():
+    choose = Sample([1.0], [[5]])
+    long = [choose._draw(0, step) for step in (0, 500, 700)]
+    assert long[0] == Sample([1.0], [[5]])._draw(0, 0)
+    assert long[2] == np.random.default_rng([5]).random(701)[700]
+
+
+def test_a_shift_moves_one_row_and_no_other(model):
+    contexts = random_rows(3, 9)
+    shift = torch.zeros(2, 260)
+    shift[1, 7] = 1e4
+    choose = Shifted(shift, [1.0, 1.0, 0.0], [0, 1, 1])
+    plain = decode(model, contexts, max_new_tokens=8)
+    shifted = decode(model, contexts, choose, max_new_tokens=8)
+    assert shifted[0] == plain[0]
+    assert shifted[1].ids == [7] * 8
+    assert shifted[2] == plain[2], "strength 0 is the original"

@@ -1,4 +1,4 @@
-"""Batched, cached greedy decoding on float32 logits.
+"""Batched, cached decoding on float32 logits; how a token is chosen stands in `choose.py`.
 
 Shape letters: B rows of a batch, V vocabulary. Our own loop, so that nothing in a checkpoint's
 generation config (a repetition penalty, a temperature) changes the decoder unseen, and so that
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.models.forward import accepted_arguments
 from hyperfitting.progress import Stage
 
@@ -21,16 +22,6 @@ class Decoded(NamedTuple):
 
     ids: list[int]
     num_ties: int  # steps at which several tokens shared the largest logit
-
-
-def choose_greedy(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
-    """The token with the largest logit, the smallest id among equals; and whether it was tied."""
-    largest_B1 = logits_BV.amax(dim=-1, keepdim=True)
-    is_largest_BV = logits_BV == largest_B1
-    # argmax promises the first index only on some devices; over booleans cast to int too.
-    ids_V = torch.arange(logits_BV.shape[-1], device=logits_BV.device)
-    token_B = torch.where(is_largest_BV, ids_V, logits_BV.shape[-1]).amin(dim=-1)
-    return token_B, is_largest_BV.sum(dim=-1) > 1
 
 
 class _Stepper:
@@ -74,6 +65,8 @@ class _Stepper:
 def _decode_batch(
     model: Any,
     contexts: Sequence[Sequence[int]],
+    rows: range,
+    choose: Chooser,
     max_new_tokens: int,
     banned: Sequence[int],
     ends: Collection[int],
@@ -84,10 +77,10 @@ def _decode_batch(
     length_B = torch.zeros(len(contexts), dtype=torch.long, device=model.device)
     ties_B = torch.zeros_like(length_B)
     columns = []
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         logits_BV = stepper.logits()
         logits_BV[:, list(banned)] = -torch.inf
-        token_B, tied_B = choose_greedy(logits_BV)
+        token_B, tied_B = choose(logits_BV, rows, step)
         columns.append(token_B)
         length_B += open_B
         ties_B += tied_B & open_B
@@ -95,16 +88,17 @@ def _decode_batch(
         if not open_B.any():
             break
         stepper.append(token_B)
-    rows = torch.stack(columns, dim=1).tolist()
+    written = torch.stack(columns, dim=1).tolist()
     return [
-        Decoded(row[:length], ties)
-        for row, length, ties in zip(rows, length_B.tolist(), ties_B.tolist(), strict=True)
+        Decoded(ids[:length], ties)
+        for ids, length, ties in zip(written, length_B.tolist(), ties_B.tolist(), strict=True)
     ]
 
 
-def decode_greedy(
+def decode(
     model: Any,
     contexts: Sequence[Sequence[int]],
+    choose: Chooser = greedy,
     *,
     max_new_tokens: int,
     banned: Sequence[int] = (),
@@ -112,7 +106,7 @@ def decode_greedy(
     batch_size: int = 32,
     stage: Stage | None = None,
 ) -> list[Decoded]:
-    """Continue every context greedily.
+    """Continue every context, one token a step as `choose` says; greedily by default.
 
     `banned` tokens are never chosen. A text stops after its first token in `ends`; without
     `ends` every text gets exactly `max_new_tokens`. The last batch is as wide as it happens to
@@ -121,7 +115,8 @@ def decode_greedy(
     decoded: list[Decoded] = []
     for start in range(0, len(contexts), batch_size):
         batch = contexts[start : start + batch_size]
-        decoded += _decode_batch(model, batch, max_new_tokens, banned, ends)
+        rows = range(start, start + len(batch))
+        decoded += _decode_batch(model, batch, rows, choose, max_new_tokens, banned, ends)
         if stage:
             stage.update(len(decoded))
     return decoded

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.data.windows import Contexts, Dataset
-from hyperfitting.generate.decode import Decoded, decode_greedy
+from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
 from hyperfitting.models.forward import TokenScores, score_rows, window_losses
 from hyperfitting.models.load import end_token_ids, unwritable_token_ids
@@ -136,7 +136,7 @@ def run_arm(
     texts: dict[Mode, list[Generation]] = {}
     for mode, max_new_tokens in modes:
         with progress.stage(f"generate {arm}, {mode.replace('_', ' ')}", len(contexts)) as stage:
-            decoded = decode_greedy(
+            decoded = decode(
                 model,
                 contexts.contexts,
                 max_new_tokens=max_new_tokens,

@@ -1,0 +1,87 @@
+"""How the next token is chosen from a batch's logits.
+
+Shape letters: B rows of a batch, V vocabulary, N rows in all. A chooser is given the numbers of
+the batch's rows among all rows, so that a result never depends on the batch it sat in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Chooser(Protocol):
+    """Chooses one token a row."""
+
+    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+        """The token of each row, [B], and whether it shared the largest logit, [B].
+
+        `logits_BV` are float32 and -inf where a token is banned; `step` counts from 0.
+        """
+        ...
+
+
+def greedy(logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+    """The token with the largest logit, the smallest id among equals; and whether it was tied."""
+    largest_B1 = logits_BV.amax(dim=-1, keepdim=True)
+    is_largest_BV = logits_BV == largest_B1
+    # argmax promises the first index only on some devices; over booleans cast to int too.
+    ids_V = torch.arange(logits_BV.shape[-1], device=logits_BV.device)
+    token_B = torch.where(is_largest_BV, ids_V, logits_BV.shape[-1]).amin(dim=-1)
+    return token_B, is_largest_BV.sum(dim=-1) > 1
+
+
+@dataclass
+class Sample:
+    """Draws from softmax(logits / temperature), one temperature and one seed a row.
+
+    A row's draws are a function of its seed and the step alone. A temperature that is not
+    positive is refused with a ValueError.
+    """
+
+    temperature_N: Sequence[float]
+    seeds_N: Sequence[Sequence[int]]
+    _uniform: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not all(t > 0 for t in self.temperature_N):
+            raise ValueError(f"temperatures must be positive, got {min(self.temperature_N)}")
+
+    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+        """See `Chooser`; a drawn token is never a tie."""
+        device = logits_BV.device
+        temperature_B1 = torch.tensor([self.temperature_N[n] for n in rows], device=device)[:, None]
+        uniform_B = torch.tensor([self._draw(n, step) for n in rows], device=device)
+        mass_BV = (logits_BV / temperature_B1).softmax(dim=-1).double().cumsum(dim=-1)
+        # Strictly inside the mass, so that a banned token at the end is never reached.
+        target_B1 = (uniform_B * mass_BV[:, -1])[:, None]
+        token_B = torch.searchsorted(mass_BV, target_B1, right=True)[:, 0]
+        return token_B.clamp(max=logits_BV.shape[-1] - 1), torch.zeros_like(token_B, dtype=torch.bool)
+
+    def _draw(self, row: int, step: int) -> float:
+        drawn = self._uniform.get(row)
+        if drawn is None or step >= len(drawn):
+            length = max(128, 2 * (step + 1))
+            drawn = np.random.default_rng([*self.seeds_N[row]]).random(length)
+            self._uniform[row] = drawn
+        return float(drawn[step])
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Greedy on logits + strength x shift, one strength and one shift of `shift_SV` a row."""
+
+    shift_SV: Tensor
+    strength_N: Sequence[float]
+    shift_N: Sequence[int]
+
+    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+        """See `Chooser`."""
+        strength_B1 = torch.tensor([self.strength_N[n] for n in rows]).to(logits_BV)[:, None]
+        index_B = torch.tensor([self.shift_N[n] for n in rows], device=self.shift_SV.device)
+        shift_BV = self.shift_SV[index_B].to(logits_BV)
+        return greedy(logits_BV + strength_B1 * shift_BV, rows, step)

@@ -1,0 +1,314 @@
+"""Two checkpoints of one architecture, run side by side on the same tokens.
+
+Blocks whose weights both share run once. Layers stream: of each model one layer's hidden states
+exist at a time, and logits of one row.
+
+Shape letters: N rows, B rows of a batch, T tokens, D hidden width, K scored positions,
+V vocabulary.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hyperfitting.errors import InputError
+from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
+from hyperfitting.models.blocks import BlockInputs, hidden_entering, record_inputs
+from hyperfitting.models.forward import LOGITS_PER_PASS, logits_of, vocabulary_rows
+from hyperfitting.models.load import architecture_digest
+
+TOKENS_PER_PASS = 4096  # positions that go through a block together
+
+
+class LayerStates(NamedTuple):
+    """Hidden states of both models after one layer; layer 0 is what enters the first block.
+
+    The same tensor twice where the models share everything up to here.
+    """
+
+    layer: int
+    original_NTD: Tensor
+    tuned_NTD: Tensor
+    is_normed: bool = False  # the last layer again, after the final norm
+
+
+class PairedLogits(NamedTuple):
+    """Both models' float32 logits where one row's last K tokens are predicted."""
+
+    row: int
+    original_KV: Tensor
+    tuned_KV: Tensor
+    target_K: Tensor
+
+
+Observer = Callable[[LayerStates], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and a tuned model, and how many of their lower blocks are the same."""
+
+    original: Any
+    tuned: Any
+    shared_blocks: int
+    recorded: dict[tuple[Any, ...], list[BlockInputs]] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_known_family(self) -> bool:
+        """Whether layers can be told apart, so that shared blocks run once."""
+        return is_known_family(self.original)
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of each model."""
+        return len(anatomy(self.original).blocks)
+
+
+def make_pair(original: Any, tuned: Any) -> Pair:
+    """Check that two models can be compared, and find the blocks they share.
+
+    Mutates `tuned`: a weight that equals the original's is kept in memory once.
+
+    Raises:
+        InputError: different architectures.
+    """
+    _require_one_architecture(base_of(original).config, base_of(tuned).config)
+    share_equal_weights(original, tuned)
+    if not is_known_family(original):
+        return Pair(original, tuned, 0)
+    return Pair(original, tuned, _shared_blocks(anatomy(original), anatomy(tuned)))
+
+
+# What two checkpoints must have in common; the vocabulary may be padded differently.
+ARCHITECTURE = (
+    "model_type",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+)
+
+
+def _require_one_architecture(original: Any, tuned: Any) -> None:
+    for name in ARCHITECTURE:
+        values = [getattr(c.get_text_config(), name, None) for c in (original, tuned)]
+        if values[0] != values[1]:
+            raise InputError(
+                f"the checkpoints differ in {name}: {values[0]} and {values[1]}",
+                needed="two checkpoints of one architecture",
+            )
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without what an adapter inserts."""
+    return name.replace(".base_layer.", ".")
+
+
+def share_equal_weights(original: Any, tuned: Any) -> int:
+    """Mutates `tuned`: its weights that equal the original's become the original's tensors.
+
+    Returns how many bytes that saved.
+    """
+    kept = dict(base_of(original).named_parameters())
+    saved = 0
+    for name, tensor in base_of(tuned).named_parameters():
+        same = kept.get(_plain(name))
+        if same is None or same.shape != tensor.shape or same.data_ptr() == tensor.data_ptr():
+            continue
+        if same.dtype == tensor.dtype and torch.equal(same.data, tensor.data.to(same.device)):
+            tensor.data = same.data
+            saved += tensor.numel() * tensor.element_size()
+    return saved
+
+
+def _is_same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules hold the same tensors and nothing more."""
+    ours = {name: p.data_ptr() for name, p in one.named_parameters()}
+    return ours == {name: p.data_ptr() for name, p in other.named_parameters()}
+
+
+def _below_blocks(parts: Anatomy) -> dict[str, int]:
+    """Where the decoder's tensors lie that stand before the first block."""
+    later = [*parts.blocks.values(), parts.norm]
+    known = {id(p) for module in later for p in module.parameters()}
+    named = parts.decoder.named_parameters()
+    return {name: p.data_ptr() for name, p in named if id(p) not in known}
+
+
+def _share_embeddings(original: Anatomy, tuned: Anatomy) -> bool:
+    return _below_blocks(original) == _below_blocks(tuned)
+
+
+def _shared_blocks(original: Anatomy, tuned: Anatomy) -> int:
+    if not _share_embeddings(original, tuned):
+        return 0
+    pairs = list(zip(original.blocks.values(), tuned.blocks.values(), strict=True))
+    return next((i for i, (a, b) in enumerate(pairs) if not _is_same(a, b)), len(pairs))
+
+
+class _Side:
+    """One of the two models, a layer at a time.
+
+    `recorded` keeps what the blocks need besides hidden states: masks and positions, which depend
+    on config and shape only, so models of one config record them once.
+    """
+
+    def __init__(
+        self, model: Any, ids_NT: Tensor, batch: int, recorded: dict[Any, list[BlockInputs]]
+    ) -> None:
+        self.parts = anatomy(model)
+        self.ids_NT, self.batch = ids_NT, batch
+        self.recorded = recorded
+        self.key = (architecture_digest(base_of(model)), batch, ids_NT.shape[1])
+
+    def embedded(self) -> Tensor:
+        """What enters the first block, [N, T, D]."""
+        starts = range(0, len(self.ids_NT), self.batch)
+        parts = [self.ids_NT[s : s + self.batch] for s in starts]
+        return torch.cat([hidden_entering(self.parts, ids_BT, 0) for ids_BT in parts])
+
+    def after_block(self, index: int, hidden_NTD: Tensor) -> Tensor:
+        """What leaves a block, [N, T, D]."""
+        if self.key not in self.recorded:
+            self.recorded[self.key] = record_inputs(self.parts, self.ids_NT[: self.batch])
+        block = list(self.parts.blocks.values())[index]
+        args, kwargs = self.recorded[self.key][index]
+        out_NTD = torch.empty_like(hidden_NTD)
+        for start in range(0, len(hidden_NTD), self.batch):
+            hidden_BTD = hidden_NTD[start : start + self.batch]
+            rows = len(hidden_BTD)
+            if rows < self.batch:  # every batch has the shape that was recorded
+                index_B = torch.arange(self.batch, device=hidden_BTD.device) % rows
+                hidden_BTD = hidden_BTD[index_B]
+            output = block(hidden_BTD, *args, **kwargs)
+            out_BTD = output[0] if isinstance(output, tuple) else output
+            out_NTD[start : start + rows] = out_BTD[:rows]
+        return out_NTD
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """After the final norm."""
+        normed: Tensor = self.parts.norm(hidden)
+        return normed
+
+    def logits(self, hidden_KD: Tensor) -> Tensor:
+        """The model's own final float32 logits, [K, V]."""
+        logits_KV = self.parts.head(self.normed(hidden_KD))
+        if self.parts.softcap is not None:
+            logits_KV = torch.tanh(logits_KV / self.parts.softcap) * self.parts.softcap
+        return logits_KV.float()  # type: ignore[no-any-return]
+
+
+def _run_layers(
+    pair: Pair, ids_NT: Tensor, observe: Observer | None
+) -> tuple[_Side, _Side, Tensor, Tensor]:
+    """Both models through all blocks, [N, T, D] each; `observe` sees every layer."""
+    batch = min(len(ids_NT), max(1, TOKENS_PER_PASS // ids_NT.shape[1]))
+    original, tuned = (
+        _Side(model, ids_NT, batch, pair.recorded) for model in (pair.original, pair.tuned)
+    )
+    one_NTD = original.embedded()
+    two_NTD = one_NTD if _share_embeddings(original.parts, tuned.parts) else tuned.embedded()
+    see = observe or (lambda _: None)
+    see(LayerStates(0, one_NTD, two_NTD))
+    for index in range(pair.num_blocks):
+        is_shared = index < pair.shared_blocks
+        two_NTD = two_NTD if is_shared else tuned.after_block(index, two_NTD)
+        one_NTD = original.after_block(index, one_NTD)
+        two_NTD = one_NTD if is_shared else two_NTD
+        see(LayerStates(index + 1, one_NTD, two_NTD))
+    if observe:
+        normed = (original.normed(one_NTD), tuned.normed(two_NTD))
+        observe(LayerStates(pair.num_blocks, *normed, is_normed=True))
+    return original, tuned, one_NTD, two_NTD
+
+
+@torch.no_grad()
+def paired_logits(
+    pair: Pair,
+    rows: Sequence[Sequence[int]],
+    num_scored: int,
+    *,
+    observe: Observer | None = None,
+) -> Iterator[PairedLogits]:
+    """Both models' logits where the last `num_scored` tokens of every row are predicted.
+
+    With `observe` all rows must have one length: it sees each layer's states of all of them.
+
+    Raises:
+        InputError: `observe` is given and the model is of no known family.
+    """
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_length[len(row)].append(index)
+    assert not observe or len(by_length) == 1, "layers are observed for rows of one length"
+    device = pair.original.get_output_embeddings().weight.device
+    for length, members in by_length.items():
+        assert length > num_scored, "the first token of a row is predicted from nothing"
+        size = len(members) if observe else max(1, TOKENS_PER_PASS // length)
+        for start in range(0, len(members), size):
+            chosen = members[start : start + size]
+            ids_BT = torch.tensor([rows[i] for i in chosen], device=device)
+            run = _known if pair.is_known_family or observe else _unknown
+            yield from run(pair, chosen, ids_BT, num_scored, observe)
+
+
+def _known(
+    pair: Pair, chosen: list[int], ids_BT: Tensor, num_scored: int, observe: Observer | None
+) -> Iterator[PairedLogits]:
+    original, tuned, first_BTD, second_BTD = _run_layers(pair, ids_BT, observe)
+    scored = slice(-num_scored - 1, -1)
+    ends_differ = not (
+        _is_same(original.parts.norm, tuned.parts.norm)
+        and _is_same(original.parts.head, tuned.parts.head)
+    )
+    for n, row in enumerate(chosen):
+        one_KV = original.logits(first_BTD[n, scored])
+        two_KV = one_KV
+        if second_BTD is not first_BTD or ends_differ:
+            two_KV = tuned.logits(second_BTD[n, scored])
+        yield PairedLogits(row, one_KV, two_KV, ids_BT[n, -num_scored:])
+
+
+def _unknown(
+    pair: Pair, chosen: list[int], ids_BT: Tensor, num_scored: int, observe: Observer | None
+) -> Iterator[PairedLogits]:
+    models = (pair.original, pair.tuned)
+    size = max(1, LOGITS_PER_PASS // (num_scored * max(map(vocabulary_rows, models))))
+    for start in range(0, len(chosen), size):
+        part_BT = ids_BT[start : start + size]
+        both = [logits_of(model, part_BT, num_scored + 1)[:, :-1] for model in models]
+        for n in range(len(part_BT)):
+            target_K = part_BT[n, -num_scored:]
+            yield PairedLogits(chosen[start + n], both[0][n], both[1][n], target_K)
+
+
+@contextmanager
+def swapped(lower: Any, upper: Any, blocks: int) -> Iterator[Any]:
+    """`lower` with the last `blocks` blocks, final norm and head of `upper`, while it lasts.
+
+    Mutates `lower` and puts everything back. Embeddings stay those of `lower`.
+    """
+    below, above = anatomy(lower), anatomy(upper)
+    base = base_of(lower)
+    parent = base.get_submodule(next(iter(below.blocks)).rpartition(".")[0])
+    norm_owner = base.get_submodule(below.norm_name.rpartition(".")[0])
+    norm_name = below.norm_name.rpartition(".")[2]
+    first = len(below.blocks) - blocks
+    try:
+        for index, block in list(enumerate(above.blocks.values()))[first:]:
+            parent[index] = block
+        setattr(norm_owner, norm_name, above.norm)
+        base.set_output_embeddings(above.head)
+        yield lower
+    finally:
+        for index, block in enumerate(below.blocks.values()):
+            parent[index] = block
+        setattr(norm_owner, norm_name, below.norm)
+        base.set_output_embeddings(below.head)
