@@ -52,6 +52,7 @@ def test_each_method_of_the_demo_has_its_own_values_and_the_users():
         ("train.method=late_stage", "needed: one of full_sft.*\nhint: did you mean 'late_stage_"),
         ("data.windows=fix", "needed: one of fixed, documents\nhint: did you mean 'fixed'"),
         ("train.seed=-1", "'train.seed' is -1"),
+        ("train.order_seed=-1", "'train.order_seed' is -1"),
         ("train.epochs", "not of the form key=value"),
         ("train.epochs=[", "cannot be read"),
         ("train=3", "unknown setting 'train'"),
@@ -73,11 +74,35 @@ def test_missing_settings_are_named():
         ("full_sft", "train.last_blocks"),
         ("full_sft", "train.lora.rank"),
         ("full_lora", "train.last_blocks"),
+        ("early_stage_lora", "train.last_blocks"),
+        ("early_stage_lora", "train.prefix_cache.place"),
+        ("full_sft", "train.first_blocks"),
+        ("full_lora", "train.first_blocks"),
+        ("late_stage_lora", "train.first_blocks"),
+        ("late_stage_sft", "train.first_blocks"),
     ],
 )
 def test_settings_the_method_would_ignore_are_refused(method, key):
     with pytest.raises(InputError, match=f"'{key}' .* does not apply to {method}"):
         resolve_run([BASE, read_overrides([f"train.method={method}", f"{key}=2"])])
+
+
+@pytest.mark.parametrize("model", ["m", "builtin"])
+def test_the_control_trains_with_the_settings_of_what_it_controls(model):
+    def of(method):
+        base = {"model.name": model, "data.source": "d.txt", "train.method": method}
+        return resolve_run([Layer("flag", base)]).config.model_dump()
+
+    late, early = of("late_stage_lora"), of("early_stage_lora")
+    assert late["train"].pop("method") != early["train"].pop("method")
+    assert late == early
+    assert early["train"]["first_blocks"] == late["train"]["last_blocks"] == 5
+
+
+def test_the_order_of_the_data_has_a_seed_of_its_own():
+    assert resolve_run([BASE]).config.train.order_seed is None
+    resolved = resolve_run([BASE, read_overrides(["train.order_seed=7"])])
+    assert (resolved.config.train.seed, resolved.config.train.order_seed) == (0, 7)
 
 
 @pytest.mark.parametrize(

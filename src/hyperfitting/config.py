@@ -10,7 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-MethodName = Literal["full_sft", "full_lora", "late_stage_lora", "late_stage_sft"]
+MethodName = Literal[
+    "full_sft", "full_lora", "late_stage_lora", "early_stage_lora", "late_stage_sft"
+]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
@@ -103,6 +105,9 @@ class TrainConfig(Section):
     learning_rate: float = Field(2e-4, gt=0, description="rate after warm-up (ours)")
     warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up (ours: none)")
     last_blocks: int = Field(5, ge=1, description="late-stage methods: blocks trained (paper: 5)")
+    first_blocks: int = Field(
+        5, ge=1, description="`early_stage_lora`: blocks trained (ours, a control)"
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
     stop: Literal["epochs", "ttr_plateau"] = Field(
         "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"
@@ -111,6 +116,7 @@ class TrainConfig(Section):
         None, gt=0, description="stop when an epoch's mean training loss is at or below this"
     )
     seed: int = Field(0, ge=0, description="order of the data and initial adapter weights")
+    order_seed: int | None = Field(None, ge=0, description="order of the data; default: train.seed")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of products; `auto`: bf16 on GPUs that have it. Masters stay fp32"
     )
@@ -146,9 +152,18 @@ class EvaluateConfig(Section):
     natural_tokens: int = Field(
         256, ge=0, description="length cap where the end token is allowed; 0 skips this mode"
     )
+    sampling_seeds: int = Field(
+        5, ge=0, description="draws of every sampled arm (definitions); 0 samples nothing"
+    )
     resamples: int = Field(10_000, ge=100, description="bootstrap draws, and sign flips of a test")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     seed: int = Field(0, ge=0, description="of the bootstrap and the sign flips")
+    margin_nats: float = Field(
+        0.05, gt=0, description="entropies closer than this count as the same (definitions)"
+    )
+    best_val: bool = Field(
+        False, description="also score each run's checkpoint of lowest validation loss"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one"
     )
@@ -156,6 +171,46 @@ class EvaluateConfig(Section):
         False,
         description="run code that the checkpoint brings; never read from a run folder",
     )
+
+
+class ExplainConfig(Section):
+    """Which controls are run, and how finely (definitions, sections 3, 5, 6)."""
+
+    batch_size: int = Field(64, ge=1, description="contexts continued together")
+    promoted_tokens: int = Field(500, ge=1, description="K of static injection (paper: 500)")
+    strengths: tuple[float, ...] = Field(
+        (0.01, 0.05, 0.1, 0.2, 0.5, 1.0),
+        description="of static injection (ends of .01 to .5 from reviews of the paper; 1 is ours)",
+    )
+    random_draws: int = Field(5, ge=0, description="random injections per strength (definitions)")
+    swap_blocks: tuple[int, ...] | None = Field(
+        None, description="numbers of last blocks to swap; default: every one from 0 to L"
+    )
+    swap_contexts: int | None = Field(
+        None, ge=0, description="contexts continued in block swap; default all, 0 skips it"
+    )
+    resamples: int = Field(10_000, ge=100, description="bootstrap draws")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
+    seed: int = Field(0, ge=0, description="of the bootstrap, the two halves and random injections")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes a CUDA device where there is one"
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that the checkpoint brings; never read from a run folder",
+    )
+
+
+class CheckpointsConfig(Section):
+    """Two checkpoints that we did not train, and the texts they are compared on."""
+
+    model: ModelConfig
+    tuned: str = Field(min_length=1, description="folder or hub id of a model or PEFT adapter")
+    data: DataConfig
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes a CUDA device where there is one"
+    )
+    trust_remote_code: bool = Field(False, description="run code that the checkpoints bring")
 
 
 class ReportConfig(Section):
@@ -184,6 +239,10 @@ class DemoConfig(Section):
     train: TrainConfig
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    explain: ExplainConfig = Field(default_factory=ExplainConfig)
+    explained: tuple[str, ...] = Field(
+        ("hyperfitted", "late_stage_lora"), description="arms whose controls are run"
+    )
     report: ReportConfig = Field(default_factory=ReportConfig)
 
     @field_validator("methods")

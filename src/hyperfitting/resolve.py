@@ -41,11 +41,14 @@ _LATE = tuple(
     for key, _ in leaf_fields(RunConfig)
     if key == "train.last_blocks" or key.startswith("train.prefix_cache.")
 )
+_EARLY = ("train.first_blocks",)
 # Settings that a method would silently ignore.
 NOT_FOR: Mapping[str, tuple[str, ...]] = {
-    "full_sft": (*_LATE, *_LORA, "model.quantization"),
-    "full_lora": _LATE,
-    "late_stage_sft": (*_LORA, "model.quantization"),
+    "full_sft": (*_LATE, *_EARLY, *_LORA, "model.quantization"),
+    "full_lora": (*_LATE, *_EARLY),
+    "late_stage_lora": _EARLY,
+    "early_stage_lora": _LATE,
+    "late_stage_sft": (*_EARLY, *_LORA, "model.quantization"),
 }
 
 

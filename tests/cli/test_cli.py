@@ -70,6 +70,28 @@ def test_training_leaves_a_complete_run(run_folder):
     assert not list(run_folder.rglob("*.bin"))
 
 
+def test_the_best_validation_loss_is_in_the_manifest(run_folder):
+    training = json.loads((run_folder / "manifest.json").read_text())["training"]
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").open()]
+    lowest = min(rows[1:], key=lambda row: row["val_loss"])
+    assert training["best_val_loss"] == lowest["val_loss"]
+    assert (training["best_val_step"], training["best_val_epoch"]) == (
+        lowest["step"], lowest["epoch"],
+    )  # fmt: skip
+    assert (run_folder / "checkpoints" / f"step-{training['best_val_step']}").is_dir()
+
+
+def test_the_first_blocks_are_in_the_manifest(model_folder, texts_file, tmp_path):
+    out = tmp_path / "run"
+    result = train(model_folder, texts_file, out, "--first-blocks", 2, method="early_stage_lora")
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["arm"] == "early_stage_lora"
+    assert manifest["trainable"]["blocks_0_based"] == [0, 1]
+    assert manifest["trainable"]["blocks_1_based"] == [1, 2]
+    assert manifest["config_sources"]["train.first_blocks"] == "flag --first-blocks"
+
+
 def test_a_lone_run_becomes_a_study_of_one(run_folder, evaluated):
     study = json.loads((run_folder / "study.json").read_text())
     assert [run["path"] for run in study["runs"]] == ["."]
@@ -119,11 +141,12 @@ def test_training_as_json(model_folder, texts_file, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "qwen2"])
-@pytest.mark.parametrize("method", ["full_sft", "full_lora", "late_stage_lora"])
+@pytest.mark.parametrize("method", ["full_sft", "full_lora", "late_stage_lora", "early_stage_lora"])
 def test_other_architectures(tmp_path, texts_file, family, method):
     model = save_tiny(tmp_path / "model", family)
     out = tmp_path / "run"
     more = ["monitor.every_epochs=0", "train.stop=epochs"]
+    more += ["--first-blocks", 2] if method == "early_stage_lora" else []
     assert train(model, texts_file, out, *more, method=method).exit_code == 0
     result = hyperfit("evaluate", out, "natural_tokens=8", "resamples=100")
     assert result.exit_code == 0, result.output
@@ -171,6 +194,10 @@ REFUSALS = {
     "too few windows": (["train.batch_size=16"], "15 training windows, and a step takes 16"),
     "no gpu for the cache": (["--prefix-cache", "gpu"], "--prefix-cache is gpu, but the run is on"),
     "unknown place": (["--prefix-cache", "tape"], "one of auto, gpu, ram, disk, off"),
+    "first blocks of a late stage": (
+        ["--first-blocks", "2"],
+        "'train.first_blocks' (flag --first-blocks) does not apply to late_stage_lora",
+    ),
     "unknown preset": (["--preset", "papre"], "did you mean 'paper'"),
     "preset of another method": (["--preset", "carlsson"], "is a protocol of full_sft, not of"),
     "dora with pissa": (["train.lora.dora=true", "train.lora.init=pissa"], "both set"),
@@ -207,6 +234,19 @@ def test_settings_that_a_method_would_ignore(model_folder, texts_file, tmp_path,
     result = train(model_folder, texts_file, tmp_path / "run", change, method="full_sft")
     assert result.exit_code == 2
     assert f"{setting!r} (override) does not apply to full_sft" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(4, "--first-blocks is 4, the model has 3"), (0, "'train.first_blocks' is 0")],
+)
+def test_first_blocks_out_of_range(model_folder, texts_file, tmp_path, count, message):
+    out = tmp_path / "run"
+    more = ["--first-blocks", count]
+    result = train(model_folder, texts_file, out, *more, method="early_stage_lora")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not out.exists()
 
 
 def test_a_taken_folder_is_left_as_it_is(run_folder, model_folder, texts_file):
@@ -309,7 +349,10 @@ def test_config_show_names_every_source():
     assert "(override)" in lines["train.method"]
     assert "(tuned for builtin)" in lines["train.learning_rate"]
     assert "(required, not given)" in lines["data.source"]
+    assert "(default)" in lines["train.first_blocks"]
+    assert "(default)" in lines["train.order_seed"]
     shown = json.loads(hyperfit("config", "show", "demo", "--json").stdout)
+    assert not any(key.startswith("train.first_blocks") for key in shown)
     assert shown["data.source"] == {"value": "builtin:fiction", "source": "demo"}
 
 

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def settings(method="full_sft", *, cache="ram", **changes):
     plain = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "last_blocks": 2}
-    plain |= {"stop": "epochs", "lora": LoraConfig(rank=2, alpha=4)}
+    plain |= {"first_blocks": 2, "stop": "epochs", "lora": LoraConfig(rank=2, alpha=4)}
     plain |= {"prefix_cache": PrefixCacheConfig(place=cache)}
     return TrainConfig(method=method, **{**plain, **changes})
 

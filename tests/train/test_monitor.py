@@ -1,20 +1,22 @@
 """Rank shares against brute force; what a monitor measures; that it changes nothing."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from hyperfitting.generate.decode import decode_greedy
+from hyperfitting.generate.decode import decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.study.manifest import training_outcome
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.methods import METHODS
 from hyperfitting.train.monitor import Monitoring
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
-from tests.train.running import build, settings, windows
+from tests.train.running import build, monitor_row, settings, windows
 
 
 def test_ranks_agree_with_a_sort():
@@ -36,7 +38,7 @@ def test_shares_of_planted_ranks():
 
 def test_what_a_model_chose_has_rank_1_in_itself():
     model, contexts = tiny_model(), random_rows(3, 6)
-    texts = decode_greedy(model, contexts, max_new_tokens=8, banned=[0, 5])
+    texts = decode(model, contexts, max_new_tokens=8, banned=[0, 5])
     rows = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
     assert (rank_rows(model, rows, 8, banned=[0, 5]) == 1).all()
 
@@ -62,7 +64,7 @@ def test_the_original_is_the_reference_at_every_epoch(method):
         assert row.rank_1 + row.rank_2_10 + row.rank_gt_10 == pytest.approx(1)
     # The last row again, from models that know nothing of the training code.
     contexts = random_rows(3, 6)
-    texts = decode_greedy(trainable.model, contexts, max_new_tokens=8, banned=[0])
+    texts = decode(trainable.model, contexts, max_new_tokens=8, banned=[0])
     paths = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
     ranks = rank_rows(tiny_model(), paths, 8, banned=[0])
     assert rows[-1].rank_1 == pytest.approx((ranks == 1).mean())
@@ -101,7 +103,7 @@ def test_without_contexts_ranks_are_teacher_forced(method, family):
     assert rows[-1].rank_1 < 1.0
 
 
-def test_the_best_ttr_is_kept_as_a_checkpoint(tmp_path):
+def test_the_best_ttr_and_the_best_validation_loss_are_kept_as_checkpoints(tmp_path):
     trainable, setup, trainer = build(
         tiny_model(), settings("late_stage_lora", epochs=6, checkpoint_steps=2)
     )
@@ -110,4 +112,33 @@ def test_the_best_ttr_is_kept_as_a_checkpoint(tmp_path):
     state = trainer.run()
     best = max((row.ttr, -row.step) for row in state.rows if row.epoch > 0)
     assert (state.best_ttr, state.best_step) == (best[0], -best[1])
-    assert set(trainer.checkpoints.steps()) == {10, 12} | {state.best_step}
+    lowest = min((row.val_loss, row.step) for row in state.rows if row.epoch > 0)
+    assert (state.best_val_loss, state.best_val_step) == lowest
+    kept = {10, 12, state.best_step, state.best_val_step}
+    assert set(trainer.checkpoints.steps()) == kept
+
+
+def test_the_best_of_planted_rows_are_kept_whatever_comes_later(tmp_path):
+    config = settings("late_stage_lora", epochs=8, checkpoint_steps=0)
+    _, _, trainer = build(tiny_model(), config)
+    losses = [0.5, 3.0, 2.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0]  # the original's own is no candidate
+    ttrs = [0.9, 0.1, None, 0.1, 0.2, 0.6, 0.6, 0.3, 0.2]
+
+    def planted(epoch, step, loss):
+        row = replace(monitor_row(ttrs[epoch]), val_loss=losses[epoch])
+        return replace(row, epoch=epoch, step=step)
+
+    trainer.monitor, trainer.every_epochs = planted, 1
+    trainer.checkpoints = Checkpoints(tmp_path, {})
+    state = trainer.run()
+    assert (state.best_val_loss, state.best_val_step) == (2.0, 4), "the first of equals"
+    assert (state.best_ttr, state.best_step) == (0.6, 10)
+    assert trainer.checkpoints.steps() == [4, 10, 16]
+    outcome = training_outcome(state, 0.0, 0.0)
+    assert (outcome["best_val_step"], outcome["best_val_epoch"]) == (4, 2)
+
+
+def test_without_monitoring_nothing_is_best():
+    _, _, trainer = build(tiny_model(), settings("early_stage_lora"))
+    outcome = training_outcome(trainer.run(), 0.0, 0.0)
+    assert {v for k, v in outcome.items() if k.startswith("best_")} == {None}

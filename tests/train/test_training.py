@@ -69,6 +69,7 @@ def test_two_trainings_are_equal_and_another_seed_is_not(method):
         ("full_sft", None),
         ("full_lora", [0, 1, 2]),
         ("late_stage_lora", [1, 2]),
+        ("early_stage_lora", [0, 1]),
         ("late_stage_sft", [1, 2]),
     ],
 )
@@ -103,10 +104,47 @@ def test_exactly_the_asked_parameters_train(family, method, blocks):
             assert torch.equal(tuned.get(inner, tuned.get(name)), value)
 
 
-def test_late_stage_on_every_block_is_full_lora():
-    _, a = run(tiny_model(), settings("late_stage_lora", last_blocks=3))
-    _, b = run(tiny_model(), settings("full_lora"))
+@pytest.mark.parametrize("method", ["late_stage_lora", "early_stage_lora"])
+def test_lora_on_the_last_or_first_of_every_block_is_full_lora(method):
+    one, a = run(tiny_model(), settings(method, last_blocks=3, first_blocks=3))
+    two, b = run(tiny_model(), settings("full_lora"))
     assert a.train_loss == b.train_loss
+    for name, value in one.tensors().items():
+        assert torch.equal(two.tensors()[name], value)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_lora_on_the_first_blocks_agrees_with_a_plain_loop(family):
+    """Two matrices beside every linear layer of the block, written out without PEFT."""
+    trainable, result = run(tiny_model(family), settings("early_stage_lora", first_blocks=1))
+    model, scale = tiny_model(family).requires_grad_(False), 4 / 2
+    pairs = []
+    for name, start in trainable.initial.items():
+        if ".lora_A." not in name:
+            continue
+        a = start.clone().requires_grad_()
+        b = torch.zeros_like(trainable.initial[name.replace("lora_A", "lora_B")]).requires_grad_()
+        inner = name.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight")
+        model.get_submodule(inner).register_forward_hook(
+            lambda _, args, out, a=a, b=b: out + scale * (args[0] @ a.T) @ b.T
+        )
+        pairs.append((name, a, b))
+    assert len(pairs) == (7 if family == "llama" else 4)
+    optimizer = torch.optim.AdamW([t for _, *ab in pairs for t in ab], lr=1e-2, weight_decay=0.0)
+    ids, losses = torch.from_numpy(windows().ids_NT), []
+    for epoch in (1, 2, 3):
+        order = epoch_order(0, epoch, 9)
+        for chosen in (order[:4], order[4:8]):
+            loss = model(ids[chosen], labels=ids[chosen]).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    assert result.train_loss == pytest.approx(np.mean(np.reshape(losses, (3, 2)), axis=1), rel=2e-4)
+    for name, a, b in pairs:
+        torch.testing.assert_close(trainable.tensors()[name], a, rtol=1e-3, atol=1e-4)
+        other = trainable.tensors()[name.replace("lora_A", "lora_B")]
+        torch.testing.assert_close(other, b, rtol=1e-3, atol=1e-4)
 
 
 def test_a_new_adapter_is_the_base():
@@ -127,10 +165,28 @@ def test_a_saved_adapter_loads_on_the_unmodified_base(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 4])
-def test_last_blocks_out_of_range(count):
-    config = settings("late_stage_lora").model_copy(update={"last_blocks": count})
-    with pytest.raises(InputError, match=rf"--last-blocks is {count}, the model has 3 blocks"):
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        ("late_stage_lora", "last_blocks"),
+        ("late_stage_sft", "last_blocks"),
+        ("early_stage_lora", "first_blocks"),
+    ],
+)
+def test_number_of_blocks_out_of_range(method, setting, count):
+    config = settings(method).model_copy(update={setting: count})
+    flag = f"--{setting.replace('_', '-')}"
+    with pytest.raises(InputError, match=rf"^{flag} is {count}, the model has 3 blocks"):
         prepare(tiny_model(), config)
+
+
+def test_the_other_number_of_blocks_plays_no_part():
+    _, a = run(tiny_model(), settings("early_stage_lora", last_blocks=99))
+    _, b = run(tiny_model(), settings("early_stage_lora", last_blocks=1))
+    assert a.train_loss == b.train_loss
+    _, a = run(tiny_model(), settings("late_stage_lora", first_blocks=99))
+    _, b = run(tiny_model(), settings("late_stage_lora", first_blocks=1))
+    assert a.train_loss == b.train_loss
 
 
 def test_the_order_depends_on_seed_and_epoch_only():
@@ -141,6 +197,34 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert sorted(first) == list(range(100))
     assert (epoch_order(3, 6, 100) != first).any()
     assert (epoch_order(4, 5, 100) != first).any()
+
+
+@pytest.mark.parametrize("seed", [0, 3, 11])
+def test_order_seed_changes_the_batches_and_not_the_initial_weights(seed):
+    def batches(config):
+        return np.array([epoch_rows(config, epoch, 9) for epoch in range(1, 6)])
+
+    def order(number):
+        rng = [np.random.default_rng([number, epoch]).permutation(9) for epoch in range(1, 6)]
+        return np.reshape([o[:8] for o in rng], (5, 2, 4))
+
+    plain = settings("full_lora", seed=seed)
+    other = settings("full_lora", seed=seed, order_seed=seed + 1)
+    assert (batches(plain) == order(seed)).all(), "without order_seed, the order is the seed's"
+    assert (batches(other) == order(seed + 1)).all()
+    assert (order(seed) != order(seed + 1)).any()
+    one, a = run(tiny_model(), plain)
+    two, b = run(tiny_model(), other)
+    same, c = run(tiny_model(), settings("full_lora", seed=seed, order_seed=seed))
+    assert a.train_loss == c.train_loss != b.train_loss
+    for name, value in one.initial.items():
+        assert torch.equal(two.initial[name], value)
+        assert torch.equal(same.tensors()[name], one.tensors()[name])
+    assert any(not torch.equal(two.tensors()[n], t) for n, t in one.tensors().items())
+    swapped = settings("full_lora", seed=seed + 1, order_seed=seed)
+    assert (batches(swapped) == order(seed)).all()
+    initial = prepare(tiny_model(), swapped).initial
+    assert any(not torch.equal(initial[n], t) for n, t in one.initial.items())
 
 
 def test_an_epoch_holds_whole_steps_of_different_windows():

@@ -33,7 +33,9 @@ def train(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="full_sft, full_lora, late_stage_lora or late_stage_sft."),
+        typer.Option(
+            help="full_sft, full_lora, late_stage_lora, early_stage_lora or late_stage_sft."
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="paper (260 epochs) or carlsson (20, small rate).")
@@ -47,6 +49,9 @@ def train(
     ] = None,
     last_blocks: Annotated[
         int | None, typer.Option(help="Late-stage methods: how many blocks train.")
+    ] = None,
+    first_blocks: Annotated[
+        int | None, typer.Option(help="early_stage_lora: how many blocks train.")
     ] = None,
     prefix_cache: Annotated[
         str | None,
@@ -85,6 +90,7 @@ def train(
             "data.windows": ("--windows", windows),
             "data.loss_on": ("--loss-on", loss_on),
             "train.last_blocks": ("--last-blocks", last_blocks),
+            "train.first_blocks": ("--first-blocks", first_blocks),
             "train.prefix_cache.place": ("--prefix-cache", prefix_cache),
             "monitor.track": ("--track", track),
             "train.seed": ("--seed", seed),

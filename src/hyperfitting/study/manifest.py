@@ -64,7 +64,10 @@ def new_manifest(
 
 
 def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:
-    """What training did; times are in seconds, without monitoring and with it apart."""
+    """What training did; times are in seconds, without monitoring and with it apart.
+
+    Losses are in nats per token. What monitoring found best is null where there was none.
+    """
     return {
         "epochs": len(state.train_loss),
         "steps": state.step,
@@ -73,10 +76,23 @@ def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float
         "final_loss": final_loss,
         "best_ttr": state.best_ttr,
         "best_step": state.best_step,
+        "best_val_loss": state.best_val_loss,
+        "best_val_step": state.best_val_step,
+        "best_val_epoch": _epoch_of(state, state.best_val_step),
         "seconds": round(state.seconds, 3),
         "prefix_seconds": round(prefix_seconds, 3),
         "monitor_seconds": round(state.monitor_seconds, 3),
     }
+
+
+def _epoch_of(state: TrainState, step: int | None) -> int | None:
+    """The epoch that was monitored after `step`."""
+    return next((row.epoch for row in state.rows if row.step == step), None)
+
+
+def checkpoint_about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the checkpoints of a run are sealed with; those of anything else are refused."""
+    return {name: manifest[name] for name in ("model_digest", "train_digest", "arm", "seed")}
 
 
 def same_run(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

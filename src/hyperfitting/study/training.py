@@ -38,7 +38,12 @@ from hyperfitting.storage import (
     write_json,
 )
 from hyperfitting.study.arms import Tokens
-from hyperfitting.study.manifest import new_manifest, same_run, training_outcome
+from hyperfitting.study.manifest import (
+    checkpoint_about,
+    new_manifest,
+    same_run,
+    training_outcome,
+)
 from hyperfitting.study.monitoring import make_monitor
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import window_losses
@@ -177,7 +182,6 @@ def _trainer(
         settings = {key: str(value) for key, value in flatten(manifest["config"]).items()}
         accelerator.init_trackers("hyperfitting", config=settings)
     monitor = make_monitor(run, config, dataset, trainable, setup, accelerator, tokens, progress)
-    about = {name: manifest[name] for name in ("model_digest", "train_digest", "arm", "seed")}
     return Trainer(
         trainable,
         setup.engine,
@@ -188,7 +192,7 @@ def _trainer(
         Stage("train", None),
         monitor if config.monitor.every_epochs else None,
         config.monitor.every_epochs,
-        Checkpoints(run.checkpoints, about),
+        Checkpoints(run.checkpoints, checkpoint_about(manifest)),
     )
 
 

@@ -36,7 +36,9 @@ class TrainState:
     train_loss: list[float] = field(default_factory=list)  # mean of each whole epoch
     rows: list[MonitorRow] = field(default_factory=list)
     best_ttr: float | None = None
-    best_step: int | None = None
+    best_step: int | None = None  # at which the TTR was the best so far
+    best_val_loss: float | None = None  # nats per token
+    best_val_step: int | None = None
     stopped_by: str | None = None  # set when training is over
     seconds: float = 0.0  # of steps
     monitor_seconds: float = 0.0
@@ -60,7 +62,10 @@ class Checkpoints:
     def save(
         self, state: TrainState, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> Path:
-        """Write a checkpoint and delete those no longer kept: newest two and the best stay."""
+        """Write a checkpoint and delete those no longer kept.
+
+        The newest two stay, the one with the best TTR and the one with the best validation loss.
+        """
         moments = {
             f"{name}/{moment}": optimizer.state[tensor][moment].detach().cpu().contiguous()
             for name, tensor in tensors.items()
@@ -74,7 +79,7 @@ class Checkpoints:
             save_file(moments, folder / OPTIMIZER)
             write_json(folder / STATE, asdict(state))
         for step in self.steps()[:-KEEP_NEWEST]:
-            if step != state.best_step:
+            if step not in (state.best_step, state.best_val_step):
                 shutil.rmtree(self._path(step))
         return self._path(state.step)
 
@@ -106,6 +111,22 @@ class Checkpoints:
                 hint="train again into a new folder",
             )
         return None
+
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """The trained tensors at `step`, by full name, in CPU memory.
+
+        Raises:
+            InputError: there is no such checkpoint, it is damaged, or it is of another run.
+        """
+        if step not in self.steps():
+            kept = ", ".join(map(str, self.steps())) or "none"
+            raise InputError(
+                f"{self.folder} holds no checkpoint of step {step}",
+                needed=f"a step whose checkpoint was kept: {kept}",
+            )
+        if open_sealed(self._path(step)) != self.about | {"step": step}:
+            raise DamagedError(f"{self._path(step)} belongs to another run")
+        return load_file(self._path(step) / WEIGHTS)
 
     def load(
         self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer

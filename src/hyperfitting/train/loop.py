@@ -38,8 +38,13 @@ def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 
 def epoch_rows(config: TrainConfig, epoch: int, count: int) -> list[NDArray[np.int64]]:
-    """Windows of every batch of an epoch, `gradient_accumulation` batches to a step."""
-    order = epoch_order(config.seed, epoch, count)
+    """Windows of every batch of an epoch, `gradient_accumulation` batches to a step.
+
+    The order comes from `order_seed`, or from `seed` where that is not set, so that two runs can
+    differ in it alone (definitions, section 8.6).
+    """
+    seed = config.seed if config.order_seed is None else config.order_seed
+    order = epoch_order(seed, epoch, count)
     number = steps_per_epoch(config, count) * config.gradient_accumulation
     size = config.batch_size
     return [order[i * size : (i + 1) * size] for i in range(number)]
@@ -186,7 +191,7 @@ class Trainer:
         return values
 
     def _finish_epoch(self, state: TrainState) -> bool:
-        """Mean loss, monitor and stop rule; says whether the TTR is the best so far."""
+        """Mean loss, monitor and stop rule; says whether this model is the best so far."""
         config = self.config
         mean = float(np.average(state.step_losses, weights=state.step_tokens))
         state.train_loss.append(mean)
@@ -206,17 +211,25 @@ class Trainer:
         return is_best
 
     def _observe(self, epoch: int, loss: float | None) -> bool:
-        """Monitor now; says whether a trained model has the best TTR so far."""
+        """Monitor now; says whether a trained model has the best TTR or validation loss so far.
+
+        The original (epoch 0) takes no part: there is nothing of it to keep. Of equals the
+        earlier one stays the best.
+        """
         state = self.state
         if self.monitor is None or not self.every_epochs or state is None:
             return False
         row = self.monitor(epoch, state.step, loss)
         state.rows.append(row)
         state.monitor_seconds += row.seconds
-        if epoch == 0 or row.ttr is None or row.ttr <= (state.best_ttr or 0.0):
+        if epoch == 0:
             return False
-        state.best_ttr, state.best_step = row.ttr, state.step
-        return True
+        is_best = False
+        if row.ttr is not None and row.ttr > (state.best_ttr or 0.0):
+            state.best_ttr, state.best_step, is_best = row.ttr, state.step, True
+        if state.best_val_loss is None or row.val_loss < state.best_val_loss:
+            state.best_val_loss, state.best_val_step, is_best = row.val_loss, state.step, True
+        return is_best
 
     def _is_due(self, step: int) -> bool:
         every = self.config.checkpoint_steps

@@ -23,42 +23,60 @@ from hyperfitting.models.anatomy import (
 from hyperfitting.train.lora import add_adapters
 
 Trains = Literal["everything", "blocks and final norm", "adapters"]
+BlockSetting = Literal["first_blocks", "last_blocks"]
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to train: which tensors, and of which blocks.
 
-    `blocks` maps (number of blocks, last_blocks) to the 0-based indices that train. `is_late`
-    says that nothing below them does, so that what enters them can be cached.
+    `blocks` maps (number of blocks, k) to the 0-based indices that train; `setting` names the
+    setting of `TrainConfig` that holds k, None where every block trains. `is_late` says that
+    nothing below them does, so that what enters them can be cached.
     """
 
     arm: str
     label: str
     trains: Trains
     blocks: Callable[[int, int], range]
+    setting: BlockSetting | None = None
     is_late: bool = False
 
 
-def _all(count: int, last: int) -> range:
+def _all(count: int, k: int) -> range:
     return range(count)
 
 
-def _last(count: int, last: int) -> range:
-    return range(count - last, count)
+def _first(count: int, k: int) -> range:
+    return range(k)
+
+
+def _last(count: int, k: int) -> range:
+    return range(count - k, count)
 
 
 METHODS: Mapping[MethodName, Method] = {
     "full_sft": Method("hyperfitted", "all parameters", "everything", _all),
     "full_lora": Method("full_lora", "LoRA on every block", "adapters", _all),
     "late_stage_lora": Method(
-        "late_stage_lora", "LoRA on the last blocks", "adapters", _last, is_late=True
+        "late_stage_lora",
+        "LoRA on the last blocks",
+        "adapters",
+        _last,
+        "last_blocks",
+        is_late=True,
+    ),
+    # The control of definitions, section 8.1: blocks above those that train hand gradients down,
+    # so nothing can be cached.
+    "early_stage_lora": Method(
+        "early_stage_lora", "LoRA on the first blocks", "adapters", _first, "first_blocks"
     ),
     "late_stage_sft": Method(
         "late_stage_sft",
         "all of the last blocks and the final norm",
         "blocks and final norm",
         _last,
+        "last_blocks",
         is_late=True,
     ),
 }
@@ -98,20 +116,15 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
     """Mutates `model`: freezes it or adds adapters as the method asks.
 
     Raises:
-        InputError: `last_blocks` is out of range, the blocks hold no linear layer, or the rate
-            is too small to change the weights.
+        InputError: `last_blocks` or `first_blocks` is out of range, the blocks hold no linear
+            layer, or the rate is too small to change the weights.
     """
     method = METHODS[config.method]
     if method.trains == "everything":
         model.requires_grad_(True)
         return _account(model, None, has_adapter=False, rate=config.learning_rate)
     blocks = list(decoder_blocks(model))
-    if method.is_late and not 1 <= config.last_blocks <= len(blocks):
-        raise InputError(
-            f"--last-blocks is {config.last_blocks}, the model has {len(blocks)} blocks",
-            needed=f"a number from 1 to {len(blocks)}",
-        )
-    indices = list(method.blocks(len(blocks), config.last_blocks))
+    indices = _trained_blocks(method, config, len(blocks))
     if method.trains == "blocks and final norm":
         if not is_known_family(model):
             raise InputError(
@@ -130,6 +143,21 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
         )
     adapted = add_adapters(model, targets, config.lora, config.seed)
     return _account(adapted, indices, has_adapter=True, rate=config.learning_rate)
+
+
+def _trained_blocks(method: Method, config: TrainConfig, count: int) -> list[int]:
+    """0-based indices of the blocks that train, of `count`.
+
+    Raises:
+        InputError: the method's number of blocks is not in 1..count.
+    """
+    k: int = getattr(config, method.setting) if method.setting else count
+    if not 1 <= k <= count:
+        raise InputError(
+            f"--{str(method.setting).replace('_', '-')} is {k}, the model has {count} blocks",
+            needed=f"a number from 1 to {count}",
+        )
+    return list(method.blocks(count, k))
 
 
 def _train_in_full(model: Any, block_names: list[str]) -> None:

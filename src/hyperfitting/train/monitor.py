@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyperfitting.generate.decode import Decoded, decode_greedy
+from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
@@ -69,7 +69,7 @@ class Monitoring:
     def _own_path(self) -> tuple[list[Decoded], NDArray[np.int64]]:
         """Greedy continuations, and the ranks of their tokens in the original model."""
         with self.whole_model():
-            texts = decode_greedy(
+            texts = decode(
                 self.trainable.model,
                 self.contexts,
                 max_new_tokens=self.max_new_tokens,
