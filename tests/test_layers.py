@@ -24,15 +24,17 @@ ALLOWED = {
     "builtin": set(),
     "data": BASE | {"builtin"},
     "measure": {"records"},
+    "explain": BASE | {"measure"},
     "models": BASE | {"builtin", "data", "measure", "runs"},
     "generate": BASE | {"models", "measure"},
     "train": BASE | {"data", "models", "generate", "measure", "storage"},
     "study": BASE
-    | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"},
+    | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"}
+    | {"explain"},
     "report": BASE | {"measure", "runs", "storage"},
     "verbs": BASE
     | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}
-    | {"storage"},
+    | {"storage", "explain"},
     "cli": BASE
     | {"resolve", "settings", "runs", "report", "measure", "verbs", "storage", "allocation"}
     | {"train", "__init__"},

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from hyperfitting.measure.intervals import bootstrap_mean, holm, sign_flip_p
+from hyperfitting.measure.intervals import (
+    bootstrap_mean,
+    bootstrap_mean_over_seeds,
+    equivalence_p,
+    holm,
+    sign_flip_p,
+)
 
 OPTIONS = {"resamples": 10_000, "confidence": 0.95, "seed": 0}
 
@@ -81,3 +87,91 @@ def test_holm_agrees_with_the_definition():
     assert holm(ps) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("margin", [0.05, 0.3, 2.0])
+def test_equivalence_agrees_with_two_scipy_tests(seed, margin):
+    differences = np.random.default_rng(seed).normal(0.1, 0.5, 25)
+    above = scipy.stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(differences, margin, alternative="less").pvalue
+    assert equivalence_p(differences, margin) == pytest.approx(max(above, below), rel=1e-10)
+    assert equivalence_p(-differences, margin) == pytest.approx(max(above, below), rel=1e-10)
+
+
+def test_equivalence_by_hand():
+    # mean 1, standard error 1, 2 degrees of freedom: t = -1 at margin 2, and
+    # P(t < -1) with 2 degrees of freedom is 1/2 - 1/(2 sqrt 3).
+    differences = 1 + np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
+    assert equivalence_p(differences, 2.0) == pytest.approx(0.5 - 0.5 / np.sqrt(3))
+
+
+def test_equivalence_is_claimed_at_the_border_as_seldom_as_it_says():
+    rng = np.random.default_rng(7)
+    ps = np.array([equivalence_p(rng.normal(0.5, 1, 60), 0.5) for _ in range(1_000)])
+    assert 0.03 < (ps <= 0.05).mean() < 0.075
+
+
+def test_equivalence_without_spread():
+    assert equivalence_p(np.zeros(5), 0.1) == 0.0
+    assert equivalence_p(np.full(5, 0.1), 0.1) == 1.0
+    assert equivalence_p(np.full(5, -0.3), 0.1) == 1.0
+
+
+def test_equivalence_refuses_what_it_cannot_test():
+    with pytest.raises(ValueError, match="at least 2"):
+        equivalence_p(np.array([1.0]), 0.1)
+    with pytest.raises(ValueError, match="finite"):
+        equivalence_p(np.array([1.0, np.nan]), 0.1)
+    with pytest.raises(ValueError, match="above 0"):
+        equivalence_p(np.arange(3.0), 0.0)
+
+
+def naive_over_seeds(values, draws, rng):
+    means = []
+    for _ in range(draws):
+        seeds = rng.choice(len(values), len(values))
+        contexts = rng.choice(values.shape[1], values.shape[1])
+        means.append(np.mean([[values[s, n] for n in contexts] for s in seeds]))
+    return np.quantile(means, [0.025, 0.975])
+
+
+def test_bootstrap_over_seeds_agrees_with_a_naive_loop():
+    rng = np.random.default_rng(8)
+    # Contexts differ a lot and alike for all seeds: other contexts per seed would be narrower.
+    values = rng.normal(0, 1, (4, 1)) + rng.normal(0, 3, (1, 12)) + rng.normal(0, 0.2, (4, 12))
+    interval = bootstrap_mean_over_seeds(values, **OPTIONS)
+    assert interval.mean == pytest.approx(values.mean())
+    expected = naive_over_seeds(values, 10_000, np.random.default_rng(9))
+    np.testing.assert_allclose([interval.low, interval.high], expected, atol=0.08)
+
+
+def test_one_seed_is_the_bootstrap_over_contexts():
+    values = np.random.default_rng(10).exponential(size=40)
+    plain = bootstrap_mean(values, **OPTIONS)
+    np.testing.assert_allclose(
+        bootstrap_mean_over_seeds(values[None], **OPTIONS), plain, rtol=0, atol=0.015
+    )
+
+
+def test_equal_seeds_add_nothing_and_equal_contexts_leave_the_spread_of_seeds():
+    values = np.random.default_rng(11).exponential(size=40)
+    plain = bootstrap_mean(values, **OPTIONS)
+    repeated = bootstrap_mean_over_seeds(np.tile(values, (5, 1)), **OPTIONS)
+    np.testing.assert_allclose(repeated, plain, rtol=0, atol=0.015)
+    seeds = bootstrap_mean_over_seeds(np.tile(values[:, None], (1, 5)), **OPTIONS)
+    np.testing.assert_allclose(seeds, plain, rtol=0, atol=0.015)
+
+
+def test_bootstrap_over_seeds_is_a_function_of_its_seed():
+    values = np.random.default_rng(12).normal(size=(3, 20))
+    first = bootstrap_mean_over_seeds(values, **OPTIONS)
+    assert bootstrap_mean_over_seeds(values, **OPTIONS) == first
+    assert bootstrap_mean_over_seeds(values, **OPTIONS | {"seed": 1}) != first
+
+
+def test_bootstrap_over_seeds_without_an_interval_or_values():
+    assert bootstrap_mean_over_seeds(np.array([[0.2], [0.4]]), **OPTIONS)[1:] == (None, None)
+    for values in (np.empty((3, 0)), np.array([[1.0, np.nan]]), np.arange(3.0)):
+        with pytest.raises(ValueError, match="finite values"):
+            bootstrap_mean_over_seeds(values, **OPTIONS)

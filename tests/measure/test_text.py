@@ -1,10 +1,19 @@
 """Exact facts, oracle, invariances, planted truth, undefined."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperfitting.measure.text import ending, loop_period, ngram_repetition, type_token_ratio
+from hyperfitting.measure.text import (
+    diversity,
+    ending,
+    loop_period,
+    ngram_repetition,
+    type_token_ratio,
+    word_type_token_ratio,
+)
 
 tokens = st.lists(st.integers(0, 5), max_size=60)
 
@@ -75,3 +84,37 @@ def test_undefined_is_none():
     assert type_token_ratio([]) is None
     assert ngram_repetition([1], 2) is None
     assert loop_period([]) is None
+    assert diversity([1, 2, 3]) is None
+    assert word_type_token_ratio("") is None
+    assert word_type_token_ratio("... _ !?") is None
+
+
+def test_words_by_hand():
+    assert word_type_token_ratio("The cat saw the CAT's tail.") == pytest.approx(5 / 7)
+    assert word_type_token_ratio("snake_case v2, V2") == pytest.approx(3 / 4)
+    assert word_type_token_ratio("Été été 一二 一二 ÉTÉ") == pytest.approx(2 / 5)
+
+
+@given(st.text(alphabet="aAbé_ 1²,.'\n-Я一", max_size=40) | st.text(max_size=40))
+def test_words_agree_with_runs_of_letters_and_digits(text):
+    runs = itertools.groupby(text, key=str.isalnum)
+    words = ["".join(run).lower() for is_word, run in runs if is_word]
+    expected = pytest.approx(len(set(words)) / len(words)) if words else None
+    assert word_type_token_ratio(text) == expected
+
+
+def test_diversity_of_no_repetition_and_of_a_loop():
+    assert diversity(list(range(10))) == 1.0
+    assert diversity([7] * 10) == pytest.approx(1 / 9 * 1 / 8 * 1 / 7)
+
+
+@given(tokens)
+def test_diversity_agrees_with_counting_by_hand(ids):
+    if len(ids) < 4:
+        assert diversity(ids) is None
+        return
+    product = 1.0
+    for order in (2, 3, 4):
+        grams = [str(ids[i : i + order]) for i in range(len(ids) - order + 1)]
+        product *= sum(gram not in grams[:i] for i, gram in enumerate(grams)) / len(grams)
+    assert diversity(ids) == pytest.approx(product)

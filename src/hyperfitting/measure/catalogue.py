@@ -1,7 +1,7 @@
 """Every metric by name: what it is called on a page, its unit, and which way is better.
 
-`text` metrics are computed from a continuation's token ids by the function named here; the
-others come from a model's scores. Definitions: `docs/metrics.md`.
+Metrics `of_tokens` or `of_text` are computed from a continuation by the function named here; the
+others come from models' scores. Definitions: `docs/metrics.md`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from hyperfitting.measure.text import ngram_repetition, type_token_ratio
+from hyperfitting.measure.text import (
+    diversity,
+    ngram_repetition,
+    type_token_ratio,
+    word_type_token_ratio,
+)
+
+Table = Literal["main", "text", "ranks", "endings"]
 
 
 @dataclass(frozen=True)
@@ -20,25 +27,50 @@ class Metric:
     unit: str
     better: str
     decimals: int = 3
-    table: Literal["main", "endings"] = "main"
-    of_text: Callable[[Sequence[int]], float | None] | None = None
+    table: Table = "main"
+    of_tokens: Callable[[Sequence[int]], float | None] | None = None
+    of_text: Callable[[str], float | None] | None = None
+
+    @property
+    def is_of_text(self) -> bool:
+        """Whether human text has it too."""
+        return self.of_tokens is not None or self.of_text is not None
+
+
+def _repetition(label: str, order: int, table: Table) -> Metric:
+    of_tokens = partial(ngram_repetition, order=order)
+    return Metric(label, "share", "near human", table=table, of_tokens=of_tokens)
 
 
 METRICS: Mapping[str, Metric] = {
-    "ttr": Metric("TTR", "distinct tokens / tokens", "near human", of_text=type_token_ratio),
-    "bigram_repetition": Metric(
-        "Bigram repetition", "share", "near human", of_text=partial(ngram_repetition, order=2)
-    ),
-    "trigram_repetition": Metric(
-        "Trigram repetition", "share", "near human", of_text=partial(ngram_repetition, order=3)
-    ),
+    "ttr": Metric("TTR", "distinct tokens / tokens", "near human", of_tokens=type_token_ratio),
+    "bigram_repetition": _repetition("Bigram repetition", 2, "main"),
+    "trigram_repetition": _repetition("Trigram repetition", 3, "main"),
     "prediction_entropy_nats": Metric("Prediction entropy (TF)", "nats", "", decimals=2),
-    "prediction_entropy_own_nats": Metric("Prediction entropy (OP)", "nats", "", decimals=2),
     "val_ppl": Metric("Validation perplexity", "", "", decimals=1),
     "top1_agreement_tf": Metric("Top-1 agreement (TF)", "share", ""),
-    "top1_agreement_op": Metric("Top-1 agreement (OP)", "share", ""),
+    "ttr_word": Metric(
+        "Word TTR", "distinct words / words", "near human", table="text",
+        of_text=word_type_token_ratio,
+    ),
+    "fourgram_repetition": _repetition("4-gram repetition", 4, "text"),
+    "diversity": Metric(
+        "Diversity", "product of 1 - rep-2, -3, -4", "near human", table="text",
+        of_tokens=diversity,
+    ),
+    "prediction_entropy_own_nats": Metric(
+        "Prediction entropy (OP)", "nats", "", decimals=2, table="text"
+    ),
+    "tau_star": Metric("Temperature of equal entropy", "", "", decimals=2, table="text"),
+    "top1_agreement_op": Metric("Top-1 agreement (OP)", "share", "", table="ranks"),
+    "spearman": Metric("Spearman, all tokens", "", "", table="ranks"),
+    "spearman_top100": Metric("Spearman, both top 100", "", "", table="ranks"),
+    "rank_1": Metric("Rank 1", "share", "", table="ranks"),
+    "rank_2_10": Metric("Rank 2-10", "share", "", table="ranks"),
+    "rank_gt_10": Metric("Rank > 10", "share", "", table="ranks"),
+    "rank_gt_200": Metric("Rank > 200", "share", "", table="ranks"),
     "ended_rate": Metric("Ended", "share of texts", "", decimals=2, table="endings"),
     "looped_rate": Metric("Looped", "share of texts", "lower", decimals=2, table="endings"),
     "truncated_rate": Metric("Truncated", "share of texts", "", decimals=2, table="endings"),
     "mean_length": Metric("Mean length", "tokens", "", decimals=1, table="endings"),
-}
+}  # fmt: skip

@@ -45,6 +45,72 @@ def bootstrap_mean(
     return Interval(mean, float(interval.low), float(interval.high))
 
 
+def _multiplicities(rng: np.random.Generator, draws: int, count: int) -> NDArray[np.float64]:
+    """How often each of `count` things is drawn in `count` draws with replacement, [draws, count].
+
+    Each row sums to `count`.
+    """
+    drawn = rng.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count).astype(float)
+
+
+def bootstrap_mean_over_seeds(
+    values_SN: NDArray[np.float64], *, resamples: int, confidence: float, seed: int
+) -> Interval:
+    """Mean over training seeds and contexts with a hierarchical bootstrap (definitions, 1.5).
+
+    Each draw takes S seeds with replacement, then N contexts with replacement. The drawn
+    contexts are the same for all drawn seeds, because all seeds were evaluated on the same
+    texts. With one seed this is the bootstrap over contexts alone. With fewer than about 5
+    seeds the interval is too narrow for the spread between seeds: say how many there are.
+
+    Raises:
+        ValueError: values that are not [S, N], no values, or values that are not finite.
+    """
+    if values_SN.ndim != 2 or values_SN.size == 0 or not np.isfinite(values_SN).all():
+        raise ValueError(
+            f"bootstrap_mean_over_seeds needs finite values [S, N], got shape {values_SN.shape}: "
+            f"{values_SN}"
+        )
+    seeds, contexts = values_SN.shape
+    mean = float(values_SN.mean())
+    if contexts < 2:
+        return Interval(mean, None, None)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for start in range(0, resamples, 1_000):
+        draws = min(1_000, resamples - start)
+        weight_RS = _multiplicities(rng, draws, seeds)
+        total_RS = _multiplicities(rng, draws, contexts) @ values_SN.T
+        means[start : start + draws] = (weight_RS * total_RS).sum(axis=1) / values_SN.size
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high))
+
+
+def equivalence_p(differences: NDArray[np.float64], margin: float) -> float:
+    """The p of the claim that the mean of paired differences lies inside +-margin, in [0, 1].
+
+    Two one-sided t tests (Schuirmann 1987; definitions, section 1.5): the larger p of "mean >
+    -margin" and "mean < margin", each with n - 1 degrees of freedom. Small p: equivalent within
+    the margin, which has the unit of the differences. Without any spread the t statistics are
+    infinite: 0 strictly inside the margin, otherwise 1.
+
+    Raises:
+        ValueError: fewer than two differences, one that is not finite, or a margin not above 0.
+    """
+    if len(differences) < 2 or not np.isfinite(differences).all():
+        raise ValueError(f"equivalence_p needs at least 2 finite differences, got {differences}")
+    if not margin > 0:
+        raise ValueError(f"equivalence_p needs a margin above 0, got {margin}")
+    mean, degrees = float(differences.mean()), len(differences) - 1
+    if np.ptp(differences) == 0:
+        return 0.0 if abs(mean) < margin else 1.0
+    error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
+    above = stats.t.sf((mean + margin) / error, degrees)
+    below = stats.t.cdf((mean - margin) / error, degrees)
+    return float(max(above, below))
+
+
 def sign_flip_p(differences: NDArray[np.float64], *, flips: int, seed: int) -> float:
     """Two-sided p of paired differences under random sign flips, in (0, 1].
 

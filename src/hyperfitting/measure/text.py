@@ -1,14 +1,17 @@
-"""How varied a text is and how it ended, from its token ids alone.
+"""How varied a text is and how it ended, from its token ids (or its words) alone.
 
 Only generated tokens are counted, never the context. Undefined is None, never 0.
 """
 
+import re
 from collections.abc import Collection, Sequence
 
 from hyperfitting.records import Ending
 
 LONGEST_PERIOD = 32
 FEWEST_PERIODIC = 24
+# A run of letters or digits of any script: a word character that is not the underscore.
+WORD = re.compile(r"[^\W_]+")
 
 
 def type_token_ratio(ids: Sequence[int], last: int = 96) -> float | None:
@@ -30,6 +33,31 @@ def ngram_repetition(ids: Sequence[int], order: int) -> float | None:
     if total < 1:
         return None
     return 1 - len({tuple(ids[i : i + order]) for i in range(total)}) / total
+
+
+def word_type_token_ratio(text: str) -> float | None:
+    """Distinct words / words of a decoded text, in (0, 1]; None without words.
+
+    A word is a maximal run of letters or digits (Unicode), lower-cased (definitions, section
+    2.2). All words count, not the last 96 tokens, and it can be compared between tokenizers.
+    Falls with length: compare equal lengths only. Nearer to human text is better.
+    """
+    words = [word.lower() for word in WORD.findall(text)]
+    return len(set(words)) / len(words) if words else None
+
+
+def diversity(ids: Sequence[int]) -> float | None:
+    """Product of 1 - n-gram repetition for n = 2, 3, 4, in (0, 1]; None for fewer than 4 tokens.
+
+    Definitions, section 2.4. 1 is no repeated bigram; nearer to human text is better.
+    """
+    product = 1.0
+    for order in (2, 3, 4):
+        repetition = ngram_repetition(ids, order)
+        if repetition is None:
+            return None
+        product *= 1 - repetition
+    return product
 
 
 def loop_period(ids: Sequence[int]) -> int | None:
