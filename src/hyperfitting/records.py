@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Mode = Literal["fixed_length", "natural"]
 Ending = Literal["ended", "looped", "truncated"]
@@ -11,6 +11,7 @@ Prefix = Literal["TF", "OP"]
 # The paper's words for what we call by the arm and metric names on the left.
 PAPER_NAMES: Mapping[str, str] = {
     "original": "Original (T = 1)",
+    "original_entropy_matched": "Original (T = T*, entropy-matched)",
     "hyperfitted": "Hyperfitted (Full SFT)",
     "full_lora": "Full LoRA",
     "late_stage_lora": "Late-Stage LoRA",
@@ -18,9 +19,26 @@ PAPER_NAMES: Mapping[str, str] = {
     "bigram_repetition": "Bigram Repetition",
     "trigram_repetition": "Trigram Repetition",
     "prediction_entropy_nats": "Entropy",
+    "spearman": "Spearman Rank Corr. with Original",
     "top1_agreement_tf": "Top-1 Agreement with Original",
     "top1_agreement_op": "Top-1 Agreement with Original",
 }
+
+
+class Arm(NamedTuple):
+    """One condition of a study: its name, its training seed, and what else sets it apart.
+
+    Parameters are never part of the name; they tell apart arms of one name and seed.
+    """
+
+    name: str
+    seed: int | None = None
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The parameters as a mapping."""
+        return dict(self.parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +61,7 @@ class Generation:
 class MetricValues:
     """One metric of one arm for every context; None where it is undefined."""
 
-    arm: str
-    seed: int | None
+    arm: Arm
     metric: str
     values: list[float | None]
     mode: Mode | None = None
@@ -69,17 +86,27 @@ class Measurement:
     undefined: int
     model: str
     domain: str
-    seed: int | None = None
+    seed: int | None = None  # of the training; None also for a mean over several
+    num_seeds: int = 1
     mode: Mode | None = None
     length: int | None = None
     prefix: Prefix | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
+    @property
+    def key(self) -> Arm:
+        """The arm this is of."""
+        return Arm(self.arm, self.seed, tuple(self.parameters.items()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Arm `a` against `b` on the same contexts: mean difference a - b and sign-flip p."""
+    """Arm `a` against `b` on the same contexts: mean difference a - b and sign-flip p.
+
+    Where the claim is that both are the same, `margin` and `p_equivalence` are set: two one-sided
+    tests that the mean difference lies within the margin.
+    """
 
     a: str
     b: str
@@ -91,6 +118,11 @@ class PairedTest:
     p_holm: float | None
     n: int
     seed: int | None = None  # training seed of a, and of b where b was trained
+    a_parameters: Mapping[str, Any] = field(default_factory=dict)
+    b_parameters: Mapping[str, Any] = field(default_factory=dict)
+    num_seeds: int = 1
+    margin: float | None = None
+    p_equivalence: float | None = None
     reason: str | None = None
 
 

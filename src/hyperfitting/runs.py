@@ -25,6 +25,7 @@ class StudyFolder:
         self.per_context_file = path / "per_context.parquet"
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"
+        self.explain = path / "explain"
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"
@@ -37,6 +38,10 @@ class StudyFolder:
     def generations_file(self, arm: str, key: str) -> Path:
         """File of one arm's continuations; `key` digests mode, length, decoder and seed."""
         return self.generations / f"{arm}--{key}.jsonl"
+
+    def explain_file(self, part: str) -> Path:
+        """File of one control: geometry, provenance, static_bias, block_swap or tokens."""
+        return self.explain / f"{part}.json"
 
     def clear_generations(self) -> None:
         """Remove the continuations of an earlier evaluation."""

@@ -5,9 +5,17 @@ returns the folder it wrote. Nothing is written before the input has been checke
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hyperfitting.config import DemoConfig, EvaluateConfig, ReportConfig, RunConfig
+from hyperfitting.config import (
+    CheckpointsConfig,
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ReportConfig,
+    RunConfig,
+)
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.models.load import check_length
 from hyperfitting.progress import Progress
@@ -17,7 +25,9 @@ from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
 from hyperfitting.storage import read_json
-from hyperfitting.study.evaluate import open_runs, write_study
+from hyperfitting.study.comparison import Comparison, open_checkpoints, open_runs
+from hyperfitting.study.evaluate import write_study
+from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.texts import read_dataset
 from hyperfitting.study.training import train_run
 from hyperfitting.train.methods import METHODS
@@ -63,7 +73,69 @@ def evaluate(
         InputError: no finished runs there, runs that cannot be compared, or `out` is taken.
     """
     study, runs = _study_and_runs(paths, out)
-    write_study(study, open_runs(runs, config), config, progress or Progress())
+    comparison = open_runs(
+        runs,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+        best_val=config.best_val,
+    )
+    write_study(study, comparison, config, progress or Progress())
+    return study
+
+
+def evaluate_checkpoints(
+    checkpoints: CheckpointsConfig,
+    config: EvaluateConfig,
+    out: Path,
+    progress: Progress | None = None,
+) -> StudyFolder:
+    """Score any tuned checkpoint beside its original and the human text, into the new `out`.
+
+    Raises:
+        InputError: the checkpoints cannot be compared, the texts do not serve, or `out` is taken.
+    """
+    progress = progress or Progress()
+    require_free(out)
+    write_study(StudyFolder(out), open_checkpoints(checkpoints, progress), config, progress)
+    return StudyFolder(out)
+
+
+def explain(
+    paths: Sequence[Path],
+    config: ExplainConfig,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> StudyFolder:
+    """Run the controls on runs, or on all runs of a study, and write `explain/*.json`.
+
+    Raises:
+        InputError: as `evaluate`, or the model is of no known family.
+    """
+    study, runs = _study_and_runs(paths, out)
+    comparison = open_runs(runs, device=config.device, trust_remote_code=config.trust_remote_code)
+    write_explanation(study, comparison, config, progress or Progress())
+    return study
+
+
+def explain_checkpoints(
+    checkpoints: CheckpointsConfig,
+    config: ExplainConfig,
+    out: Path,
+    progress: Progress | None = None,
+) -> StudyFolder:
+    """Run the controls on any tuned checkpoint and its original.
+
+    `out` is a new folder, or one that `evaluate_checkpoints` wrote from the same checkpoints.
+
+    Raises:
+        InputError: as `evaluate_checkpoints`, or the model is of no known family.
+    """
+    progress = progress or Progress()
+    study = StudyFolder(out)
+    if not study.study_file.exists():
+        require_free(out)
+    comparison: Comparison = open_checkpoints(checkpoints, progress)
+    write_explanation(study, comparison, config, progress)
     return study
 
 
@@ -77,7 +149,12 @@ def _study_and_runs(paths: Sequence[Path], out: Path | None) -> tuple[StudyFolde
             listed = read_json(study.study_file).get("runs")
             if not listed:
                 raise InputError(f"{study.study_file} lists no runs", needed="a whole study")
-            runs += [path / run["path"] for run in listed]
+            if not all(run.get("path") for run in listed):
+                raise InputError(
+                    f"{path} compares checkpoints that are no runs",
+                    needed="--base and --tuned again",
+                )
+            runs += [path / path_of for path_of in dict.fromkeys(run["path"] for run in listed)]
         else:
             RunFolder(path).manifest()
             runs.append(path)
@@ -136,11 +213,13 @@ def demo(
             train_run(folder, run, dataset, progress, cache_folder=cache)
         except InterruptedRunError as stop:
             raise InterruptedRunError(stop.step, stop.run, out) from None
-    evaluate_config = config.evaluate.model_copy(
-        update={
-            "device": config.model.device,
-            "trust_remote_code": config.model.trust_remote_code,
-        }
+    device, trust = config.model.device, config.model.trust_remote_code
+    here = {"device": device, "trust_remote_code": trust}
+    comparison = open_runs(folders, device=device, trust_remote_code=trust)
+    write_study(study, comparison, config.evaluate.model_copy(update=here), progress)
+    explained = replace(
+        comparison, tuned=[t for t in comparison.tuned if t.arm.name in config.explained]
     )
-    write_study(study, open_runs(folders, evaluate_config), evaluate_config, progress)
+    if explained.tuned:
+        write_explanation(study, explained, config.explain.model_copy(update=here), progress)
     return report(out, config.report, progress)

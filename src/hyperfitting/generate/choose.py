@@ -60,7 +60,9 @@ class Sample:
         # Strictly inside the mass, so that a banned token at the end is never reached.
         target_B1 = (uniform_B * mass_BV[:, -1])[:, None]
         token_B = torch.searchsorted(mass_BV, target_B1, right=True)[:, 0]
-        return token_B.clamp(max=logits_BV.shape[-1] - 1), torch.zeros_like(token_B, dtype=torch.bool)
+        return token_B.clamp(max=logits_BV.shape[-1] - 1), torch.zeros_like(
+            token_B, dtype=torch.bool
+        )
 
     def _draw(self, row: int, step: int) -> float:
         drawn = self._uniform.get(row)

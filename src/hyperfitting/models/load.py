@@ -29,6 +29,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.runs import RunFolder
+from hyperfitting.storage import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
@@ -114,7 +115,15 @@ def load_tokenizer(config: ModelConfig) -> Any:
     Raises:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
-    path = model_path(config)
+    return load_tokenizer_of(config, model_path(config))
+
+
+def load_tokenizer_of(config: ModelConfig, path: str) -> Any:
+    """The tokenizer in a folder or at a hub id, which need hold no model.
+
+    Raises:
+        InputError: it cannot be loaded, or has no end-of-sequence token.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -201,6 +210,85 @@ def load_result(run: RunFolder, config: ModelConfig) -> Any:
     if run.model.is_dir():
         return load_model(config.model_copy(update={"name": str(run.model), "revision": None}))
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
+
+
+def adapter_base(name: str) -> str | None:
+    """The base model that a local folder's adapter names; None where it holds no adapter.
+
+    Raises:
+        InputError: an adapter that names no base.
+    """
+    path = Path(name) / "adapter_config.json"
+    if not path.exists():
+        return None
+    base = read_json(path).get("base_model_name_or_path")
+    if not base:
+        raise InputError(
+            f"the adapter in {name} does not name its base model",
+            needed="the base model it was trained on",
+            hint="--base MODEL",
+        )
+    return str(base)
+
+
+def load_adapted_or_whole(name: str, base: ModelConfig) -> Any:
+    """A tuned checkpoint: an adapter's folder on its base, or a whole model.
+
+    Raises:
+        InputError: it cannot be loaded, or does not fit the base.
+    """
+    if not (Path(name) / "adapter_config.json").exists():
+        return load_model(base.model_copy(update={"name": name, "revision": None}))
+    from peft import PeftModel
+
+    try:
+        with quiet_transformers():
+            return PeftModel.from_pretrained(load_model(base), name).eval()
+    except (*UNLOADABLE, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the adapter in {name} does not fit {base.name}: {first_line}",
+            needed="the base model it was trained on",
+        ) from error
+
+
+def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> None:
+    """Refuse a tuned checkpoint that reads texts as other tokens than its base does.
+
+    An adapter's folder without a tokenizer uses the base's.
+
+    Raises:
+        InputError: the vocabularies differ.
+    """
+    folder = Path(tuned)
+    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
+        return
+    other = load_tokenizer_of(base.model_copy(update={"name": tuned, "revision": None}), tuned)
+    ours, theirs = tokenizer.get_vocab(), other.get_vocab()
+    if ours == theirs:
+        return
+    differing = sorted(
+        token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token)
+    )
+    raise InputError(
+        f"{base.name} and {tuned} have different tokenizers: {len(ours):,} and {len(theirs):,} "
+        f"entries, {len(differing):,} of them differ, for example {differing[0]!r}",
+        needed="two checkpoints with the same tokenizer: their logits are compared token by token",
+    )
+
+
+WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
+
+
+def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
+    """The text of tokens 0..count-1, each decoded alone, and whether it opens with a space."""
+    texts = [str(tokenizer.decode([i])) for i in range(count)]
+    raw = tokenizer.convert_ids_to_tokens(list(range(count)))
+    starts = [
+        text[:1].isspace() or str(token).startswith(WORD_MARKS)
+        for text, token in zip(texts, raw, strict=True)
+    ]
+    return texts, starts
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> list[int]:

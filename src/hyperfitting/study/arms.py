@@ -1,4 +1,4 @@
-"""Let one arm write its continuations and score the held-out texts.
+"""Let one arm write its continuations.
 
 Shape letters: N contexts, K tokens of a continuation.
 """
@@ -6,20 +6,21 @@ Shape letters: N contexts, K tokens of a continuation.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig
-from hyperfitting.data.windows import Contexts, Dataset
+from hyperfitting.data.windows import Contexts
+from hyperfitting.generate.choose import Sample
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
-from hyperfitting.models.forward import TokenScores, score_rows, window_losses
 from hyperfitting.models.load import end_token_ids, unwritable_token_ids
 from hyperfitting.progress import Progress
-from hyperfitting.records import Generation, Mode
+from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.study.compare import PairScores
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,26 @@ class Tokens:
 
 @dataclass(frozen=True)
 class ArmOutputs:
-    """Everything that is measured about one arm. `human` has texts only."""
+    """Everything that is measured about one arm. `human` and sampled arms have texts only."""
 
-    arm: str
-    seed: int | None
-    fixed: list[Generation]
+    arm: Arm
+    draws: list[list[Generation]]  # fixed length: one list per sampling seed, one where greedy
     natural: list[Generation] | None = None
-    teacher_forced: TokenScores | None = None  # on context + human continuation
-    own_path: TokenScores | None = None  # on context + own fixed-length continuation
+    forced: PairScores | None = None  # on context + human continuation, beside the original
+    own: PairScores | None = None  # on context + own fixed-length continuation
     val_loss_N: NDArray[np.float64] | None = None
+    tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
+    decoder: str = "greedy"
+
+    @property
+    def fixed(self) -> list[Generation]:
+        """The fixed-length continuations, or those of the first sampling seed."""
+        return self.draws[0]
+
+    def decoder_parameters(self, draw: int = 0) -> dict[str, Any]:
+        """How the continuations of one draw were decoded."""
+        fields = {"decoder": self.decoder, **self.arm.fields}
+        return fields if self.decoder == "greedy" else {**fields, "sampling_seed": draw}
 
 
 def generations_key(
@@ -74,21 +86,15 @@ def generations_key(
 
 
 def _generations(
-    decoded: Sequence[Decoded],
-    contexts: Contexts,
-    tokens: Tokens,
-    *,
-    arm: str,
-    seed: int | None,
-    mode: Mode,
+    decoded: Sequence[Decoded], contexts: Contexts, tokens: Tokens, *, arm: Arm, mode: Mode
 ) -> list[Generation]:
     generations = []
     for index, (context, text) in enumerate(zip(contexts.contexts, decoded, strict=True)):
         head, tail = tokens.texts(context, text.ids)
         generations.append(
             Generation(
-                arm=arm,
-                seed=seed,
+                arm=arm.name,
+                seed=arm.seed,
                 context_index=index,
                 mode=mode,
                 context_ids=context,
@@ -105,11 +111,8 @@ def _generations(
 def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
     """The arm `human`: how the authors went on."""
     decoded = [Decoded(ids, 0) for ids in contexts.continuations]
-    return ArmOutputs(
-        "human",
-        None,
-        _generations(decoded, contexts, tokens, arm="human", seed=None, mode="fixed_length"),
-    )
+    arm = Arm("human")
+    return ArmOutputs(arm, [_generations(decoded, contexts, tokens, arm=arm, mode="fixed_length")])
 
 
 def paths(generations: Sequence[Generation]) -> list[list[int]]:
@@ -117,25 +120,24 @@ def paths(generations: Sequence[Generation]) -> list[list[int]]:
     return [g.context_ids + g.continuation_ids for g in generations]
 
 
-def run_arm(
+def greedy_outputs(
     model: Any,
     tokens: Tokens,
-    dataset: Dataset,
+    contexts: Contexts,
     config: EvaluateConfig,
     progress: Progress,
     *,
-    arm: str,
-    seed: int | None,
+    arm: Arm,
 ) -> ArmOutputs:
-    """Generate in both modes and score the human text, the own text and the held-out windows."""
-    contexts = dataset.contexts
+    """Greedy continuations of every context in both modes."""
     length = len(contexts.continuations[0])
     modes: list[tuple[Mode, int]] = [("fixed_length", length)]
     if config.natural_tokens:
         modes.append(("natural", config.natural_tokens))
     texts: dict[Mode, list[Generation]] = {}
     for mode, max_new_tokens in modes:
-        with progress.stage(f"generate {arm}, {mode.replace('_', ' ')}", len(contexts)) as stage:
+        title = f"generate {arm.name}, {mode.replace('_', ' ')}"
+        with progress.stage(title, len(contexts)) as stage:
             decoded = decode(
                 model,
                 contexts.contexts,
@@ -145,26 +147,53 @@ def run_arm(
                 batch_size=config.batch_size,
                 stage=stage,
             )
-            texts[mode] = _generations(decoded, contexts, tokens, arm=arm, seed=seed, mode=mode)
+            texts[mode] = _generations(decoded, contexts, tokens, arm=arm, mode=mode)
             stage.update(
                 len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most"
             )
-    with progress.stage(f"score {arm}", len(contexts)) as stage:
-        human = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
-        outputs = ArmOutputs(
-            arm,
-            seed,
-            texts["fixed_length"],
-            texts.get("natural"),
-            score_rows(model, human, length, stage=stage),
-            score_rows(
-                model,
-                paths(texts["fixed_length"]),
-                length,
-                banned=tokens.banned("fixed_length"),
-                stage=stage,
-            ),
-            window_losses(model, dataset.heldout.ids_NT, dataset.heldout.label_NT, stage),
+    return ArmOutputs(arm, [texts["fixed_length"]], texts.get("natural"))
+
+
+def sampled_outputs(
+    model: Any,
+    tokens: Tokens,
+    contexts: Contexts,
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    arm: Arm,
+    tau_N: Sequence[float],
+) -> ArmOutputs:
+    """Sampled continuations of every context at its temperature, once per sampling seed.
+
+    The draws of a context depend on (sampling seed, context) only, so arms share them.
+    """
+    count, seeds = len(contexts), range(config.sampling_seeds)
+    choose = Sample(
+        [tau for _ in seeds for tau in tau_N], [[seed, n] for seed in seeds for n in range(count)]
+    )
+    with progress.stage(f"sample {arm.name}", count * len(seeds)) as stage:
+        decoded = decode(
+            model,
+            contexts.contexts * len(seeds),
+            choose,
+            max_new_tokens=len(contexts.continuations[0]),
+            banned=tokens.banned("fixed_length"),
+            batch_size=config.batch_size,
+            stage=stage,
         )
-        stage.update(len(contexts), "human text, own text, held-out windows")
-    return outputs
+        stage.update(len(decoded), f"{count} contexts x {len(seeds)} sampling seeds")
+    draws = [
+        _generations(
+            decoded[seed * count : (seed + 1) * count],
+            contexts, tokens, arm=arm, mode="fixed_length",
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    return ArmOutputs(arm, draws, tau_N=tau_N, decoder="sample")
+
+
+def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:
+    """The same greedy continuations as those of another arm."""
+    texts = [replace(g, arm=arm.name, seed=arm.seed) for g in outputs.fixed]
+    return ArmOutputs(arm, [texts])

@@ -1,144 +1,182 @@
-"""Score finished runs beside the original model and the human text, and write the study."""
+"""Score tuned models beside the original and the human text, and write the study."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyperfitting.config import EvaluateConfig, ModelConfig
-from hyperfitting.data.store import load_dataset
-from hyperfitting.data.windows import Dataset
-from hyperfitting.errors import InputError
-from hyperfitting.models.forward import score_rows
-from hyperfitting.models.load import (
-    check_fit,
-    load_model,
-    load_result,
-    load_tokenizer,
-    model_digest,
-)
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.models.forward import vocabulary_rows, window_losses
+from hyperfitting.models.load import check_fit, load_tokenizer
+from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
-from hyperfitting.records import MetricValues, Mode
-from hyperfitting.runs import RunFolder, StudyFolder
+from hyperfitting.records import Arm, MetricValues, Mode
+from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_json
+from hyperfitting.study.agreement import run_agreements
 from hyperfitting.study.arms import (
     ArmOutputs,
     Tokens,
     generations_key,
+    greedy_outputs,
     human_outputs,
     paths,
-    run_arm,
+    sampled_outputs,
+    under_another_name,
 )
+from hyperfitting.study.compare import compare_rows
+from hyperfitting.study.comparison import Comparison, TunedModel
 from hyperfitting.study.environment import environment
-from hyperfitting.study.measurements import measurements, metric_values, paired_tests
+from hyperfitting.study.matching import EntropyMatching, Tempered
+from hyperfitting.study.measurements import measurements
+from hyperfitting.study.paired import paired_tests
+from hyperfitting.study.values import metric_values
 
 DEFINITIONS_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Runs that may be compared: one base model, one held-out set."""
+@dataclass
+class Evaluation:
+    """The arms of a comparison, scored one after the other beside one original."""
 
-    runs: list[RunFolder]
-    manifests: list[dict[str, Any]]
-    model: ModelConfig
-    dataset: Dataset
+    comparison: Comparison
+    config: EvaluateConfig
+    progress: Progress
+    tokens: Tokens
+    original: Any
+    arms: list[ArmOutputs] = field(default_factory=list)
+    matching: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, comparison: Comparison, config: EvaluateConfig, progress: Progress
+    ) -> "Evaluation":
+        """Load the original and check that it can take the texts.
+
+        Raises:
+            InputError: it cannot be loaded, is another model, or has too few positions.
+        """
+        tokenizer = load_tokenizer(comparison.model)
+        original = comparison.load_original()
+        contexts = comparison.dataset.contexts
+        width = max(len(row) for row in contexts.contexts)
+        longest = max(len(contexts.continuations[0]), config.natural_tokens)
+        check_fit(original, 0, width + longest, comparison.model.name)
+        return cls(comparison, config, progress, Tokens.of(original, tokenizer), original)
 
     @property
-    def domain(self) -> str:
-        """The data source's name."""
-        return str(self.manifests[0]["config"]["data"]["source"])
+    def length(self) -> int:
+        """Tokens of a continuation."""
+        return len(self.comparison.dataset.contexts.continuations[0])
 
+    def run(self) -> None:
+        """Every arm of the comparison."""
+        dataset = self.comparison.dataset
+        self.arms.append(human_outputs(dataset.contexts, self.tokens))
+        self._model(Arm("original"), make_pair(self.original, self.original))
+        self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
+        for tuned in self.comparison.tuned:
+            self._tuned(tuned)
 
-# What runs must share to be compared.
-SHARED = {
-    "model_digest": "base models",
-    "contexts_digest": "held-out contexts",
-    "heldout_digest": "held-out windows",
-}
-
-
-def open_runs(folders: Sequence[Path], config: EvaluateConfig) -> Comparison:
-    """Read the runs' manifests and data.
-
-    Device and trust come from `config`: a run folder may come from another machine and from
-    somebody else.
-
-    Raises:
-        InputError: a run that did not finish, or runs that differ in base model or held-out set.
-    """
-    runs = [RunFolder(path) for path in folders]
-    manifests = [run.manifest() for run in runs]
-    for key, name in SHARED.items():
-        if len({manifest[key] for manifest in manifests}) > 1:
-            raise InputError(
-                f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
-                needed="runs of one base model on one data set and split",
-            )
-    keys = [(manifest["arm"], manifest["seed"]) for manifest in manifests]
-    repeated = {key for key in keys if keys.count(key) > 1}
-    if repeated:
-        raise InputError(
-            f"several of the runs are {repeated.pop()[0]} with the same seed",
-            needed="runs that differ in method or seed",
+    def _tuned(self, tuned: TunedModel) -> None:
+        model = tuned.load()
+        pair = make_pair(self.original, model)
+        self._say_padding(model)
+        matching = EntropyMatching(
+            len(self.comparison.dataset.contexts), self.length, self._vocabulary(pair)
         )
-    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(
-        update={"device": config.device, "trust_remote_code": config.trust_remote_code}
-    )
-    return Comparison(runs, manifests, model, load_dataset(runs[0].windows_file))
+        outputs = self._model(tuned.arm, pair, matching)
+        self._matched(outputs.arm, pair, matching)
+        self._sampled(model, tuned.arm, [1.0] * matching.num_rows)
 
-
-def _check_base(model: Any, comparison: Comparison) -> None:
-    expected = comparison.manifests[0]["model_digest"]
-    if model_digest(model) != expected:
-        raise InputError(
-            f"the weights of {comparison.model.name} are not those the runs were trained from",
-            needed=f"the base model with digest {expected[:12]}…",
-            hint="restore that model, or train again",
+    def _model(self, arm: Arm, pair: Pair, matching: EntropyMatching | None = None) -> ArmOutputs:
+        """Greedy texts of a model, and its scores beside the original."""
+        dataset = self.comparison.dataset
+        written = greedy_outputs(
+            pair.tuned, self.tokens, dataset.contexts, self.config, self.progress, arm=arm
         )
-
-
-def collect(
-    comparison: Comparison, config: EvaluateConfig, progress: Progress
-) -> tuple[list[ArmOutputs], list[NDArray[np.int64] | None]]:
-    """What every arm wrote and scored, and the original's choices on each arm's own path.
-
-    One model is in memory at a time.
-    """
-    dataset = comparison.dataset
-    tokenizer = load_tokenizer(comparison.model)
-    original = load_model(comparison.model)
-    _check_base(original, comparison)
-    width = max(len(row) for row in dataset.contexts.contexts)
-    length = len(dataset.contexts.continuations[0])
-    check_fit(original, 0, width + max(length, config.natural_tokens), comparison.model.name)
-    tokens = Tokens.of(original, tokenizer)
-    arms = [
-        human_outputs(dataset.contexts, tokens),
-        run_arm(original, tokens, dataset, config, progress, arm="original", seed=None),
-    ]
-    del original
-    for run, manifest in zip(comparison.runs, comparison.manifests, strict=True):
-        tuned = load_result(run, comparison.model)
-        arm, seed = manifest["arm"], manifest["seed"]
-        arms.append(run_arm(tuned, tokens, dataset, config, progress, arm=arm, seed=seed))
-        del tuned
-    original = load_model(comparison.model)
-    banned = tokens.banned("fixed_length")
-    choices: list[NDArray[np.int64] | None] = []
-    with progress.stage("original on every own path", len(arms)) as stage:
-        for done, arm_outputs in enumerate(arms, start=1):
-            rows = paths(arm_outputs.fixed)
-            is_model = arm_outputs.own_path is not None
-            choices.append(
-                score_rows(original, rows, length, banned=banned).top1_NK if is_model else None
+        human = self.arms[0]
+        vocabulary = self._vocabulary(pair)
+        with self.progress.stage(f"score {arm.name}", 2 * len(dataset.contexts)) as stage:
+            forced = compare_rows(
+                pair, paths(human.fixed), self.length, vocabulary, each=matching, stage=stage
             )
-            stage.update(done, f"{len(arms) - 1} arms")
-    return arms, choices
+            banned = self.tokens.banned("fixed_length")
+            own = compare_rows(pair, paths(written.fixed), self.length, vocabulary, banned=banned)
+            losses_N = window_losses(pair.tuned, dataset.heldout.ids_NT, dataset.heldout.label_NT)
+            stage.update(2 * len(dataset.contexts), "human text, own text, held-out windows")
+        outputs = ArmOutputs(arm, written.draws, written.natural, forced, own, losses_N)
+        self.arms.append(outputs)
+        return outputs
+
+    def _matched(self, arm: Arm, pair: Pair, matching: EntropyMatching) -> None:
+        """The original at the temperatures of equal entropy: greedy, and sampled."""
+        original = self.arms[1]
+        matched = (("matched_to", arm.name), *arm.parameters)
+        rows = paths(original.fixed)
+        banned = self.tokens.banned("fixed_length")
+        own = Tempered(len(rows), self.length, matching.vocabulary, banned)
+        with self.progress.stage(f"match {arm.name}'s entropy", len(rows)) as stage:
+            alone = make_pair(self.original, self.original)
+            for found in paired_logits(alone, rows, self.length):
+                own.add(found, matching.temperatures[found.row])
+            summary = matching.summary() | {
+                "arm": arm.name,
+                "seed": arm.seed,
+                "parameters": arm.fields,
+                "greedy_positions": own.scores.chosen_rank_NK.size,
+                "greedy_differences": own.differences,
+                "greedy_ties_by_rounding": own.merged,
+            }
+            stage.update(len(rows), _in_words(summary))
+        if own.differences:
+            raise AssertionError(
+                f"a temperature changed {own.differences} greedy choices of the original"
+            )
+        self.matching.append(summary)
+        texts = under_another_name(original, Arm("original_entropy_matched", arm.seed, matched))
+        self.arms.append(
+            ArmOutputs(
+                texts.arm,
+                texts.draws,
+                forced=matching.tempered.scores,
+                own=own.scores,
+                tau_N=matching.temperatures,
+            )
+        )
+        self._sampled(self.original, texts.arm, matching.temperatures)
+
+    def _sampled(self, model: Any, arm: Arm, tau_N: Sequence[float]) -> None:
+        if not self.config.sampling_seeds:
+            return
+        sampled = arm._replace(name=f"{arm.name}_sampled")
+        contexts = self.comparison.dataset.contexts
+        self.arms.append(
+            sampled_outputs(
+                model, self.tokens, contexts, self.config, self.progress,
+                arm=sampled, tau_N=tau_N,
+            )
+        )  # fmt: skip
+
+    def _vocabulary(self, pair: Pair) -> int:
+        """Tokens that the tokenizer has and both models know."""
+        rows = min(vocabulary_rows(pair.original), vocabulary_rows(pair.tuned))
+        return min(rows, len(self.tokens.tokenizer))
+
+    def _say_padding(self, tuned: Any) -> None:
+        rows = [vocabulary_rows(model) for model in (self.original, tuned)]
+        if rows[0] != rows[1]:
+            self.progress.say(
+                f"  the checkpoints' vocabularies are padded to {rows[0]:,} and {rows[1]:,}: "
+                f"compared over the tokenizer's {len(self.tokens.tokenizer):,} tokens"
+            )
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    tau = summary["per_context"]
+    unsolved = f", {tau['unsolved']} without a solution" if tau["unsolved"] else ""
+    return f"temperature {tau['mean']:.2f} ({tau['p5']:.2f}-{tau['p95']:.2f}){unsolved}"
 
 
 def _write_generations(
@@ -147,19 +185,22 @@ def _write_generations(
     study.clear_generations()
     listed = []
     for outputs in arms:
-        for texts in (outputs.fixed, outputs.natural):
-            if texts is None:
-                continue
+        files = [(draw, texts) for draw, texts in enumerate(outputs.draws)]
+        if outputs.natural is not None:
+            files.append((0, outputs.natural))
+        for draw, texts in files:
             mode: Mode = texts[0].mode
-            fixed_length = len(outputs.fixed[0].continuation_ids)
-            length = config.natural_tokens if mode == "natural" else fixed_length
-            parameters = {"decoder": "greedy"}
-            key = generations_key(mode, length, parameters, outputs.seed)
+            length = config.natural_tokens
+            if mode == "fixed_length":
+                length = len(outputs.fixed[0].continuation_ids)
+            parameters = outputs.decoder_parameters(draw)
+            key = generations_key(mode, length, parameters, outputs.arm.seed)
             path = study.write_generations(key, texts)
             listed.append(
                 {
-                    "arm": outputs.arm,
-                    "seed": outputs.seed,
+                    "arm": outputs.arm.name,
+                    "seed": outputs.arm.seed,
+                    "arm_parameters": outputs.arm.fields,
                     "mode": mode,
                     "length": length,
                     "parameters": parameters,
@@ -173,20 +214,23 @@ def _write_generations(
 
 def _cached_equals_uncached(outputs: ArmOutputs, mode: Mode) -> float | None:
     """Share of generated tokens that one uncached pass over the whole text chooses again."""
-    if outputs.own_path is None or mode != "fixed_length":
+    if outputs.own is None or mode != "fixed_length":
         return None
     written = np.array([g.continuation_ids for g in outputs.fixed])
-    return float((written == outputs.own_path.top1_NK).mean())
+    return float((written == outputs.own.tuned.top1_NK).mean())
 
 
 def _write_per_context(study: StudyFolder, columns: Sequence[MetricValues]) -> None:
+    import json
+
     import pyarrow
     import pyarrow.parquet
 
     rows = [
         {
-            "arm": column.arm,
-            "seed": column.seed,
+            "arm": column.arm.name,
+            "seed": column.arm.seed,
+            "parameters": json.dumps(column.arm.fields),
             "mode": column.mode,
             "length": column.length,
             "prefix": column.prefix,
@@ -207,15 +251,12 @@ def _write_per_context(study: StudyFolder, columns: Sequence[MetricValues]) -> N
 def write_study(
     study: StudyFolder, comparison: Comparison, config: EvaluateConfig, progress: Progress
 ) -> None:
-    """Evaluate the runs and write generations, measurements and `study.json` into `study`."""
-    arms, choices = collect(comparison, config, progress)
-    original = next(outputs for outputs in arms if outputs.arm == "original")
+    """Evaluate the tuned models and write generations, measurements and `study.json`."""
+    evaluation = Evaluation.begin(comparison, config, progress)
+    evaluation.run()
+    arms = evaluation.arms
     with progress.stage("intervals and tests") as stage:
-        columns = [
-            column
-            for outputs, chosen in zip(arms, choices, strict=True)
-            for column in metric_values(outputs, original, chosen, config)
-        ]
+        columns = [c for outputs in arms for c in metric_values(outputs, config.natural_tokens)]
         rows = measurements(columns, config, model=comparison.model.name, domain=comparison.domain)
         tests = paired_tests(columns, config)
         stage.update(1, f"{len(rows)} measurements, {len(tests)} paired tests")
@@ -230,48 +271,20 @@ def write_study(
             "tests": [asdict(test) for test in tests],
         },
     )
-    write_json(study.study_file, _study_content(study, comparison, config, generations))
-
-
-def _study_content(
-    study: StudyFolder,
-    comparison: Comparison,
-    config: EvaluateConfig,
-    generations: list[dict[str, Any]],
-) -> dict[str, Any]:
-    first = comparison.manifests[0]
-    return {
-        "version": 1,
-        "definitions_version": DEFINITIONS_VERSION,
-        "model": {**first["config"]["model"], "digest": first["model_digest"]},
-        "data": {
-            **first["config"]["data"],
-            "account": comparison.dataset.account,
-            "contexts_digest": first["contexts_digest"],
+    model = comparison.model.model_dump(mode="json") | {"digest": comparison.digest}
+    write_json(
+        study.study_file,
+        {
+            "version": 1,
+            "definitions_version": DEFINITIONS_VERSION,
+            "model": model,
+            "data": comparison.data | {"account": comparison.dataset.account},
+            "num_contexts": len(comparison.dataset.contexts),
+            "evaluate": config.model_dump(mode="json"),
+            "runs": [tuned.listed(study.path) for tuned in comparison.tuned],
+            "entropy_matching": evaluation.matching,
+            "run_agreement": run_agreements(arms, config),
+            "generations": generations,
+            "environment": environment(),
         },
-        "num_contexts": len(comparison.dataset.contexts),
-        "evaluate": config.model_dump(mode="json"),
-        "runs": [
-            {
-                "arm": manifest["arm"],
-                "seed": manifest["seed"],
-                "path": _relative(run.path, study.path),
-                "method": manifest["config"]["train"]["method"],
-                "final_loss": manifest["training"]["final_loss"],
-                "epochs": manifest["training"]["epochs"],
-                "trainable_params": manifest["trainable"]["count"],
-                "num_train": manifest["data_account"]["training_windows"],
-                "stopped_by": manifest["training"]["stopped_by"],
-                "train_seconds": manifest["training"]["seconds"]
-                + manifest["training"]["prefix_seconds"],
-            }
-            for run, manifest in zip(comparison.runs, comparison.manifests, strict=True)
-        ],
-        "generations": generations,
-        "environment": environment(),
-    }
-
-
-def _relative(path: Path, start: Path) -> str:
-    """`path` as seen from the study, so that the whole folder can be moved."""
-    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+    )

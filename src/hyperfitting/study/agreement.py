@@ -1,0 +1,36 @@
+"""How far two trainings of one kind agree: how much of the reordering is noise. Pure."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.records import Arm
+from hyperfitting.study.arms import ArmOutputs
+from hyperfitting.study.paired import is_control
+
+
+def _described(arm: Arm) -> dict[str, Any]:
+    return {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}
+
+
+def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Top-1 agreement of every two runs of one arm on human text (definitions, section 8.6).
+
+    A difference between arms that is smaller than this variation is not claimed.
+    """
+    found = []
+    for a, b in combinations(arms, 2):
+        same_kind = a.arm.name == b.arm.name and not is_control(a.arm)
+        if not same_kind or a.forced is None or b.forced is None:
+            continue
+        values = top1_agreement(a.forced.tuned.top1_NK, b.forced.tuned.top1_NK)
+        interval = bootstrap_mean(
+            values, resamples=config.resamples, confidence=config.confidence, seed=config.seed
+        )
+        found.append(
+            {"a": _described(a.arm), "b": _described(b.arm), "n": len(values)} | interval._asdict()
+        )
+    return found

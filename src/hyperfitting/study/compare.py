@@ -1,0 +1,119 @@
+"""What two models say about the same tokens, position by position.
+
+Shape letters: N rows, K scored positions of a row, V vocabulary. Logits exist for one row at a
+time; only numbers per position are kept.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyperfitting.measure.entropy import prediction_entropy_nats
+from hyperfitting.measure.likelihood import token_nll_nats
+from hyperfitting.measure.ranks import token_ranks
+from hyperfitting.measure.spearman import correlations
+from hyperfitting.models.forward import TokenScores
+from hyperfitting.models.pair import Observer, Pair, PairedLogits, paired_logits
+from hyperfitting.progress import Stage
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+class PairScores(NamedTuple):
+    """Both models on the last K tokens of each row, and how the tuned one ranks against the other.
+
+    `chosen_rank_NK` is the rank in the original of the token the tuned model chooses.
+    """
+
+    original: TokenScores
+    tuned: TokenScores
+    chosen_rank_NK: Counts
+    spearman_NK: Floats
+    spearman_top_NK: Floats
+
+
+def empty_scores(num_rows: int, num_scored: int) -> PairScores:
+    """Room for the scores of both models."""
+
+    def floats() -> Floats:
+        return np.full((num_rows, num_scored), np.nan)
+
+    def counts() -> Counts:
+        return np.zeros((num_rows, num_scored), np.int64)
+
+    one, two = (TokenScores(floats(), floats(), counts()) for _ in range(2))
+    return PairScores(one, two, counts(), floats(), floats())
+
+
+def score_pair(
+    into: PairScores, found: PairedLogits, vocabulary: int, banned: Sequence[int] = ()
+) -> None:
+    """Mutates `into`: writes the scores of one row.
+
+    Choices and ranks leave out `banned` tokens; rank correlations are over the first
+    `vocabulary` tokens.
+    """
+    row, one_KV, two_KV, target_K = found
+    one_allowed_KV = _score(into.original, row, one_KV, target_K, banned)
+    two_allowed_KV = _score(into.tuned, row, two_KV, target_K, banned)
+    chosen_K = two_allowed_KV.argmax(dim=-1)
+    into.chosen_rank_NK[row] = token_ranks(one_allowed_KV, chosen_K).cpu().numpy()
+    found_P = correlations(one_KV[:, :vocabulary], two_KV[:, :vocabulary])
+    into.spearman_NK[row], into.spearman_top_NK[row] = found_P.spearman, found_P.spearman_top
+
+
+def _score(
+    into: TokenScores, row: int, logits_KV: Tensor, target_K: Tensor, banned: Sequence[int]
+) -> Tensor:
+    """Write one model's scores of one row; returns its logits without the banned tokens."""
+    into.nll_NK[row] = token_nll_nats(logits_KV, target_K).cpu().numpy()
+    into.entropy_NK[row] = prediction_entropy_nats(logits_KV).cpu().numpy()
+    allowed_KV = without(logits_KV, banned)
+    into.top1_NK[row] = allowed_KV.argmax(dim=-1).cpu().numpy()
+    return allowed_KV
+
+
+def without(logits_KV: Tensor, banned: Sequence[int]) -> Tensor:
+    """The logits with -inf at banned tokens; the same tensor where nothing is banned."""
+    known = [i for i in banned if i < logits_KV.shape[1]]
+    if not known:
+        return logits_KV
+    return logits_KV.index_fill(-1, torch.tensor(known, device=logits_KV.device), -torch.inf)
+
+
+def compare_rows(
+    pair: Pair,
+    rows: Sequence[Sequence[int]],
+    num_scored: int,
+    vocabulary: int,
+    *,
+    banned: Sequence[int] = (),
+    each: Callable[[PairedLogits, PairScores], None] | None = None,
+    observe: Observer | None = None,
+    stage: Stage | None = None,
+) -> PairScores:
+    """Score the last `num_scored` tokens of every row under both models, in one pass.
+
+    Args:
+        pair: the models.
+        rows: tokens; of one length where layers are observed.
+        num_scored: K.
+        vocabulary: rank correlations are over the first so many tokens: those the tokenizer has.
+        banned: tokens that decoding never chooses; left out of choices and ranks.
+        each: sees the logits of every row, after its scores are written. Must not change them.
+        observe: sees the hidden states of every layer.
+        stage: where progress is shown.
+    """
+    scores = empty_scores(len(rows), num_scored)
+    for done, found in enumerate(paired_logits(pair, rows, num_scored, observe=observe), start=1):
+        score_pair(scores, found, vocabulary, banned)
+        if each:
+            each(found, scores)
+        if stage:
+            stage.update(done)
+    return scores

@@ -1,0 +1,204 @@
+"""What is compared: an original model and tuned ones, on one held-out set.
+
+The tuned models come from run folders, or are checkpoints that somebody else trained.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import CheckpointsConfig, ModelConfig
+from hyperfitting.data.sources import read_documents
+from hyperfitting.data.store import load_dataset
+from hyperfitting.data.windows import Dataset, build_dataset
+from hyperfitting.errors import InputError
+from hyperfitting.models.load import (
+    load_adapted_or_whole,
+    load_model,
+    load_result,
+    load_tokenizer,
+    model_digest,
+    require_same_tokenizer,
+)
+from hyperfitting.progress import Progress
+from hyperfitting.records import Arm
+from hyperfitting.runs import RunFolder
+from hyperfitting.settings import flatten
+from hyperfitting.study.checkpoint_result import load_checkpoint_result
+
+BEST_VAL = "best_val_checkpoint"
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A tuned model: which arm it is, how to load it, and what `study.json` says of it."""
+
+    arm: Arm
+    load: Callable[[], Any]
+    about: dict[str, Any]
+    path: Path | None = None  # of its run
+
+    def listed(self, study: Path) -> dict[str, Any]:
+        """The entry of `study.json`; the path is seen from the study, so that both can move."""
+        path = self.path and Path(os.path.relpath(self.path.resolve(), study.resolve())).as_posix()
+        arm = {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
+        return {**arm, "path": path, **self.about}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One base model, one held-out set, and the models tuned from it."""
+
+    model: ModelConfig
+    digest: str | None  # of the base model's weights, where runs tell it
+    tuned: list[TunedModel]
+    dataset: Dataset
+    data: dict[str, Any]
+
+    @property
+    def domain(self) -> str:
+        """The data source's name."""
+        return str(self.data["source"])
+
+    def load_original(self) -> Any:
+        """The base model.
+
+        Raises:
+            InputError: its weights are not those the runs were trained from.
+        """
+        model = load_model(self.model)
+        if self.digest is not None and model_digest(model) != self.digest:
+            raise InputError(
+                f"the weights of {self.model.name} are not those the runs were trained from",
+                needed=f"the base model with digest {self.digest[:12]}…",
+                hint="restore that model, or train again",
+            )
+        return model
+
+
+# What runs must share to be compared.
+SHARED = {
+    "model_digest": "base models",
+    "contexts_digest": "held-out contexts",
+    "heldout_digest": "held-out windows",
+}
+
+
+def open_runs(
+    folders: Sequence[Path], *, device: Any, trust_remote_code: bool, best_val: bool = False
+) -> Comparison:
+    """Read the runs' manifests and data; with `best_val` their best checkpoints are arms too.
+
+    Device and trust are given anew: a run folder may come from another machine and from
+    somebody else.
+
+    Raises:
+        InputError: a run that did not finish, or runs that differ in base model or held-out set,
+            or that do not differ in anything.
+    """
+    runs = [RunFolder(path) for path in folders]
+    manifests = [run.manifest() for run in runs]
+    for key, name in SHARED.items():
+        if len({manifest[key] for manifest in manifests}) > 1:
+            raise InputError(
+                f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
+                needed="runs of one base model on one data set and split",
+            )
+    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(
+        update={"device": device, "trust_remote_code": trust_remote_code}
+    )
+    tuned = [
+        TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
+        for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
+    ]
+    if best_val:
+        tuned += [
+            _best_val(run, manifest, each.arm, model)
+            for run, manifest, each in zip(runs, manifests, tuned, strict=True)
+        ]
+    data = manifests[0]["config"]["data"]
+    data |= {"contexts_digest": manifests[0]["contexts_digest"]}
+    return Comparison(
+        model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
+    )
+
+
+def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
+    """An arm per run; runs of one method and seed are told apart by the settings that differ."""
+    keys = [(manifest["arm"], manifest["seed"]) for manifest in manifests]
+    settings = [flatten(manifest["config"]["train"]) for manifest in manifests]
+    arms = []
+    for (name, seed), own in zip(keys, settings, strict=True):
+        same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]
+        differing = sorted(
+            key
+            for key in own
+            if key != "seed" and len({repr(each.get(key)) for each in same_name}) > 1
+        )
+        arms.append(Arm(name, seed, tuple((key, own[key]) for key in differing)))
+    repeated = next((arm for arm in arms if arms.count(arm) > 1), None)
+    if repeated:
+        raise InputError(
+            f"several of the runs are {repeated.name} with the same seed and settings",
+            needed="runs that differ in method, seed or a setting of training",
+        )
+    return arms
+
+
+def _about(manifest: dict[str, Any]) -> dict[str, Any]:
+    training = manifest["training"]
+    return {
+        "method": manifest["config"]["train"]["method"],
+        "final_loss": training["final_loss"],
+        "epochs": training["epochs"],
+        "trainable_params": manifest["trainable"]["count"],
+        "num_train": manifest["data_account"]["training_windows"],
+        "stopped_by": training["stopped_by"],
+        "train_seconds": training["seconds"] + training["prefix_seconds"],
+    }
+
+
+def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelConfig) -> TunedModel:
+    """The run's checkpoint of lowest validation loss as an arm of its own.
+
+    Raises:
+        InputError: the run was not monitored, so there is none.
+    """
+    step = manifest["training"].get("best_val_step")
+    if step is None:
+        raise InputError(
+            f"{run.path} has no checkpoint of lowest validation loss",
+            needed="a run with monitoring (monitor.every_epochs above 0)",
+        )
+    epoch = manifest["training"]["best_val_epoch"]
+    fields = (("method", arm.name), ("epoch", epoch), *arm.parameters)
+    about = _about(manifest) | {"epochs": epoch, "final_loss": None, "stopped_by": "best_val_loss"}
+    load = partial(load_checkpoint_result, run, model, step)
+    return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)
+
+
+def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Comparison:
+    """Two checkpoints of one architecture that we did not train, on held-out texts of a source.
+
+    The texts are split as for training, and the held-out part is used.
+
+    Raises:
+        InputError: a checkpoint cannot be loaded, their tokenizers differ, or the texts do not
+            serve.
+    """
+    model = config.model.model_copy(
+        update={"device": config.device, "trust_remote_code": config.trust_remote_code}
+    )
+    tokenizer = load_tokenizer(model)
+    require_same_tokenizer(model, config.tuned, tokenizer)
+    with progress.stage("read texts") as stage:
+        dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
+        stage.update(1, f"{len(dataset.contexts)} held-out contexts")
+    load = partial(load_adapted_or_whole, config.tuned, model)
+    tuned = TunedModel(Arm("tuned"), load, {"checkpoint": config.tuned})
+    data = config.data.model_dump(mode="json")
+    data |= {"contexts_digest": dataset.contexts.digest()}
+    return Comparison(model, None, [tuned], dataset, data)

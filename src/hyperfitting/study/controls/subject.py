@@ -1,0 +1,114 @@
+"""What every control is given: a pair of models, the held-out texts, and what was seen of them.
+
+Shape letters: N contexts, K tokens of a continuation, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.config import ExplainConfig
+from hyperfitting.data.windows import Contexts
+from hyperfitting.generate.choose import Chooser, greedy
+from hyperfitting.generate.decode import decode
+from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
+from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.pair import Pair
+from hyperfitting.progress import Progress, Stage
+from hyperfitting.records import Arm
+from hyperfitting.study.arms import Tokens
+from hyperfitting.study.compare import PairScores
+
+Texts = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One tuned model beside its original."""
+
+    arm: Arm
+    pair: Pair
+    contexts: Contexts
+    tokens: Tokens
+    config: ExplainConfig
+    progress: Progress
+    original_texts: Texts  # greedy continuations
+    tuned_texts: Texts
+    forced: PairScores  # on human text
+
+    @property
+    def length(self) -> int:
+        """K."""
+        return len(self.contexts.continuations[0])
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the tokenizer has and both models know."""
+        rows = (vocabulary_rows(self.pair.original), vocabulary_rows(self.pair.tuned))
+        return min(*rows, len(self.tokens.tokenizer))
+
+    @property
+    def human_rows(self) -> Texts:
+        """Context and human continuation."""
+        pairs = zip(self.contexts.contexts, self.contexts.continuations, strict=True)
+        return [context + continuation for context, continuation in pairs]
+
+    def interval(self, values: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
+        """Mean over contexts with its bootstrap interval and n; undefined values are left out."""
+        return interval_of(values, self.config)
+
+    def described(self) -> dict[str, Any]:
+        """The arm, as JSON files name it."""
+        return {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
+
+
+def interval_of(
+    values: Sequence[float] | NDArray[np.float64], config: ExplainConfig
+) -> dict[str, Any]:
+    """Mean, interval and n of one value per context; null with its reason where undefined."""
+    array = np.asarray(values, dtype=float)
+    defined = array[~np.isnan(array)]
+    empty: dict[str, Any] = {"mean": None, "low": None, "high": None, "n": len(defined)}
+    if not len(defined):
+        return empty | {"reason": "undefined for every context"}
+    found = bootstrap_mean(
+        defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
+    )
+    return empty | found._asdict()
+
+
+def write_texts(
+    model: Any,
+    contexts: Sequence[list[int]],
+    tokens: Tokens,
+    config: ExplainConfig,
+    length: int,
+    *,
+    choose: Chooser = greedy,
+    stage: Stage | None = None,
+) -> Texts:
+    """Fixed-length continuations."""
+    decoded = decode(
+        model,
+        contexts,
+        choose,
+        max_new_tokens=length,
+        banned=tokens.banned("fixed_length"),
+        batch_size=config.batch_size,
+        stage=stage,
+    )
+    return [text.ids for text in decoded]
+
+
+def variety(texts: Texts) -> dict[str, NDArray[np.float64]]:
+    """TTR, bigram repetition and whether it loops, of each text."""
+    columns = {
+        "ttr": [type_token_ratio(ids) for ids in texts],
+        "bigram_repetition": [ngram_repetition(ids, 2) for ids in texts],
+        "looped": [float(loop_period(ids) is not None) for ids in texts],
+    }
+    return {name: np.array(values, dtype=float) for name, values in columns.items()}
