@@ -10,22 +10,21 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from memory import PeakMemory
 
 from hyperfitting import __version__
 
 CASES = ("ours", "ours_softcap", "plain")
 SOFTCAP = 30.0
 PACKAGES = ("torch",)
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 # --- in a process of its own: one case ----------------------------------------------------------
@@ -63,46 +62,6 @@ def passes(case: str) -> Callable[..., float]:
         return float(loss.detach())
 
     return run
-
-
-def status_mb(field: str) -> float:
-    """A line of /proc/self/status, given there in KiB."""
-    lines = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:")]
-    return int(lines[0].split()[1]) * 1024 / 1e6
-
-
-class PeakMemory:
-    """Most memory held since it was made, beyond what was held then."""
-
-    def __init__(self, device: str) -> None:
-        self.method = "max_memory_allocated" if device == "cuda" else "VmHWM"
-        try:
-            self._begin_anew()
-        except OSError:  # no such file, or no right to it
-            self.method = "ru_maxrss"
-        self.before = self._highest()
-
-    def mb(self) -> float:
-        """The difference."""
-        return self._highest() - self.before
-
-    def _begin_anew(self) -> None:
-        if self.method == "VmHWM":
-            RESET.write_text("5")
-        else:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-
-    def _highest(self) -> float:
-        if self.method == "max_memory_allocated":
-            import torch
-
-            return torch.cuda.max_memory_allocated() / 1e6
-        if self.method == "VmHWM":
-            return status_mb("VmHWM")
-        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def run_case(settings: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ALLOWED = {
     "data": BASE | {"builtin"},
     "measure": {"records"},
     "explain": BASE | {"measure"},
-    "models": BASE | {"builtin", "data", "measure", "runs"},
+    "models": BASE | {"builtin", "data", "measure", "runs", "storage"},
     "generate": BASE | {"models", "measure"},
     "train": BASE | {"data", "models", "generate", "measure", "storage"},
     "study": BASE
@@ -37,7 +37,7 @@ ALLOWED = {
     | {"storage", "explain"},
     "cli": BASE
     | {"resolve", "settings", "runs", "report", "measure", "verbs", "storage", "allocation"}
-    | {"train", "__init__"},
+    | {"train", "models", "__init__"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train"},

@@ -42,7 +42,7 @@ class Correlations(NamedTuple):
 
 
 class _Scratch:
-    """Reused memory of one thread, for rows of up to V values: about 42 bytes a value."""
+    """Reused memory of one thread, for rows of up to V values: 52 bytes a value."""
 
     def __init__(self, size: int) -> None:
         self.first, self.second = np.empty(size), np.empty(size)

@@ -18,6 +18,8 @@ from hyperfitting.measure.temperature import (
 from hyperfitting.models.pair import PairedLogits
 from hyperfitting.study.compare import Floats, PairScores, empty_scores, score_pair, without
 
+CURVE_REACH = 2.0  # the global temperature is sought within this factor of the first context's
+
 
 @dataclass
 class Tempered:
@@ -68,7 +70,7 @@ class EntropyMatching:
     tau_per_step_NK: Floats = field(init=False)
     unsolved_steps: int = 0
     residual_of_steps: float = 0.0
-    curve: EntropyCurve = field(default_factory=EntropyCurve)
+    curve: EntropyCurve | None = None  # around the first context's temperature
     target_N: Floats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +92,9 @@ class EntropyMatching:
         if steps.is_solved.any():
             largest = float(np.abs(steps.residual[steps.is_solved]).max())
             self.residual_of_steps = max(self.residual_of_steps, largest)
+        if self.curve is None:
+            low, high = match.tau / CURVE_REACH, match.tau * CURVE_REACH
+            self.curve = EntropyCurve(low=low, high=high)
         self.curve.add(original_KV)
         self.tempered.add(found, match.tau)
 
@@ -100,6 +105,7 @@ class EntropyMatching:
 
     def summary(self) -> dict[str, Any]:
         """Temperatures and residuals of the three ways to match, for `study.json`."""
+        assert self.curve is not None, "at least one context was matched"
         one = self.curve.solve(float(self.target_N.mean()))
         solved = [abs(match.residual) for match in self.per_context if match.is_solved]
         return {
