@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
+from hyperfitting.generate.cache import RoomyLayer, roomy_cache
 from hyperfitting.generate.choose import Sample, Shifted, greedy
 from hyperfitting.generate.decode import decode
 from tests.conftest import random_rows
@@ -137,3 +138,27 @@ def test_a_shift_moves_one_row_and_no_other(model):
     assert shifted[0] == plain[0]
     assert shifted[1].ids == [7] * 8
     assert shifted[2] == plain[2], "strength 0 is the original"
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])  # gemma2: some layers see a window only
+def test_a_cache_that_grew_gives_the_same_texts(family):
+    model = tiny_model(family)
+    contexts = random_rows(2, 9)
+    expected = [without_cache(model, context, 80) for context in contexts]
+    found = decode(model, contexts, max_new_tokens=80)
+    # A nearly tied choice may fall the other way; texts that agree so far cannot be by chance.
+    assert [text.ids[:40] for text in found] == [ids[:40] for ids in expected]
+
+
+def test_buffers_grow_and_hold_what_transformers_holds(model):
+    ours, theirs = roomy_cache(model.config), DynamicCache(config=model.config)
+    ids = torch.tensor(random_rows(2, 100))
+    with torch.no_grad():
+        for start, end in ((0, 60), (60, 99), (99, 100)):
+            for cache in (ours, theirs):
+                model(ids[:, start:end], past_key_values=cache, use_cache=True)
+    assert ours.get_seq_length() == 100
+    for mine, plain in zip(ours.layers, theirs.layers, strict=True):
+        assert isinstance(mine, RoomyLayer)
+        torch.testing.assert_close(mine.keys, plain.keys)
+        torch.testing.assert_close(mine.values, plain.values)

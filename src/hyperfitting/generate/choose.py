@@ -55,7 +55,9 @@ class Sample:
         """See `Chooser`; a drawn token is never a tie."""
         device = logits_BV.device
         temperature_B1 = torch.tensor([self.temperature_N[n] for n in rows], device=device)[:, None]
-        uniform_B = torch.tensor([self._draw(n, step) for n in rows], device=device)
+        # In float32 a draw could round up to 1, and end on the last token even where it is banned.
+        draws = [self._draw(n, step) for n in rows]
+        uniform_B = torch.tensor(draws, dtype=torch.float64, device=device)
         mass_BV = (logits_BV / temperature_B1).softmax(dim=-1).double().cumsum(dim=-1)
         # Strictly inside the mass, so that a banned token at the end is never reached.
         target_B1 = (uniform_B * mass_BV[:, -1])[:, None]

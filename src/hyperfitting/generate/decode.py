@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from hyperfitting.generate.cache import roomy_cache
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.models.forward import accepted_arguments
 from hyperfitting.progress import Stage
@@ -34,7 +34,7 @@ class _Stepper:
         self.model = model
         self.next_BT = torch.tensor(rows, device=model.device)
         self.arguments = accepted_arguments(model)
-        self.cache = DynamicCache(config=model.config)
+        self.cache = roomy_cache(model.config)
         self.ragged = bool(padding_B.any())
         self.mask_BT = torch.arange(width, device=model.device) >= padding_B[:, None]
         self.position_BT = (torch.arange(width, device=model.device) - padding_B[:, None]).clamp(0)
