@@ -1,7 +1,8 @@
 """How the next token is chosen from a batch's logits.
 
-Shape letters: B rows of a batch, V vocabulary, N rows in all. A chooser is given the numbers of
-the batch's rows among all rows, so that a result never depends on the batch it sat in.
+Shape letters: B rows of a batch, T tokens of a row so far, V vocabulary, N rows in all. A chooser
+is given the numbers of the batch's rows among all rows, so that a result never depends on the
+batch it sat in.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,22 @@ from torch import Tensor
 class Chooser(Protocol):
     """Chooses one token a row."""
 
-    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The token of each row, [B], and whether it shared the largest logit, [B].
 
-        `logits_BV` are float32 and -inf where a token is banned; `step` counts from 0.
+        `logits_BV` are float32 and -inf where a token is banned; `step` counts from 0 and starts
+        again with every batch. `seen_BT` are the tokens of context and continuation so far;
+        shorter rows are padded on the left with V, an id that no token has. It is a view that
+        the next step changes.
         """
         ...
 
 
-def greedy(logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+def greedy(
+    logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The token with the largest logit, the smallest id among equals; and whether it was tied."""
     largest_B1 = logits_BV.amax(dim=-1, keepdim=True)
     is_largest_BV = logits_BV == largest_B1
@@ -51,7 +59,9 @@ class Sample:
         if not all(t > 0 for t in self.temperature_N):
             raise ValueError(f"temperatures must be positive, got {min(self.temperature_N)}")
 
-    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Chooser`; a drawn token is never a tie."""
         device = logits_BV.device
         temperature_B1 = torch.tensor([self.temperature_N[n] for n in rows], device=device)[:, None]
@@ -83,7 +93,9 @@ class Shifted:
     strength_N: Sequence[float]
     shift_N: Sequence[int]
 
-    def __call__(self, logits_BV: Tensor, rows: range, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Chooser`."""
         strength_B1 = torch.tensor([self.strength_N[n] for n in rows]).to(logits_BV)[:, None]
         index_B = torch.tensor([self.shift_N[n] for n in rows], device=self.shift_SV.device)

@@ -1,8 +1,8 @@
 """Batched, cached decoding on float32 logits; how a token is chosen stands in `choose.py`.
 
-Shape letters: B rows of a batch, V vocabulary. Our own loop, so that nothing in a checkpoint's
-generation config (a repetition penalty, a temperature) changes the decoder unseen, and so that
-ties are settled and counted. Knows token ids only, no text.
+Shape letters: B rows of a batch, T tokens of a row, V vocabulary, E ends. Our own loop, so that
+nothing in a checkpoint's generation config (a repetition penalty, a temperature) changes the
+decoder unseen, and so that ties are settled and counted. Knows token ids only, no text.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ class Decoded(NamedTuple):
     num_ties: int  # steps at which several tokens shared the largest logit
 
 
-class _Stepper:
+class Stepper:
     """Feeds a batch of contexts and then one token a step, keeping the attention cache."""
 
     def __init__(self, model: Any, contexts: Sequence[Sequence[int]]) -> None:
@@ -41,24 +41,76 @@ class _Stepper:
 
     def logits(self) -> Tensor:
         """Float32 logits for the next token, [B, V]."""
-        extra: dict[str, Any] = {}
+        logits_BV: Tensor = self.output().logits[:, -1].float()
+        return logits_BV
+
+    def output(self, **options: Any) -> Any:
+        """What the model says about the next input; logits of its last token only."""
+        extra: dict[str, Any] = dict(options)
         if self.ragged:  # equal lengths need neither, and take the faster causal kernel
             extra["attention_mask"] = self.mask_BT.long()
             if "position_ids" in self.arguments:
                 extra["position_ids"] = self.position_BT
         if "logits_to_keep" in self.arguments:
             extra["logits_to_keep"] = 1
-        output = self.model(
+        return self.model(
             input_ids=self.next_BT, past_key_values=self.cache, use_cache=True, **extra
         )
-        logits_BV: Tensor = output.logits[:, -1].float()
-        return logits_BV
 
     def append(self, token_B: Tensor) -> None:
         """Take the chosen tokens as the next input."""
         self.next_BT = token_B[:, None]
         self.mask_BT = torch.cat([self.mask_BT, torch.ones_like(self.mask_BT[:, :1])], dim=1)
         self.position_BT = self.position_BT[:, -1:] + 1
+
+
+class Written:
+    """The texts of a batch as they grow: tokens, ties, and which of them have ended."""
+
+    def __init__(
+        self,
+        contexts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        vocabulary: int,
+        ends: Collection[int],
+        device: torch.device,
+    ) -> None:
+        self.width = max(map(len, contexts))
+        rows = [[vocabulary] * (self.width - len(row)) + list(row) for row in contexts]
+        shape = (len(rows), self.width + max_new_tokens)
+        self.ids_BT = torch.full(shape, vocabulary, device=device)
+        self.ids_BT[:, : self.width] = torch.tensor(rows, device=device)
+        self.step = 0
+        self.end_E = torch.tensor(sorted(ends), dtype=torch.long, device=device)
+        self.open_B = torch.ones(len(rows), dtype=torch.bool, device=device)
+        self.length_B = torch.zeros(len(rows), dtype=torch.long, device=device)
+        self.ties_B = torch.zeros_like(self.length_B)
+
+    def seen(self) -> Tensor:
+        """Contexts and continuations so far, [B, T]; padding on the left is `vocabulary`."""
+        return self.ids_BT[:, : self.width + self.step]
+
+    def append(self, token_B: Tensor, tied_B: Tensor) -> bool:
+        """Take the chosen tokens; whether any text goes on."""
+        self.ids_BT[:, self.width + self.step] = token_B
+        self.step += 1
+        self.length_B += self.open_B
+        self.ties_B += tied_B & self.open_B
+        if not len(self.end_E):
+            return True  # spares a device from waiting for the answer
+        self.open_B &= ~torch.isin(token_B, self.end_E)
+        return bool(self.open_B.any())
+
+    def decoded(self) -> list[Decoded]:
+        """The continuations, each cut after its end."""
+        rows = self.ids_BT[:, self.width :].tolist()
+        return [
+            Decoded(ids[:length], ties)
+            for ids, length, ties in zip(
+                rows, self.length_B.tolist(), self.ties_B.tolist(), strict=True
+            )
+        ]
 
 
 @torch.no_grad()
@@ -71,28 +123,22 @@ def _decode_batch(
     banned: Sequence[int],
     ends: Collection[int],
 ) -> list[Decoded]:
-    stepper = _Stepper(model, contexts)
-    end_E = torch.tensor(sorted(ends), device=model.device)
-    open_B = torch.ones(len(contexts), dtype=torch.bool, device=model.device)
-    length_B = torch.zeros(len(contexts), dtype=torch.long, device=model.device)
-    ties_B = torch.zeros_like(length_B)
-    columns = []
+    stepper = Stepper(model, contexts)
+    logits_BV = stepper.logits()
+    written = Written(
+        contexts, max_new_tokens,
+        vocabulary=logits_BV.shape[-1], ends=ends, device=logits_BV.device,
+    )  # fmt: skip
+    banned_ids = list(banned)
     for step in range(max_new_tokens):
-        logits_BV = stepper.logits()
-        logits_BV[:, list(banned)] = -torch.inf
-        token_B, tied_B = choose(logits_BV, rows, step)
-        columns.append(token_B)
-        length_B += open_B
-        ties_B += tied_B & open_B
-        open_B &= ~torch.isin(token_B, end_E)
-        if not open_B.any():
+        if step:
+            logits_BV = stepper.logits()
+        logits_BV[:, banned_ids] = -torch.inf
+        token_B, tied_B = choose(logits_BV, rows, step, written.seen())
+        if not written.append(token_B, tied_B):
             break
         stepper.append(token_B)
-    written = torch.stack(columns, dim=1).tolist()
-    return [
-        Decoded(ids[:length], ties)
-        for ids, length, ties in zip(written, length_B.tolist(), ties_B.tolist(), strict=True)
-    ]
+    return written.decoded()
 
 
 def decode(

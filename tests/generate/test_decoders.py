@@ -1,0 +1,154 @@
+"""The table of decoders, what a user writes, and what holds for every one of them."""
+
+import json
+
+import pytest
+
+from hyperfitting.errors import InputError
+from hyperfitting.generate.decoders import DECODERS
+from hyperfitting.generate.filters import PENALTIES, WARPERS
+from hyperfitting.generate.run import run_decoder
+from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
+from tests.conftest import random_rows
+from tests.tiny import tiny_model
+
+CONTEXTS = [random_rows(1, length, seed=length)[0] for length in (5, 12, 8, 12, 3)]
+
+
+def run(name, model, contexts=CONTEXTS, seed=1, **options):
+    spec = parse_decoder(name)
+    if not spec.is_deterministic:
+        options.setdefault("seeds_N", [[seed, n] for n in range(len(contexts))])
+    if name == "contrastive_decoding":
+        options["amateur"] = tiny_model(blocks=1, seed=3)
+    return run_decoder(spec, model, contexts, max_new_tokens=12, **options)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_text_is_the_same_alone_and_in_any_batch(model, name):
+    together = run(name, model, batch_size=100)
+    assert [len(text.ids) for text in together] == [12] * 5
+    assert run(name, model, batch_size=2) == together
+    for n, context in enumerate(CONTEXTS):
+        seeds = None if parse_decoder(name).is_deterministic else [[1, n]]
+        assert run(name, model, [context], seeds_N=seeds) == [together[n]]
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_bans_and_ends_are_kept(model, name):
+    free = run(name, model)
+    banned = [free[0].ids[0]]
+    assert not any(banned[0] in text.ids for text in run(name, model, banned=banned))
+    end = free[1].ids[4]
+    for full, cut in zip(free, run(name, model, ends=[end]), strict=True):
+        assert end not in cut.ids[:-1]
+        if name != "beam":  # where a text that ends competes with longer ones
+            stop = full.ids.index(end) + 1 if end in full.ids else 12
+            assert cut.ids == full.ids[:stop]
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_only_decoders_that_draw_depend_on_seeds(model, name):
+    if parse_decoder(name).is_deterministic:
+        assert run(name, model) == run(name, model, seeds_N=[[n] for n in range(5)])
+        return
+    assert run(name, model) != run(name, model, seed=2)
+    with pytest.raises(ValueError, match="a seed for every context"):
+        run(name, model, seeds_N=None)
+    with pytest.raises(ValueError, match="2 seeds for 5 contexts"):
+        run(name, model, seeds_N=[[1], [2]])
+
+
+def test_the_table_says_which_parts_combine():
+    kinds = {kind: {n for n, d in DECODERS.items() if d.kind == kind} for kind in
+             ("filter", "penalty")}  # fmt: skip
+    assert kinds == {"filter": set(WARPERS), "penalty": set(PENALTIES)}
+    for decoder in DECODERS.values():
+        assert all(each.allows(each.default) for each in decoder.parameters)
+        assert decoder.source
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "parameters"),
+    [
+        ("greedy", "greedy", {}),
+        ("min_p:0.05", "min_p", {"min_p": 0.05}),
+        ("min_p", "min_p", {"min_p": 0.1}),
+        ("top_k: 7", "top_k", {"top_k": 7}),
+        ("top_p:0.9,temperature:0.7", "top_p", {"temperature": 0.7, "top_p": 0.9}),
+        ("temperature:0.7+top_p:0.9", "top_p", {"temperature": 0.7, "top_p": 0.9}),
+        ("no_repeat_ngram", "no_repeat_ngram", {"no_repeat_ngram": 3}),
+        ("contrastive_search:alpha=0.5,k=5", "contrastive_search", {"alpha": 0.5, "k": 5}),
+        ("contrastive_search:0.5", "contrastive_search", {"alpha": 0.5, "k": 10}),
+        ("contrastive_search:k=5", "contrastive_search", {"alpha": 0.6, "k": 5}),
+        ("guard", "guard", {"window": 7, "decay": 0.95, "temperature": 1.0}),
+        ("guard,temperature:0.9", "guard", {"window": 7, "decay": 0.95, "temperature": 0.9}),
+        ("beam:length_penalty=-1.5", "beam", {"beams": 5, "length_penalty": -1.5}),
+    ],
+)
+def test_what_a_user_writes(text, name, parameters):
+    spec = parse_decoder(text)
+    assert spec == DecoderSpec(name, parameters)
+    assert parse_decoder(spec.text) == spec
+    assert parse_decoders(spec.text) == (spec,)
+    assert json.loads(json.dumps(spec.parameters)) == parameters
+
+
+def test_whole_numbers_stay_whole_and_large_ones_are_read_back():
+    assert parse_decoder("top_k:5").text == "top_k:5"
+    assert isinstance(parse_decoder("beam:4.0").parameters["beams"], int)
+    spec = parse_decoder("temperature:1e20")
+    assert parse_decoder(spec.text) == spec
+
+
+def test_combinations_are_deterministic_where_nothing_draws():
+    assert parse_decoder("repetition_penalty+no_repeat_ngram").is_deterministic
+    assert not parse_decoder("repetition_penalty+temperature:0.5").is_deterministic
+
+
+def test_a_list_of_decoders():
+    text = "greedy,min_p:0.1,contrastive_search:alpha=0.6,k=4,top_p:0.9+temperature:0.7,guard"
+    specs = parse_decoders(text)
+    assert [spec.name for spec in specs] == [
+        "greedy", "min_p", "contrastive_search", "top_p", "guard",
+    ]  # fmt: skip
+    assert specs[2].parameters == {"alpha": 0.6, "k": 4}
+    assert [s.name for s in parse_decoders("top_p:0.9,temperature:0.7")] == ["top_p", "temperature"]
+    assert len(parse_decoders("min_p:0.05,min_p:0.1")) == 2
+    with pytest.raises(InputError, match="listed twice"):
+        parse_decoders("min_p,min_p:0.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("mni_p:0.1", "did you mean 'min_p'"),
+        ("", "no decoder ''"),
+        ("alpha=0.5", "no decoder 'alpha=0.5'"),
+        ("min_p:1.5", r"needed: a number in \(0, 1\]"),
+        ("min_p:0", r"min_p is '0'"),
+        ("min_p:", "min_p is ''"),
+        ("min_p:nan", "min_p is 'nan'"),
+        ("temperature:inf", "temperature is 'inf'"),
+        ("temperature:-1", r"in \(0, inf\)"),
+        ("top_k:2.5", r"a whole number in \[1, inf\)"),
+        ("top_k:many", "top_k is 'many'"),
+        ("contrastive_search:alhpa=0.5", "did you mean 'alpha'"),
+        ("contrastive_search:k=5,k=6", "gives k of contrastive_search twice"),
+        ("greedy:1", "needed: no parameter"),
+        ("guard+top_k:5", "guard does not combine"),
+        ("greedy,min_p", "greedy does not combine"),
+        ("top_k:5+top_k:6", "names a decoder twice"),
+    ],
+)
+def test_bad_input_is_told(text, part):
+    with pytest.raises(InputError, match=part):
+        parse_decoder(text)
+
+
+def test_the_table_is_read_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, hyperfitting.generate.specs; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
