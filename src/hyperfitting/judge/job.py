@@ -1,0 +1,176 @@
+"""Put every question to the judge, once, and keep each answer as it arrives.
+
+Worker threads ask; the calling thread alone writes. A question whose judge gave no verdict is
+settled as unusable; one that got no answer at all (status `failed`) is asked again by the next
+job. A job that is killed loses only the questions that were under way.
+"""
+
+import hashlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from hyperfitting.errors import InputError
+from hyperfitting.judge.config import JudgeConfig
+from hyperfitting.judge.endpoint import AskError, Judge, Message, Reply
+from hyperfitting.judge.pairs import Order, Pair
+from hyperfitting.judge.prompt import PROMPT_DIGEST, build_prompt, build_reask
+from hyperfitting.judge.store import Answer, AnswerFile, Status
+from hyperfitting.judge.verdict import NoVerdictError, Verdict, read_verdict
+from hyperfitting.progress import Stage
+
+FAILURES_TO_STOP = 5  # in a row: the server is gone, or refuses what we send
+LONGEST_RAW = 4_000  # characters kept of an answer without a verdict
+ORDERS: dict[str, tuple[Order, ...]] = {"both": ("ab", "ba"), "single": ("ab",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One pair in one order, put to one judge."""
+
+    key: str
+    pair: Pair
+    order: Order
+
+
+def questions(pairs: Sequence[Pair], config: JudgeConfig, judge_name: str) -> list[Question]:
+    """Every question of a comparison, pair by pair; pairs with an empty text have none."""
+    asked = {
+        "model": judge_name,
+        "temperature": config.temperature,
+        "max_tokens": config.max_tokens,
+        "reasks": config.reasks,
+        "prompt": PROMPT_DIGEST,
+    }
+    found = []
+    for pair in pairs:
+        for order in () if pair.has_empty_text else ORDERS[config.orders]:
+            content = json.dumps({**asked, "pair": pair.digest(), "order": order}, sort_keys=True)
+            key = hashlib.sha256(content.encode()).hexdigest()
+            found.append(Question(key=key, pair=pair, order=order))
+    return found
+
+
+def outstanding(asked: Sequence[Question], file: AnswerFile) -> list[Question]:
+    """The questions that are not settled; two contexts with the same three texts are one."""
+    return list({q.key: q for q in asked if not file.settled(q.key)}.values())
+
+
+def _fault(reply: Reply, error: NoVerdictError) -> str:
+    return f"{error}; cut at the longest answer" if reply.is_cut else str(error)
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
+    """Put one question, and put it again after an answer without a verdict.
+
+    Raises:
+        InputError: no question can be answered.
+    """
+    prompt = build_prompt(question.pair.context, *question.pair.shown(question.order))
+    messages, replies = [Message("user", prompt)], list[Reply]()
+    verdict: Verdict | None = None
+    status: Status = "unusable"
+    reason: str | None = None
+    while verdict is None and len(replies) <= config.reasks:
+        try:
+            reply = judge(messages)
+        except AskError as error:
+            status, reason = "failed", str(error)
+            break
+        replies.append(reply)
+        try:
+            verdict, status, reason = read_verdict(reply.text), "usable", None
+        except NoVerdictError as error:
+            reason = _fault(reply, error)
+            if reply.text.strip():  # to an empty answer there is nothing to refer to
+                again = Message("user", build_reask(str(error)))
+                messages = [messages[0], Message("assistant", reply.text), again]
+    return Answer(
+        key=question.key,
+        context_index=question.pair.context_index,
+        order=question.order,
+        status=status,
+        verdict=verdict and verdict._asdict(),
+        reason=reason,
+        raw=[] if verdict else [reply.text[:LONGEST_RAW] for reply in replies],
+        requests=len(replies),
+        prompt_tokens=_total([reply.prompt_tokens for reply in replies]),
+        answer_tokens=_total([reply.answer_tokens for reply in replies]),
+        model=config.model,
+        answered_by=replies[-1].model if replies else None,
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def _answers(
+    waiting: Sequence[Question], judge: Judge, config: JudgeConfig
+) -> Generator[Answer | Exception]:
+    """Answers in the order in which they arrive, from as many threads as the judge allows."""
+    if judge.concurrency == 1:
+        for question in waiting:
+            yield ask(question, judge, config)
+        return
+    todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+    stop = threading.Event()
+    for question in waiting:
+        todo.put(question)
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                done.put(ask(todo.get_nowait(), judge, config))
+            except queue.Empty:
+                return
+            except Exception as error:  # the calling thread raises it
+                done.put(error)
+                return
+
+    # Daemons: whoever interrupts the job need not wait for requests that are under way.
+    for _ in range(min(judge.concurrency, len(waiting))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in waiting:
+            yield done.get()
+    finally:
+        stop.set()
+
+
+def run_job(
+    asked: Sequence[Question],
+    judge: Judge,
+    config: JudgeConfig,
+    file: AnswerFile,
+    stage: Stage | None = None,
+) -> None:
+    """Ask what is not settled yet, and store each answer as it arrives.
+
+    Raises:
+        InputError: no question can be answered, or several in a row were not; what was
+            answered until then is kept.
+    """
+    failures = 0
+    with closing(_answers(outstanding(asked, file), judge, config)) as answers:
+        for count, answer in enumerate(answers, start=1):
+            if isinstance(answer, Exception):
+                raise answer
+            file.add(answer)
+            failures = failures + 1 if answer.status == "failed" else 0
+            if failures >= FAILURES_TO_STOP:
+                raise InputError(
+                    f"the last {failures} questions got no answer; the last reason: "
+                    f"{answer.reason}",
+                    needed="a judge that answers",
+                    hint="the answers so far are kept: give the same command again to go on",
+                )
+            if stage:
+                stage.update(count)

@@ -1,0 +1,161 @@
+"""The pairs of continuations of a study that are put before the judge."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.records import Generation, Mode
+from hyperfitting.runs import StudyFolder
+from hyperfitting.storage import read_json
+
+Order = Literal["ab", "ba"]  # whose text is shown as A: arm a's, or arm b's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One arm of the comparison, as `study.json` lists it."""
+
+    arm: str
+    seed: int | None
+    parameters: Mapping[str, Any]
+    mode: Mode
+    length: int  # tokens: exactly these in fixed length, at most these in natural mode
+    file: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells it from other entries of the same arm."""
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {**self.parameters, **seed}
+
+    @property
+    def name(self) -> str:
+        """The arm in the form that `--a` and `--b` accept."""
+        return ",".join([self.arm, *(f"{key}={value}" for key, value in self.settings.items())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two continuations of one context."""
+
+    context_index: int
+    context: str
+    text_a: str  # of arm a
+    text_b: str
+
+    @property
+    def has_empty_text(self) -> bool:
+        """Whether a continuation holds nothing that could be judged."""
+        return not (self.text_a.strip() and self.text_b.strip())
+
+    def shown(self, order: Order) -> tuple[str, str]:
+        """The texts under the labels A and B."""
+        return (self.text_a, self.text_b) if order == "ab" else (self.text_b, self.text_a)
+
+    def digest(self) -> str:
+        """Identifies the three texts, not where they came from."""
+        content = json.dumps([self.context, self.text_a, self.text_b])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
+    if not study.study_file.exists():
+        raise InputError(
+            f"{study.path} holds no evaluated study: there is no study.json",
+            needed="a folder that `hyperfit demo` or `hyperfit evaluate` wrote",
+        )
+    fields = ("arm", "seed", "parameters", "mode", "length", "file")
+    try:
+        listed = read_json(study.study_file)["generations"]
+        return [Side(**{k: row[k] for k in fields}) for row in listed if row["mode"] == mode]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{study.study_file} does not list its generations: {error}",
+            hint="run `hyperfit evaluate` again",
+        ) from error
+
+
+def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
+    """The one entry of the study that an argument such as `late_stage_lora,seed=1` names.
+
+    Raises:
+        InputError: no such arm, or several entries fit; the message lists them.
+    """
+    sides = _sides(study, mode)
+    arm, *conditions = (part.strip() for part in wanted.split(","))
+    arms = list(dict.fromkeys(side.arm for side in sides))
+    if arm not in arms:
+        raise InputError(
+            f"the study {study.path} has no {mode} continuations of the arm {arm!r}",
+            needed=f"one of {', '.join(arms)}" if arms else "an evaluated study",
+            hint=did_you_mean(arm, arms),
+        )
+    asked: dict[str, Any] = {}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not equals:
+            raise InputError(f"{condition!r} in {wanted!r} is not of the form key=value")
+        asked[key] = yaml.safe_load(value)
+    here = [side for side in sides if side.arm == arm]
+    fitting = [s for s in here if all(s.settings.get(k) == v for k, v in asked.items())]
+    if len(fitting) != 1:
+        raise InputError(
+            f"{wanted!r} fits {len(fitting)} of the {len(here)} entries of that arm",
+            needed="one of: " + "; ".join(side.name for side in here),
+        )
+    return fitting[0]
+
+
+def _by_context(study: StudyFolder, side: Side) -> dict[int, Generation]:
+    return {text.context_index: text for text in study.read_generations(side.file)}
+
+
+def read_pairs(study: StudyFolder, a: Side, b: Side) -> list[Pair]:
+    """Every context with the continuations of both arms, in the study's order.
+
+    Raises:
+        InputError: one entry is compared with itself, or the arms did not continue the same
+            contexts.
+    """
+    if a.file == b.file:
+        raise InputError(f"both arms are {a.name}", needed="two different arms")
+    texts_a, texts_b = _by_context(study, a), _by_context(study, b)
+    same = texts_a.keys() == texts_b.keys() and all(
+        texts_a[index].context_ids == texts_b[index].context_ids for index in texts_a
+    )
+    if not same or not texts_a:
+        raise InputError(
+            f"{a.name} and {b.name} did not continue the same contexts",
+            needed="two arms of one evaluation",
+            hint="run `hyperfit evaluate` again",
+        )
+    return [
+        Pair(
+            context_index=index,
+            context=texts_a[index].context,
+            text_a=texts_a[index].continuation,
+            text_b=texts_b[index].continuation,
+        )
+        for index in sorted(texts_a)
+    ]
+
+
+def choose_pairs(pairs: Sequence[Pair], count: int, *, seed: int) -> list[Pair]:
+    """At most `count` pairs, in the study's order.
+
+    The pairs of a smaller count are among those of a larger one with the same seed, so that a
+    judgement can be extended.
+
+    Raises:
+        ValueError: `count` below 1.
+    """
+    if count < 1:
+        raise ValueError(f"choose_pairs needs a count of at least 1, got {count}")
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    return [pairs[index] for index in sorted(order[:count].tolist())]

@@ -1,0 +1,136 @@
+"""A judge that runs here: in this process, and behind a real OpenAI-compatible server."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+
+import pytest
+
+from hyperfitting.errors import InputError
+from hyperfitting.judge.endpoint import Message
+from hyperfitting.judge.local import LocalJudge
+from hyperfitting.judge.run import judge
+from tests.judge.model import ANSWER, save_tiny_judge
+from tests.judge.serving import make_study
+from tests.tiny import byte_tokenizer, tiny_model
+
+
+@pytest.fixture(scope="module")
+def babbler(tmp_path_factory):
+    """A random model with room for a prompt, which says nothing a verdict could be made of."""
+    folder = tmp_path_factory.mktemp("babbler")
+    tiny_model("mistral", max_position_embeddings=8192).save_pretrained(folder)
+    byte_tokenizer(chat=True).save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_that_babbles_gives_no_verdict(tmp_path, settings, babbler):
+    study = make_study(tmp_path / "study", ["alpha"])
+    config = settings(model=str(babbler), local=True, max_tokens=32)
+    entry = judge(study, config)
+    assert entry["n"] == 0
+    rows = [json.loads(line) for line in (study / "judge" / "answers.jsonl").open()]
+    assert [row["status"] for row in rows] == ["unusable"] * 2
+    assert all(row["requests"] == 2 and row["prompt_tokens"] > 1000 for row in rows)
+    assert entry["judge"]["identity"].startswith("local:")
+    before = (study / "judge" / "answers.jsonl").read_bytes()
+    judge(study, config)  # settled
+    assert (study / "judge" / "answers.jsonl").read_bytes() == before
+
+
+def test_the_conversation_goes_through_the_chat_template(settings, babbler):
+    local = LocalJudge(settings(model=str(babbler), local=True, max_tokens=32))
+    turns = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
+    shown = local.tokenizer.decode(local.token_ids(turns))
+    end = local.tokenizer.eos_token
+    assert shown == f"<user>one{end}<assistant>two{end}<user>three{end}<assistant>"
+    local.tokenizer.chat_template = None
+    assert local.tokenizer.decode(local.token_ids(turns)) == "one\ntwo\nthree"
+
+
+def test_settings_a_local_judge_cannot_use_are_refused(tmp_path, settings, babbler, model_folder):
+    study = make_study(tmp_path / "study", ["alpha"] * 5)
+    with pytest.raises(InputError, match="decodes greedily"):
+        judge(study, settings(model=str(babbler), local=True, temperature=0.7))
+    with pytest.raises(InputError, match="one of the two"):
+        judge(study, settings(model=str(babbler), local=True, endpoint="http://localhost:1/v1"))
+    with pytest.raises(InputError, match="does not exist"):
+        judge(study, settings(model=str(tmp_path / "none"), local=True))
+    with pytest.raises(InputError, match="more than the 128 positions of the judge"):
+        judge(study, settings(model=str(model_folder), local=True))
+
+
+@pytest.fixture(scope="module")
+def fixed_judge(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    assert save_tiny_judge(folder) < 0.05
+    return folder
+
+
+def check_always_a(entry, pairs):
+    """A judge that always says A has no preference but for the place."""
+    assert (entry["n"], entry["winner"]["ties"]) == (pairs, pairs)
+    assert entry["position_flip_rate"]["percent"] == 100
+    bias = entry["position_bias"]
+    assert (bias["favour_first"], bias["favour_second"], bias["reversals"]) == (pairs, 0, pairs)
+    assert (entry["coherence"]["ties"], entry["diversity"]["ties"]) == (pairs, pairs)
+
+
+@pytest.mark.slow
+def test_a_trained_local_judge_answers(tmp_path, settings, fixed_judge):
+    study = make_study(tmp_path / "study", ["alpha", "beta", "tie"])
+    entry = judge(study, settings(model=str(fixed_judge), local=True, max_tokens=160))
+    check_always_a(entry, 3)
+
+
+@pytest.fixture
+def real_server(fixed_judge):
+    if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
+        pytest.skip("`transformers serve` needs fastapi and uvicorn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()",
+               "serve", str(fixed_judge), "--host", "127.0.0.1", "--port", str(port),
+               "--device", "cpu", "--dtype", "float32"]  # fmt: skip
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert child.poll() is None, child.stderr.read()
+                assert time.monotonic() < deadline, "transformers serve does not start"
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        child.terminate()
+        child.wait(timeout=30)
+        child.stderr.close()
+
+
+@pytest.mark.slow
+def test_a_real_openai_compatible_server_answers(tmp_path, settings, fixed_judge, real_server):
+    study = make_study(tmp_path / "study", ["alpha", "beta", "tie", "first"])
+    config = settings(
+        model=str(fixed_judge), endpoint=real_server, max_tokens=160, concurrency=2,
+        timeout_seconds=120,
+    )  # fmt: skip
+    entry = judge(study, config)
+    check_always_a(entry, 4)
+    assert entry["usage"]["requests"] == 8
+    assert entry["usage"]["answer_tokens"] >= 8 * len(ANSWER)  # bytes are tokens here
+    assert judge(study, config)["winner"] == entry["winner"]
+    other = settings(model="no/such-model", endpoint=real_server, retries=0)
+    with pytest.raises(InputError):
+        judge(study, other)
