@@ -23,7 +23,7 @@ ALLOWED = {
     "runs": {"errors", "records", "storage"},
     "builtin": set(),
     "data": BASE | {"builtin"},
-    "measure": {"records"},
+    "measure": {"errors", "records"},
     "explain": BASE | {"measure"},
     "models": BASE | {"builtin", "data", "measure", "runs", "storage"},
     "generate": BASE | {"models", "measure"},
@@ -31,19 +31,23 @@ ALLOWED = {
     "study": BASE
     | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"}
     | {"explain"},
+    "judge": BASE | {"runs", "storage", "models", "generate"},
     "report": BASE | {"measure", "runs", "storage"},
     "verbs": BASE
     | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}
     | {"storage", "explain"},
     "cli": BASE
     | {"resolve", "settings", "runs", "report", "measure", "verbs", "storage", "allocation"}
-    | {"train", "models", "__init__"},
+    | {"train", "models", "judge", "__init__"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train"},
     "accelerate": {"models", "study", "train"},
     "trl": set(),
     "peft": {"models", "train"},
+    "openai": {"judge"},
+    "sklearn": {"measure"},
+    "sacrebleu": {"measure"},
     "typer": {"cli"},
     "matplotlib": {"report"},
 }

@@ -1,0 +1,108 @@
+"""Features of whole texts: the final hidden state of a model at a text's last token.
+
+The published MAUVE pipeline takes them from GPT-2-large (arXiv 2102.01454; definitions, section
+2.7). Shape letters: B texts of a batch, T tokens, N texts in all, D hidden width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hyperfitting.config import ModelConfig
+from hyperfitting.errors import InputError
+from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.progress import Stage
+
+MAX_TOKENS = 1024  # of the published pipeline
+
+
+class TextFeatures(NamedTuple):
+    """Features and what they have to be named with."""
+
+    feature_ND: NDArray[np.float32]
+    token_limit: int  # asked for, or the model's positions where these are fewer
+    num_cut: int  # texts longer than the limit
+
+
+@torch.no_grad()
+def last_hidden_states(
+    model: Any, rows: Sequence[Sequence[int]], *, batch_size: int, stage: Stage | None = None
+) -> NDArray[np.float32]:
+    """The decoder's output, after the final norm, at the last token of each row, [N, D].
+
+    float32, any range. Rows of unlike length run together, filled up on the right, where a causal
+    model's earlier positions cannot see. The head is not run, so there are no logits.
+
+    Raises:
+        InputError: a model whose class does not tell the decoder from the head.
+        ValueError: no rows, a row without tokens, or a batch size below 1.
+    """
+    lengths = [len(row) for row in rows]
+    if batch_size < 1 or not lengths or min(lengths) == 0:
+        raise ValueError("rows with tokens and a batch size of at least 1 are needed")
+    decoder = base_of(model).base_model
+    if decoder is base_of(model):  # its class does not say where the head's input comes from
+        raise InputError(
+            f"a {model.config.model_type!r} model does not tell its decoder from its head",
+            needed="a feature model of transformers' own classes, such as gpt2-large",
+        )
+    by_length = sorted(range(len(rows)), key=lengths.__getitem__)  # little filling in a batch
+    found: dict[int, NDArray[np.float32]] = {}
+    for start in range(0, len(rows), batch_size):
+        chosen = by_length[start : start + batch_size]
+        width = lengths[chosen[-1]]
+        filled = [[*rows[i], *[0] * (width - lengths[i])] for i in chosen]
+        ids_BT = torch.tensor(filled, device=model.device)
+        hidden_BTD = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
+        last_B = torch.tensor([lengths[i] - 1 for i in chosen], device=hidden_BTD.device)
+        last_BD = hidden_BTD[torch.arange(len(chosen), device=last_B.device), last_B]
+        found.update(zip(chosen, last_BD.float().cpu().numpy(), strict=True))
+        if stage:
+            stage.update(len(found))
+    return np.stack([found[i] for i in range(len(rows))])
+
+
+def last_token_features(
+    texts: Sequence[str],
+    name: str,
+    *,
+    device: Literal["auto", "cpu", "cuda"],
+    batch_size: int,
+    max_tokens: int = MAX_TOKENS,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    stage: Stage | None = None,
+) -> TextFeatures:
+    """Features of `texts` from the causal model `name`: `builtin`, a folder or a hub id.
+
+    Each text is read with the model's own tokenizer, as it reads texts by default, and cut after
+    `max_tokens` or the model's last position. See `last_hidden_states`; computed in float32.
+
+    Raises:
+        InputError: the model cannot be loaded, or a text has no tokens.
+        ValueError: no texts, or a limit or batch size below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"the token limit must be at least 1, got {max_tokens}")
+    config = ModelConfig(
+        name=name, device=device, revision=revision, trust_remote_code=trust_remote_code
+    )
+    tokenizer, model = load_tokenizer(config), load_model(config)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = max_tokens if positions is None else min(max_tokens, positions)
+    # verbose=False: the tokenizer would warn of texts longer than the model, which are cut here.
+    rows = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
+    empty = [i for i, row in enumerate(rows) if not row]
+    if empty:
+        raise InputError(
+            f"text {empty[0]} of {len(rows)} has no tokens, so it has no features",
+            needed="texts with at least one token",
+        )
+    feature_ND = last_hidden_states(
+        model, [row[:limit] for row in rows], batch_size=batch_size, stage=stage
+    )
+    return TextFeatures(feature_ND, limit, sum(len(row) > limit for row in rows))
