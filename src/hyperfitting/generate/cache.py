@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicLayer
 ROOM = 64  # positions that are added at a time
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values at the front of buffers, [B, heads, room, head width]."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
