@@ -94,8 +94,9 @@ def test_bad_input_of_checkpoints(verb, model_folder, other, texts_file, run_fol
     assert "no adapter that names its base" in refused(verb, "--tuned", other, *rest)
     both = ("--base", model_folder, "--tuned", other)
     assert "both a run" in refused(verb, run_folder, *both, *rest)
-    wide = save_tiny(tmp_path / "qwen", "qwen2")
-    assert "model_type" in refused(verb, "--base", model_folder, "--tuned", wide, *rest)
+    narrow = save_tiny(tmp_path / "narrow")
+    tiny_model(intermediate_size=20).save_pretrained(narrow)
+    assert "intermediate_size" in refused(verb, "--base", model_folder, "--tuned", narrow, *rest)
     foreign = save_tiny(tmp_path / "foreign", unnamed=["<x>"])
     assert "tokenizers" in refused(verb, "--base", model_folder, "--tuned", foreign, *rest)
     adapter = tmp_path / "adapter"

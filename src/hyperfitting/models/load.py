@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -241,15 +241,40 @@ def load_adapted_or_whole(name: str, base: ModelConfig) -> Any:
         return load_model(base.model_copy(update={"name": name, "revision": None}))
     from peft import PeftModel
 
+    if not any(Path(name).glob("*.safetensors")):
+        raise InputError(
+            f"the adapter in {name} has no .safetensors weights",
+            needed="weights in .safetensors; pickles can run code and are never loaded",
+        )
+    model = load_model(base)
     try:
         with quiet_transformers():
-            return PeftModel.from_pretrained(load_model(base), name).eval()
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+            adapted = PeftModel.from_pretrained(model, name).eval()
+            # PEFT passes over tensors without a place; only a second loading tells which.
+            found = adapted.load_adapter(name, adapted.active_adapter)
+    except torch.OutOfMemoryError:
+        raise
     except (*UNLOADABLE, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        first, *rest = str(error).strip().splitlines()
+        reason = rest[0].strip() if first.endswith(":") and rest else first  # below its title
+        raise _no_fit(name, base, reason) from error
+    if adapted.active_peft_config.is_prompt_learning:
         raise InputError(
-            f"the adapter in {name} does not fit {base.name}: {first_line}",
-            needed="the base model it was trained on",
-        ) from error
+            f"the adapter in {name} is {adapted.active_peft_config.peft_type.value}, which adds "
+            "tokens to the text",
+            needed="an adapter that changes weights, such as LoRA",
+        )
+    if unplaced := [*found.unexpected_keys, *found.missing_keys]:
+        raise _no_fit(name, base, f"{len(unplaced)} tensors have no counterpart, {unplaced[0]}")
+    return adapted
+
+
+def _no_fit(name: str, base: ModelConfig, reason: str) -> InputError:
+    return InputError(
+        f"the adapter in {name} does not fit {base.name}: {reason}",
+        needed="the base model it was trained on",
+    )
 
 
 def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> None:
@@ -258,12 +283,13 @@ def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> Non
     An adapter's folder without a tokenizer uses the base's.
 
     Raises:
-        InputError: the vocabularies differ.
+        InputError: the vocabularies differ, or there is no such checkpoint.
     """
     folder = Path(tuned)
     if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
         return
-    other = load_tokenizer_of(base.model_copy(update={"name": tuned, "revision": None}), tuned)
+    config = base.model_copy(update={"name": tuned, "revision": None})
+    other = load_tokenizer_of(config, tuned if folder.is_dir() else model_path(config))
     ours, theirs = tokenizer.get_vocab(), other.get_vocab()
     if ours == theirs:
         return
@@ -351,9 +377,13 @@ def _check_positions(model_config: Any, width: int, name: str) -> None:
 _ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
 
 
-def architecture_digest(model: Any) -> str:
-    """Identifies what the config makes of the weights: rope, windows, norms, attention code."""
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in _ORIGIN}
+def architecture_digest(model: Any, apart_from: Sequence[str] = ()) -> str:
+    """Identifies what the config makes of the weights: rope, windows, norms, attention code.
+
+    Settings in `apart_from` are left out.
+    """
+    left_out = {*_ORIGIN, *apart_from}
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in left_out}
     settings["attention"] = str(model.config._attn_implementation)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -63,6 +63,12 @@ class Comparison:
         """The data source's name."""
         return str(self.data["source"])
 
+    @property
+    def largest_id(self) -> int:
+        """The largest token id of the held-out texts."""
+        rows = (*self.dataset.contexts.contexts, *self.dataset.contexts.continuations)
+        return max(int(self.dataset.heldout.ids_NT.max()), *(i for row in rows for i in row))
+
     def load_original(self) -> Any:
         """The base model.
 
@@ -174,7 +180,7 @@ def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelCo
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
     epoch = manifest["training"]["best_val_epoch"]
-    fields = (("method", arm.name), ("epoch", epoch), *arm.parameters)
+    fields = (("method", arm.name), *arm.parameters)
     about = _about(manifest) | {"epochs": epoch, "final_loss": None, "stopped_by": "best_val_loss"}
     load = partial(load_checkpoint_result, run, model, step)
     return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)
