@@ -96,6 +96,7 @@ def test_bad_input_of_checkpoints(verb, model_folder, other, texts_file, run_fol
     assert "both a run" in refused(verb, run_folder, *both, *rest)
     narrow = save_tiny(tmp_path / "narrow")
     tiny_model(intermediate_size=20).save_pretrained(narrow)
+    # Before anything is computed: the default length of natural texts would not fit this model.
     assert "intermediate_size" in refused(verb, "--base", model_folder, "--tuned", narrow, *rest)
     foreign = save_tiny(tmp_path / "foreign", unnamed=["<x>"])
     assert "tokenizers" in refused(verb, "--base", model_folder, "--tuned", foreign, *rest)

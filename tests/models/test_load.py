@@ -9,18 +9,21 @@ from safetensors.torch import load_file, save_file
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import (
-    adapter_base,
     architecture_digest,
     check_fit,
     end_token_ids,
-    load_adapted_or_whole,
     load_model,
     load_tokenizer,
     model_digest,
     quiet_transformers,
-    require_same_tokenizer,
     token_texts,
     unwritable_token_ids,
+)
+from hyperfitting.models.tuned import (
+    adapter_base,
+    load_adapted_or_whole,
+    require_same_architecture,
+    require_same_tokenizer,
 )
 from tests.tiny import VOCABULARY, byte_tokenizer, save_tiny, tiny_model
 
@@ -289,3 +292,15 @@ def test_the_architecture_is_told_by_what_shapes_a_block():
     assert architecture_digest(tiny_model(), ["rms_norm_eps"]) == architecture_digest(
         other, ["rms_norm_eps"]
     )
+
+
+def test_another_architecture_is_refused_from_the_configs_alone(tmp_path, monkeypatch):
+    from hyperfitting.models import load
+
+    base = ModelConfig(name=str(save_tiny(tmp_path / "base")))
+    narrow = save_tiny(tmp_path / "narrow")
+    tiny_model(intermediate_size=20).save_pretrained(narrow)
+    monkeypatch.setattr(load, "load_model", None)  # no weights are needed
+    require_same_architecture(base, base.name)
+    with pytest.raises(InputError, match="intermediate_size: 24 and 20"):
+        require_same_architecture(base, str(narrow))

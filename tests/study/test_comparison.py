@@ -18,7 +18,7 @@ from hyperfitting.config import (
 from hyperfitting.errors import InputError
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.models import anatomy as anatomy_module
-from hyperfitting.models.load import adapter_base
+from hyperfitting.models.tuned import adapter_base
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder, StudyFolder

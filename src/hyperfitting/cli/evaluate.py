@@ -56,7 +56,7 @@ def checkpoints_config(
         InputError: an option is missing, or a run folder is given too.
     """
     from hyperfitting.config import CheckpointsConfig
-    from hyperfitting.models.load import adapter_base
+    from hyperfitting.models.tuned import adapter_base
     from hyperfitting.settings import build, leaf_fields
 
     missing = [

@@ -77,7 +77,7 @@ def make_pair(original: Any, tuned: Any) -> Pair:
     Raises:
         InputError: different architectures.
     """
-    _require_one_architecture(base_of(original).config, base_of(tuned).config)
+    require_one_architecture(base_of(original).config, base_of(tuned).config)
     share_equal_weights(original, tuned)
     if not is_known_family(original) or not _compute_alike(original, tuned):
         return Pair(original, tuned, 0)
@@ -96,7 +96,12 @@ ARCHITECTURE = (
 )
 
 
-def _require_one_architecture(original: Any, tuned: Any) -> None:
+def require_one_architecture(original: Any, tuned: Any) -> None:
+    """Refuse configs of two architectures.
+
+    Raises:
+        InputError: they differ; says in what.
+    """
     for name in ARCHITECTURE:
         values = [getattr(c.get_text_config(), name, None) for c in (original, tuned)]
         if values[0] != values[1]:

@@ -53,12 +53,17 @@ def empty_scores(num_rows: int, num_scored: int) -> PairScores:
 
 
 def score_pair(
-    into: PairScores, found: PairedLogits, vocabulary: int, banned: Sequence[int] = ()
+    into: PairScores,
+    found: PairedLogits,
+    vocabulary: int,
+    banned: Sequence[int] = (),
+    *,
+    correlate_every: int = 1,
 ) -> None:
     """Mutates `into`: writes the scores of one row.
 
     Choices and ranks leave out `banned` tokens and those that one model has no logit for; rank
-    correlations are over the first `vocabulary` tokens.
+    correlations are over the first `vocabulary` tokens, at every so manieth position.
     """
     row, one_KV, two_KV, target_K = found
     known = min(one_KV.shape[1], two_KV.shape[1])  # vocabularies may be padded differently
@@ -66,9 +71,14 @@ def score_pair(
     two_allowed_KV = _score(into.tuned, row, two_KV, target_K, known, banned)
     chosen_K = two_allowed_KV.argmax(dim=-1)
     into.chosen_rank_NK[row] = token_ranks(one_allowed_KV, chosen_K).cpu().numpy()
-    count = min(TOP, vocabulary)
-    found_P = correlations(one_KV[:, :vocabulary], two_KV[:, :vocabulary], count=count)
-    into.spearman_NK[row], into.spearman_top_NK[row] = found_P.spearman, found_P.spearman_top
+    places = slice(None, None, correlate_every)
+    words = (one_KV[places, :vocabulary], two_KV[places, :vocabulary])
+    if one_KV is two_KV:  # one model beside itself: only a constant row is undefined
+        is_constant = (words[0].amax(dim=-1) == words[0].amin(dim=-1)).cpu().numpy()
+        whole = top = np.where(is_constant, np.nan, 1.0)
+    else:
+        whole, top = correlations(*words, count=min(TOP, vocabulary))
+    into.spearman_NK[row, places], into.spearman_top_NK[row, places] = whole, top
 
 
 def _score(

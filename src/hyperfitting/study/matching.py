@@ -45,7 +45,9 @@ class Tempered:
     def add(self, found: PairedLogits, tau: float) -> None:
         """Score one row at its temperature."""
         tempered_KV = found.original_KV / tau
-        score_pair(self.scores, found._replace(tuned_KV=tempered_KV), self.vocabulary, self.banned)
+        both = found._replace(tuned_KV=tempered_KV)
+        # No temperature changes a rank: a few positions show it.
+        score_pair(self.scores, both, self.vocabulary, self.banned, correlate_every=8)
         before_K, after_K = (
             without(logits_KV, self.banned).argmax(dim=-1, keepdim=True)
             for logits_KV in (found.original_KV, tempered_KV)
