@@ -87,14 +87,15 @@ DEMO_DEFAULTS: Settings = {
     "model": {"name": "builtin"},
     "data": {"source": "builtin:fiction", "num_train": 80},
     "train": {"stop": "epochs", "seed": 0},
+    "monitor": {"num_contexts": 16, "num_windows": 16},
     # Fewer draws than `evaluate` and `explain` take: the demo ends within eight minutes.
-    "evaluate": {"natural_tokens": 128, "sampling_seeds": 2, "batch_size": 256},
+    "evaluate": {"natural_tokens": 128, "sampling_seeds": 1, "batch_size": 256},
     "explain": {
         "batch_size": 256,
-        "resamples": 2000,
-        "strengths": (0.1, 0.5, 1.0),
+        "resamples": 500,
+        "strengths": (0.1, 1.0),
         "random_draws": 1,
         "swap_contexts": 20,
-        "swap_blocks": (0, 1, 2, 3, 5, 8, 12),
+        "swap_blocks": (0, 1, 3, 5, 12),
     },
 }

@@ -7,6 +7,7 @@ from typing import Any
 from hyperfitting.config import (
     DemoConfig,
     EvaluateConfig,
+    ExplainConfig,
     ReportConfig,
     RunConfig,
     Section,
@@ -202,6 +203,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "demo": DemoConfig,
     "train": RunConfig,
     "evaluate": EvaluateConfig,
+    "explain": ExplainConfig,
     "report": ReportConfig,
 }
 

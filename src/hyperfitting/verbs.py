@@ -7,6 +7,7 @@ returns the folder it wrote. Nothing is written before the input has been checke
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hyperfitting.config import (
     CheckpointsConfig,
@@ -137,6 +138,22 @@ def explain_checkpoints(
     comparison: Comparison = open_checkpoints(checkpoints, progress)
     write_explanation(study, comparison, config, progress)
     return study
+
+
+def explanation(study: StudyFolder) -> dict[str, Any]:
+    """What `explain` wrote: one entry per control.
+
+    Raises:
+        InputError: it did not run here.
+    """
+    files = sorted(study.explain.glob("*.json"))
+    if not files:
+        raise InputError(
+            f"{study.path} holds no explain/*.json",
+            needed="a folder that was explained",
+            hint=f"hyperfit explain {study.path}",
+        )
+    return {path.stem: read_json(path) for path in files}
 
 
 def _study_and_runs(paths: Sequence[Path], out: Path | None) -> tuple[StudyFolder, list[Path]]:

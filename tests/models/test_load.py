@@ -3,17 +3,27 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import (
+    architecture_digest,
     check_fit,
     end_token_ids,
     load_model,
     load_tokenizer,
     model_digest,
+    quiet_transformers,
+    token_texts,
     unwritable_token_ids,
+)
+from hyperfitting.models.tuned import (
+    adapter_base,
+    load_adapted_or_whole,
+    require_same_architecture,
+    require_same_tokenizer,
 )
 from tests.tiny import VOCABULARY, byte_tokenizer, save_tiny, tiny_model
 
@@ -151,3 +161,146 @@ def test_tokens_and_lengths_that_do_not_fit():
         check_fit(tiny_model(), 260, 10, "m")
     with pytest.raises(InputError, match="129 tokens are asked for, m has positions for 128"):
         check_fit(tiny_model(), 0, 129, "m")
+
+
+# Tuned checkpoints: whole, or an adapter on its base
+
+
+def adapter(folder, model, **changes):
+    """A PEFT adapter whose tensors are all different from zero."""
+    options = {"r": 2, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    with quiet_transformers(), torch.no_grad():
+        adapted = get_peft_model(model, LoraConfig(**options | changes))
+        for name, parameter in adapted.named_parameters():
+            if "lora" in name:
+                parameter.normal_(std=0.3)
+        adapted.save_pretrained(folder, save_embedding_layers=False)
+    return adapted.eval()
+
+
+@torch.no_grad()
+def logits(model):
+    return model(torch.arange(1, 13)[None]).logits
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"target_modules": ["up_proj", "lm_head"]}, {"modules_to_save": ["lm_head"]}]
+)
+def test_an_adapter_is_loaded_on_its_base(model_folder, tmp_path, changes):
+    adapted = adapter(tmp_path, tiny_model(), **changes)
+    found = load_adapted_or_whole(str(tmp_path), config(model_folder))
+    assert torch.equal(logits(found), logits(adapted))
+    assert not torch.allclose(logits(found), logits(tiny_model()))
+    assert not any(module.training for module in found.modules())
+
+
+def test_a_folder_without_an_adapter_is_a_whole_model(model_folder, tmp_path):
+    folder = save_tiny(tmp_path)
+    tiny_model(seed=3).save_pretrained(folder)
+    found = load_adapted_or_whole(str(folder), config(model_folder))
+    assert model_digest(found) == model_digest(tiny_model(seed=3))
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "changes", "message"),
+    [
+        ({"blocks": 5}, {}, r"8 tensors have no counterpart, base_model.*layers.3.self_attn"),
+        ({"blocks": 2}, {}, r"4 tensors have no counterpart, base_model.*layers.2.self_attn"),
+        ({"hidden_size": 32}, {}, "size mismatch for .*q_proj.lora_A"),
+        ({"family": "gpt2"}, {"target_modules": ["c_attn"], "fan_in_fan_out": True}, "c_attn"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(
+    model_folder, tmp_path, trained_on, changes, message
+):
+    adapter(tmp_path, tiny_model(**trained_on), **changes)
+    with pytest.raises(InputError, match=f"does not fit {model_folder}: .*({message})"):
+        load_adapted_or_whole(str(tmp_path), config(model_folder))
+
+
+def test_an_adapter_that_writes_into_the_text_is_refused(model_folder, tmp_path):
+    settings = PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
+    with quiet_transformers():
+        get_peft_model(tiny_model(), settings).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="is PROMPT_TUNING, which adds tokens"):
+        load_adapted_or_whole(str(tmp_path), config(model_folder))
+
+
+def test_a_pickled_adapter_is_refused(model_folder, tmp_path):
+    adapter(tmp_path, tiny_model())
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_model.safetensors").unlink()
+    torch.save(weights, tmp_path / "adapter_model.bin")
+    with pytest.raises(InputError, match="no .safetensors weights"):
+        load_adapted_or_whole(str(tmp_path), config(model_folder))
+
+
+def test_the_base_that_an_adapter_names(tmp_path, model_folder):
+    assert adapter_base(str(model_folder)) is None
+    adapter(tmp_path, load_model(config(model_folder)))
+    assert adapter_base(str(tmp_path)) == str(model_folder)
+    path = tmp_path / "adapter_config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"base_model_name_or_path": str(tmp_path / "gone")}))
+    gone = adapter_base(str(tmp_path))
+    with pytest.raises(InputError, match="gone does not exist"):
+        load_adapted_or_whole(str(tmp_path), config(gone))
+    path.write_text(json.dumps(content | {"base_model_name_or_path": None}))
+    with pytest.raises(InputError, match="does not name its base model"):
+        adapter_base(str(tmp_path))
+    path.write_text("{oops")
+    with pytest.raises(InputError, match="cannot be read"):
+        adapter_base(str(tmp_path))
+
+
+# Tokenizers of two checkpoints
+
+
+def test_equal_tokenizers_pass_and_others_are_refused(model_folder, tmp_path):
+    base, tokenizer = config(model_folder), byte_tokenizer()
+    same, other = save_tiny(tmp_path / "same"), save_tiny(tmp_path / "other", unnamed=["<|a|>"])
+    require_same_tokenizer(base, str(same), tokenizer)
+    with pytest.raises(InputError, match="257 and 258 entries, 1 of them differ"):
+        require_same_tokenizer(base, str(other), tokenizer)
+    adapter(tmp_path / "bare", tiny_model())
+    require_same_tokenizer(base, str(tmp_path / "bare"), tokenizer)
+    byte_tokenizer(unnamed=["<|a|>"]).save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match="different tokenizers"):
+        require_same_tokenizer(base, str(tmp_path / "bare"), tokenizer)
+    with pytest.raises(InputError, match="does not exist"):
+        require_same_tokenizer(base, str(tmp_path / "gone"), tokenizer)
+    with pytest.raises(InputError, match="different tokenizers"):
+        require_same_tokenizer(base, "builtin", tokenizer)
+
+
+def test_tokens_as_texts_and_whether_they_open_with_a_space():
+    tokenizer = byte_tokenizer()
+    texts, starts = token_texts(tokenizer, 257)
+    assert len(texts) == len(starts) == 257
+    [a, space, newline] = (tokenizer(text)["input_ids"][0] for text in ("a", " ", "\n"))
+    assert [texts[i] for i in (a, space, newline)] == ["a", " ", "\n"]
+    assert [starts[i] for i in (a, space, newline)] == [False, True, True]
+    for token, text in enumerate(texts):
+        assert text == tokenizer.decode([token])
+
+
+def test_the_architecture_is_told_by_what_shapes_a_block():
+    plain = architecture_digest(tiny_model())
+    assert plain == architecture_digest(tiny_model(seed=1))
+    other = tiny_model(rms_norm_eps=0.1)
+    assert plain != architecture_digest(other)
+    assert architecture_digest(tiny_model(), ["rms_norm_eps"]) == architecture_digest(
+        other, ["rms_norm_eps"]
+    )
+
+
+def test_another_architecture_is_refused_from_the_configs_alone(tmp_path, monkeypatch):
+    from hyperfitting.models import load
+
+    base = ModelConfig(name=str(save_tiny(tmp_path / "base")))
+    narrow = save_tiny(tmp_path / "narrow")
+    tiny_model(intermediate_size=20).save_pretrained(narrow)
+    monkeypatch.setattr(load, "load_model", None)  # no weights are needed
+    require_same_architecture(base, base.name)
+    with pytest.raises(InputError, match="intermediate_size: 24 and 20"):
+        require_same_architecture(base, str(narrow))

@@ -1,4 +1,4 @@
-"""Two models side by side: equal to each alone, shared blocks once, swaps that name their blocks."""
+"""Two models side by side: equal to each alone, shared blocks once, swaps named by blocks."""
 
 import pytest
 import torch

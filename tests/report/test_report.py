@@ -1,206 +1,178 @@
-"""Tables, figures and the page from a made-up study; model text stays text."""
+"""The page and the files of a made-up study; model text stays text."""
 
 import csv
+import html
 import io
-import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 
 import pytest
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
-from hyperfitting.records import Generation, Measurement, MonitorRow, PairedTest
-from hyperfitting.report import tables
-from hyperfitting.report.build import write_report
+from hyperfitting.report import build, temperature
+from hyperfitting.report.build import FIGURES, render_page, write_report
 from hyperfitting.report.load import read_study
-from hyperfitting.runs import RunFolder, StudyFolder
+from hyperfitting.report.page import TITLES
+from hyperfitting.runs import StudyFolder
 
-ATTACK = '<script>alert(1)</script>\x1b[31m & "quotes" {{ 7 * 7 }}'
-
-
-def measurement(arm, metric, mean, seed=None, **changes):
-    plain = {"low": mean and mean - 0.01, "high": mean and mean + 0.01, "n": 2, "undefined": 0}
-    plain |= {"model": "m<b>", "domain": "d", "mode": "fixed_length", "length": 4}
-    return Measurement(arm=arm, seed=seed, metric=metric, mean=mean, **{**plain, **changes})
-
-
-ROWS = [
-    measurement("human", "ttr", 0.77),
-    measurement("human", "bigram_repetition", 0.04),
-    measurement("human", "val_ppl", None, reason="human text is not the output of a model", n=0),
-    measurement("original", "ttr", 0.12),
-    measurement("original", "bigram_repetition", 0.86),
-    measurement("original", "val_ppl", 60.0),
-    measurement("original", "looped_rate", 0.9),
-    measurement("hyperfitted", "ttr", 0.7, seed=0),
-    measurement("hyperfitted", "bigram_repetition", 0.05, seed=0),
-    measurement("hyperfitted", "val_ppl", 1234.5, seed=0),
-    measurement("hyperfitted", "looped_rate", 0.0, seed=0),
-]
-TESTS = [
-    PairedTest(
-        a="hyperfitted", b="original", metric="ttr", difference=0.58, low=0.5, high=0.6,
-        p=0.0001, p_holm=0.0002, n=2,
-    ),
-    PairedTest(
-        a="hyperfitted", b="human", metric="ttr", difference=None, low=None, high=None,
-        p=None, p_holm=None, n=1, reason="fewer than two contexts with both values",
-    ),
-]  # fmt: skip
+TABLES = {
+    "arms", "trainings", "temperature", "matched_temperatures", "tests", "equivalence", "ranks",
+    "provenance", "static_bias", "geometry", "block_swap", "token_kinds", "paper_entropy_matched",
+    "paper_static_injection", "paper_methods",
+}  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path):
-    study = StudyFolder(tmp_path / "study")
-    run = RunFolder(study.run_path("hyperfitted", 0))
-    run.path.mkdir(parents=True)
-    for epoch in range(3):
-        run.append_metrics(
-            MonitorRow(
-                epoch=epoch, step=epoch, train_loss=None if epoch == 0 else 1 / epoch,
-                val_loss=2.0, val_ppl=7.4, ttr=0.1 + epoch / 5, bigram_repetition=0.1,
-                rank_1=0.6, rank_2_10=0.3, rank_gt_10=0.1, rank_prefix="OP",
-                num_contexts=2, num_windows=2, seconds=0.1,
-            )
-        )  # fmt: skip
-    generations = []
-    for arm, seed in (("human", None), ("original", None), ("hyperfitted", 0)):
-        texts = [
-            Generation(
-                arm=arm, seed=seed, context_index=i, mode="fixed_length", context_ids=[1],
-                continuation_ids=[1, 2, 3, 1], context=f"context {i}",
-                continuation=ATTACK if arm == "hyperfitted" else "plain", ending="looped",
-            )
-            for i in range(2)
-        ]  # fmt: skip
-        path = study.write_generations("key", texts)
-        generations.append(
-            {
-                "arm": arm, "seed": seed, "mode": "fixed_length", "length": 4, "parameters": {},
-                "file": str(path.relative_to(study.path)), "ties": 0,
-                "cached_equals_uncached": None if arm == "human" else 1.0,
-            }
-        )  # fmt: skip
-    account = {
-        "nothing_to_train_on": 0,
-        "read": 5,
-        "empty": 0,
-        "duplicate": 1,
-        "too_short": 0,
-        "held_out": 2,
-    }
-    account |= {"training_windows": 2, "training_windows_available": 2}
-    info = {
-        "version": 1,
-        "definitions_version": 1,
-        "model": {"name": "m<b>", "digest": "0" * 64},
-        "data": {
-            "source": "d", "windows": "fixed", "context_tokens": 1, "continuation_tokens": 4,
-            "account": account, "contexts_digest": "1" * 64,
-        },
-        "num_contexts": 2,
-        "evaluate": {"resamples": 500, "natural_tokens": 8, "confidence": 0.9},
-        "runs": [
-            {
-                "arm": "hyperfitted", "seed": 0, "path": "runs/hyperfitted-seed-0",
-                "final_loss": 0.03, "epochs": 2, "trainable_params": 1000, "num_train": 2,
-                "train_seconds": 1.5, "method": "full_sft", "stopped_by": "ttr_plateau",
-            }
-        ],
-        "generations": generations,
-        "environment": {"packages": {"torch": "2"}, "python": "3.11", "threads": 2},
-    }  # fmt: skip
-    study.study_file.write_text(json.dumps(info))
-    study.measurements_file.write_text(
-        json.dumps({"rows": [asdict(r) for r in ROWS], "tests": [asdict(t) for t in TESTS]})
-    )
-    return study
+def section(page, name):
+    return page.split(f'<section id="{name}">')[1].split("</section>")[0]
 
 
-@pytest.fixture
-def page(folder):
-    write_report(folder, ReportConfig())
-    return folder.report_file.read_text()
+def headings(page):
+    return [html.unescape(title) for title in re.findall(r"<h2>(.*?)</h2>", page)]
 
 
 def test_model_text_is_escaped_and_control_characters_are_gone(page):
-    assert "<script>" not in page
+    assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "{{ 7 * 7 }}" in page
-    assert "49 " not in page.split("Side by side")[1].split("<dl>")[0]
+    assert "{{ 7 * 7 }}" in section(page, "examples")
+    assert "49 " not in section(page, "examples")
     assert "\x1b" not in page
     assert "m<b>" not in page
+    assert "m&lt;b&gt;" in page
+
+
+def test_token_texts_are_escaped_and_their_spaces_visible(page):
+    promoted = section(page, "static").split("Most promoted")[1]
+    assert "␣&lt;script&gt;" in promoted.split("</th>")[3]
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
     for marker in ("<link", "src=", "url(http", "@import", "<script"):
         assert marker not in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == len(FIGURES)
+
+
+def test_the_story_is_told_in_order(page):
+    titles = [title for title in TITLES.values() if title != "How much is noise"]
+    assert headings(page) == titles
+    nav = page.split("<nav")[1].split("</nav>")[0]
+    assert re.findall(r'href="#(\w+)"', nav) == re.findall(r'<section id="(\w+)">', page)
+
+
+def test_a_section_without_data_is_absent(page_of):
+    page = page_of(is_explained=False)
+    absent = {"Is it one constant shift?", "Where does it happen?", "What kind of token"}
+    assert set(headings(page)) == set(TITLES.values()) - absent - {"How much is noise"}
+    assert "svg" not in page.split("</style>")[1]
 
 
 def test_every_number_has_its_interval_and_n(page):
-    assert "0.700<small>[0.690, 0.710]</small><small>n = 2</small>" in page
-    assert 'title="human text is not the output of a model">–' in page
+    results = section(page, "results")
+    assert "0.700<small>[0.690, 0.710]</small></td>" in results
+    assert "n = 2 in every cell with an interval" in results
+    assert 'title="human text is not the output of a model">–' in results
+
+
+def test_the_first_sentence_answers_the_question(page):
+    answer = section(page, "results").split('class="answer">')[1].split("<")[0]
+    assert answer == (
+        "hyperfitted: TTR 0.700 [0.690, 0.710] (original 0.120, human 0.770); "
+        "share of texts that loop 0.00 [0.00, 0.00] (original 0.90)."
+    )
+
+
+def test_only_greedy_arms_are_in_the_results_and_side_by_side(page):
+    assert "sampled" not in section(page, "results")
+    assert "sampled" not in section(page, "examples")
+    assert "hyperfitted_<wbr>sampled" in section(page, "temperature")
 
 
 def test_the_level_and_the_stop_are_those_of_the_study(page):
-    assert "90% bootstrap interval" in page
-    assert "95" not in page.split("Results")[1].split("</svg>")[1].split("While")[0]
-    assert "chosen on them" in page
+    assert "90% bootstrap interval" in section(page, "results")
+    assert "95%" not in section(page, "results").split("</svg>")[1]
+    assert "chosen on them" in section(page, "training")
+
+
+def test_temperature_is_answered_from_the_tests(page):
+    text = " ".join(section(page, "temperature").split())
+    assert "Checked at 4,000 positions: 0 choices changed, 3 ties by rounding." in text
+    assert "TTR +0.080 [-0.020, +0.180], p = .005 (Holm): they differ, and sharpness" in text
+    assert "&gt; .999" in text  # the equivalence test
+    assert "not shown" in text
+    assert "9.0e-05" in text
+    assert "2.0e-09" in text  # a residual has no sign
+
+
+def test_a_temperature_verdict_follows_sign_and_p(folder):
+    study = read_study(folder)
+    test = next(t for t in study.tests if t.b.endswith("sampled"))
+    ends = {}
+    for difference, p in ((0.1, 0.01), (-0.1, 0.01), (0.1, 0.05), (0.1, None)):
+        changed = replace(study, tests=[replace(test, difference=difference, p_holm=p)])
+        ends[difference, p] = temperature.verdicts(changed)[0].split(": ")[-1]
+    assert "does not give this variety" in ends[0.1, 0.01]
+    assert "more varied of the two" in ends[-0.1, 0.01]
+    assert ends[0.1, 0.05] == ends[0.1, None] == "no difference shown."
 
 
 def test_line_separators_in_a_text_do_not_cut_the_file(folder):
-    texts = folder.read_generations("generations/original--key.jsonl")
+    texts = folder.read_generations("generations/original--k.jsonl")
     odd = [replace(text, continuation="a\u2028b\x85c\u2029") for text in texts]
-    folder.write_generations("key", odd)
-    assert folder.read_generations("generations/original--key.jsonl") == odd
+    folder.write_generations("k", odd)
+    assert folder.read_generations("generations/original--k.jsonl") == odd
 
 
-def test_tables_and_figures_are_written_as_files(folder, page):
-    assert {p.name for p in folder.tables.iterdir()} == {
-        f"{name}.{ending}" for name in ("arms", "tests") for ending in ("md", "csv", "tex")
+def test_tables_and_figures_are_written_as_files(written):
+    assert {p.name for p in written.tables.iterdir()} == {
+        f"{name}.{ending}" for name in TABLES for ending in ("md", "csv", "tex")
     }
-    assert {p.name for p in folder.figures.iterdir()} == {
-        f"{name}.{ending}" for name in ("training_curves", "diversity") for ending in ("png", "pdf")
+    assert {p.name for p in written.figures.iterdir()} == {
+        f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf")
     }
-    rows = list(csv.reader(io.StringIO((folder.tables / "arms.csv").read_text())))
+    rows = list(csv.reader(io.StringIO((written.tables / "arms.csv").read_text())))
     assert rows[0][:2] == ["arm", "TTR (distinct tokens / tokens)"]
-    assert rows[3][0] == "hyperfitted"
-    assert rows[3][1] == "0.700 [0.690, 0.710] (n=2)"
-    assert rows[1][4] == "–"
+    by_arm = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+    assert by_arm["hyperfitted"]["TTR (distinct tokens / tokens)"] == "0.700 [0.690, 0.710] (n=2)"
+    assert by_arm["human"]["Validation perplexity"] == "–"
+    assert by_arm["hyperfitted"]["Rank 1 (OP) (share)"].startswith("0.610 ")
+    assert by_arm["hyperfitted"]["Rank 1 (TF) (share)"].startswith("0.520 ")
+    assert len(rows) == 1 + 7
 
 
-def test_a_second_report_is_equal(folder, page):
+def test_a_second_report_is_equal_and_leaves_no_old_files(folder, monkeypatch):
+    few = {name: FIGURES[name] for name in ("diversity", "geometry")}
+    monkeypatch.setattr(build, "FIGURES", few)
     write_report(folder, ReportConfig())
-    assert folder.report_file.read_text() == page
+    first = folder.report_file.read_text()
+    write_report(folder, ReportConfig())
+    assert folder.report_file.read_text() == first
+    for path in folder.explain.iterdir():
+        path.unlink()
+    write_report(folder, ReportConfig())
+    assert not (folder.tables / "geometry.csv").exists()
+    assert not (folder.figures / "geometry.png").exists()
+    assert (folder.tables / "temperature.csv").exists()
 
 
-def test_cells():
-    assert tables.cell(None).mean == "–"
-    assert tables.cell(ROWS[9]).text == "1,234 [1,234, 1,235]"
-    assert tables.cell(ROWS[0]).short_interval == ".760–.780"
-    assert tables.p_text(0.0001) == "< .001"
-    assert tables.p_text(0.0213) == ".021"
-    assert tables.p_text(1.0) == "1"
-    assert tables.p_text(None) == "–"
-
-
-def test_markdown_and_latex_escape_their_own_signs():
-    rows = [["a_b", "c|d"], ["50 %", "<"]]
-    assert tables.to_markdown(rows).splitlines()[0] == "| a_b | c\\|d |"
-    assert "a\\_b & c|d" in tables.to_latex(rows)
-    assert "50 \\% & $<$" in tables.to_latex(rows)
+def test_the_number_of_examples_is_that_asked_for(folder):
+    study = read_study(folder)
+    for asked, shown in ((0, 0), (1, 1), (9, 2)):
+        page = render_page(study, {}, ReportConfig(num_examples=asked))
+        assert page.count('<div class="example">') == shown
 
 
 def test_a_folder_that_was_not_evaluated_says_what_to_run(tmp_path):
-    with pytest.raises(InputError, match="no study.json"):
+    with pytest.raises(InputError, match=r"no study\.json"):
         read_study(StudyFolder(tmp_path))
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="hint: run `hyperfit evaluate"):
         read_study(StudyFolder(tmp_path))
 
 
-def test_damaged_files_are_named(folder):
-    folder.measurements_file.write_text("{")
-    with pytest.raises(InputError, match=r"measurements\.json cannot be read"):
+@pytest.mark.parametrize("name", ["measurements_file", "study_file"])
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_damaged_files_are_named(folder, name, content):
+    getattr(folder, name).write_text(content)
+    words = r"measurements\.json|study\.json" if content == "{" else "run `hyperfit evaluate` again"
+    with pytest.raises(InputError, match=words):
         read_study(folder)

@@ -16,7 +16,9 @@ def _config() -> None:
 
 @app.command("show")
 def show(
-    verb: Annotated[str, typer.Argument(help="demo, train, evaluate or report.")] = "train",
+    verb: Annotated[
+        str, typer.Argument(help="demo, train, evaluate, explain or report.")
+    ] = "train",
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)
     ] = None,

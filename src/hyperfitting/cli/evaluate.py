@@ -1,7 +1,8 @@
-"""`hyperfit evaluate`: score runs beside the original model and the human text."""
+"""`hyperfit evaluate`: score tuned models beside their original and the human text."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +16,90 @@ from hyperfitting.cli.common import (
     run_verb,
     split_folders,
 )
+from hyperfitting.errors import InputError
+from hyperfitting.settings import Layer
+
+if TYPE_CHECKING:
+    from hyperfitting.config import CheckpointsConfig
+
+Base = Annotated[
+    str | None,
+    typer.Option(
+        help="The original, with --tuned; default: the one an adapter names.", show_default=False
+    ),
+]
+Tuned = Annotated[
+    str | None,
+    typer.Option(help="Any tuned checkpoint: model or PEFT adapter.", show_default=False),
+]
+DataSource = Annotated[
+    str | None, typer.Option("--data", help="Texts, with --tuned.", show_default=False)
+]
+TextField = Annotated[
+    str | None, typer.Option(help="Column with the text, with --tuned.", show_default=False)
+]
+
+
+def checkpoints_config(
+    arguments: list[str] | None,
+    base: str | None,
+    tuned: str | None,
+    data: str | None,
+    text_field: str | None,
+    out: Path | None,
+    config: Path | None,
+    flags: Mapping[str, tuple[str, Any]],
+) -> tuple["CheckpointsConfig", list[Layer], Path]:
+    """What --base and --tuned ask for: the checkpoints, the verb's own settings, the folder.
+
+    Raises:
+        InputError: an option is missing, or a run folder is given too.
+    """
+    from hyperfitting.config import CheckpointsConfig
+    from hyperfitting.models.tuned import adapter_base
+    from hyperfitting.settings import build, leaf_fields
+
+    missing = [
+        name for name, value in (("--tuned", tuned), ("--data", data), ("--out", out)) if not value
+    ]
+    if missing or tuned is None or out is None:
+        raise InputError(
+            f"{' and '.join(missing)} is missing",
+            needed="--base MODEL --tuned MODEL --data DATA --out FOLDER",
+        )
+    folders = [argument for argument in arguments or [] if "=" not in argument]
+    if folders:
+        raise InputError(f"both a run ({folders[0]}) and --tuned are given", needed="one of them")
+    original = base or adapter_base(tuned)
+    if original is None:
+        raise InputError(f"{tuned} is no adapter that names its base model", needed="--base MODEL")
+    named: dict[str, tuple[str, Any]] = {
+        "model.name": ("--base", original),
+        "tuned": ("--tuned", tuned),
+        "data.source": ("--data", data),
+        "data.text_field": ("--text-field", text_field),
+    }
+    known = {key for key, _ in leaf_fields(CheckpointsConfig)}
+    about, rest = [], []
+    for layer in layers(config, {**named, **flags}, arguments):
+        ours = {k: v for k, v in layer.leaves.items() if k in known or k.startswith("data.")}
+        about.append(Layer(layer.source, ours))
+        own = {k: v for k, v in layer.leaves.items() if k not in ours or k in flags}
+        rest.append(Layer(layer.source, own))
+    return build(CheckpointsConfig, about).config, rest, out
 
 
 def evaluate(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN... [KEY=VALUE]...", help="Run or study folders.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[RUN]... [KEY=VALUE]...", help="Run or study folders."),
+    ] = None,
+    base: Base = None,
+    tuned: Tuned = None,
+    data: DataSource = None,
+    text_field: TextField = None,
     out: Annotated[
-        Path | None, typer.Option(help="New folder for the comparison; needed for several runs.")
+        Path | None, typer.Option(help="New folder; needed for several runs and for --tuned.")
     ] = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = None,
@@ -32,6 +109,7 @@ def evaluate(
     """Generate, measure and test; a lone run keeps the result in its own folder.
 
     Example: hyperfit evaluate run-a run-b --out comparison natural_tokens=128
+    Checkpoints of your own: hyperfit evaluate --base A --tuned B --data texts.jsonl --out study
     """
 
     def work() -> None:
@@ -43,14 +121,21 @@ def evaluate(
         from hyperfitting.settings import build
         from hyperfitting.storage import read_json
 
-        folders, overrides = split_folders(runs)
         flags = {
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        settings = build(EvaluateConfig, layers(config, flags, overrides)).config
         progress = ConsoleProgress()
-        study = verbs.evaluate(folders, settings, out, progress)
+        if tuned is not None or base is not None:
+            checkpoints, rest, place = checkpoints_config(
+                runs, base, tuned, data, text_field, out, config, flags
+            )
+            settings = build(EvaluateConfig, rest).config
+            study = verbs.evaluate_checkpoints(checkpoints, settings, place, progress)
+        else:
+            folders, overrides = split_folders(runs or [])
+            settings = build(EvaluateConfig, layers(config, flags, overrides)).config
+            study = verbs.evaluate(folders, settings, out, progress)
         verbs.report(study.path, ReportConfig(), progress)
         if as_json:
             print_json(read_json(study.measurements_file))

@@ -1,4 +1,4 @@
-"""What a finished study prints: one table, two contexts side by side, times, the report."""
+"""What a finished study prints: one table, what the controls say, texts side by side, times."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,16 @@ from rich.text import Text
 from hyperfitting.config import DemoConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import Progress, printable
-from hyperfitting.report.load import Arm, Study, label
-from hyperfitting.report.tables import cell, shown_metrics
+from hyperfitting.records import Arm
+from hyperfitting.report.arms import label, variant
+from hyperfitting.report.explained import read_explained
+from hyperfitting.report.findings import Explained
+from hyperfitting.report.load import Study
+from hyperfitting.report.tables import cell, columns
 from hyperfitting.runs import StudyFolder
 
 NUM_EXAMPLES = 2
+NAMES_WIDTH, ARM_WIDTH = 24, 12  # of the table's columns
 
 
 def demo_opening(progress: Progress, config: DemoConfig) -> None:
@@ -24,16 +29,16 @@ def demo_opening(progress: Progress, config: DemoConfig) -> None:
     )
 
 
-def _results(study: Study) -> Table:
-    arms = study.arms
+def _results(study: Study, arms: Sequence[Arm]) -> Table:
     table = Table(box=None, padding=(0, 0, 0, 1), header_style="bold", pad_edge=False)
-    table.add_column("", min_width=18, max_width=24)
+    table.add_column("", min_width=18, max_width=NAMES_WIDTH)
     for arm in arms:
-        table.add_column(Text(label(arm, arms).replace("_", " ")), justify="right", width=11)
-    for metric in shown_metrics(study):
+        name = study.label(arm).replace("_", " ")
+        table.add_column(Text(name), justify="right", width=ARM_WIDTH - 1)
+    for metric, _ in columns(study, "main", "endings"):
         cells = [cell(study.cell(arm, metric)) for arm in arms]
         texts = [
-            Text.assemble((c.mean, "bold"), (f"\n{c.short_interval}" if c.interval else "", "dim"))
+            Text.assemble((c.value, "bold"), (f"\n{c.short_interval}" if c.interval else "", "dim"))
             for c in cells
         ]
         table.add_row(Text(METRICS[metric].label), *texts)
@@ -41,10 +46,10 @@ def _results(study: Study) -> Table:
 
 
 def _compared(study: Study) -> list[Arm]:
-    """The original and the arm that changed most of the model."""
-    tuned = [arm for arm in study.arms if arm[0] not in ("human", "original")]
-    chosen = next((arm for arm in tuned if arm[0] == "hyperfitted"), tuned[0])
-    return [("original", None), chosen]
+    """The original and the arm that changed most of the model; of several seeds the first."""
+    written = [arm for arm, mode in study.generations if mode == "fixed_length"]
+    wanted = [Arm("original"), study.first or Arm("original")]
+    return [next(arm for arm in written if variant(arm) == variant(each)) for each in wanted]
 
 
 def _example(study: Study, index: int, width: int) -> list[object]:
@@ -52,11 +57,30 @@ def _example(study: Study, index: int, width: int) -> list[object]:
     texts = [study.generations[arm, "fixed_length"][index] for arm in pair]
     table = Table(box=None, padding=(0, 2, 0, 0), width=width)
     for arm in pair:
-        table.add_column(Text(label(arm, study.arms)), ratio=1, header_style="bold")
+        table.add_column(Text(study.label(arm)), ratio=1, header_style="bold")
     flat = [Text(" ".join(printable(text.continuation).split())) for text in texts]
     table.add_row(*flat)
     context = " ".join(printable(texts[0].context).split())
     return [Text(f"\n{context} …", style="italic"), table]
+
+
+def _findings(explained: Explained, arm: Arm) -> list[str]:
+    """Terminal expansion, block swap and static share of one tuned arm, as far as they ran."""
+    geometry = [each.terminal_expansion for each in explained.geometry if each.arm == arm]
+    swap = [each.in_words for each in explained.block_swap if each.arm == arm]
+    static = [each.in_words for each in explained.static_bias if each.arm == arm]
+    return [*geometry, *swap, *static]
+
+
+def _print_findings(
+    console: Console, width: int, explained: Explained, arms: Sequence[Arm]
+) -> None:
+    for arm in arms:
+        sentences = _findings(explained, arm)
+        if sentences:
+            console.print(Text(f"\n{label(arm, explained.arms)}", style="bold"), width=width)
+            for sentence in sentences:
+                console.print(Text(sentence), width=width)
 
 
 def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]) -> None:
@@ -64,8 +88,12 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
     console = Console(highlight=False)
     width = min(console.width, 110)
     info = study.info
+    fitting = max(2, (width - NAMES_WIDTH) // ARM_WIDTH)
+    shown, left_out = study.greedy[:fitting], study.greedy[fitting:]
     console.print()
-    console.print(_results(study))
+    console.print(_results(study, shown))
+    if left_out:
+        console.print(Text(f"and in the report: {', '.join(map(study.label, left_out))}"))
     console.print(
         Text(
             f"\nn = {info['num_contexts']} held-out contexts of {info['data']['context_tokens']} + "
@@ -77,6 +105,9 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         ),
         width=width,
     )
+    if study.first is not None:
+        explained = [a for a in study.explained.arms if variant(a) == variant(study.first)]
+        _print_findings(console, width, study.explained, explained[:1])
     for index in range(min(NUM_EXAMPLES, int(info["num_contexts"]))):
         for part in _example(study, index, width):
             console.print(part, width=width)
@@ -86,3 +117,19 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         times = ", ".join(f"{title} {s:.1f}" for title, s in seconds)
         console.print(Text(times, style="dim"), width=width)
     console.print(Text(f"report  {folder.report_file}"), soft_wrap=True)
+
+
+def explanation_summary(folder: StudyFolder) -> None:
+    """Print what the controls found of every tuned model, and where the rest is.
+
+    Raises:
+        InputError: a file of the controls is damaged.
+    """
+    console = Console(highlight=False)
+    explained = read_explained(folder)
+    _print_findings(console, min(console.width, 110), explained, explained.arms)
+    console.print()
+    where = folder.report_file if folder.report_file.exists() else folder.explain
+    console.print(
+        Text(f"{'report' if where == folder.report_file else 'files'}  {where}"), soft_wrap=True
+    )

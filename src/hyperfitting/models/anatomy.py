@@ -55,7 +55,7 @@ class Anatomy:
     blocks: dict[str, nn.Module]  # by full name, in order
     norm_name: str
     norm: nn.Module
-    head: nn.Linear
+    head: Any  # a module with a `weight`; an adapter or a bias may be part of it
     softcap: float | None  # logits are softcap * tanh(logits / softcap)
 
 
@@ -73,7 +73,7 @@ def anatomy(model: Any) -> Anatomy:
     """The parts of a model (or of the model beneath an adapter).
 
     Raises:
-        InputError: no family of the table, or a head that is more than a matrix.
+        InputError: no family of the table, or a layout that is not the family's.
     """
     base = base_of(model)
     kind = base.config.model_type
@@ -96,11 +96,6 @@ def anatomy(model: Any) -> Anatomy:
             needed=f"a list of blocks in {family.decoder}.{family.blocks}",
         )
     head = base.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or head.bias is not None:
-        raise InputError(
-            f"the head of this {kind!r} model is {head}",
-            needed="a linear layer without bias, as the family has it",
-        )
     path = f"{family.decoder}.{family.blocks}"
     return Anatomy(
         decoder,
@@ -111,6 +106,21 @@ def anatomy(model: Any) -> Anatomy:
         head,
         getattr(base.config, "final_logit_softcapping", None),
     )
+
+
+def require_plain_head(model: Any) -> None:
+    """Refuse a head that is more than a matrix: training computes its loss from the matrix alone.
+
+    Raises:
+        InputError: the head has a bias, or is no linear layer.
+    """
+    base = base_of(model)
+    head = base.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        raise InputError(
+            f"the head of this {base.config.model_type!r} model is {head}",
+            needed="a linear layer without bias, as the family has it",
+        )
 
 
 def decoder_blocks(model: Any) -> dict[str, nn.Module]:

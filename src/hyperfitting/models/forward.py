@@ -89,7 +89,7 @@ def score_rows(
         for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
             scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
             scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
-            logits_KV[:, list(banned)] = -torch.inf
+            logits_KV[:, [i for i in banned if i < logits_KV.shape[1]]] = -torch.inf
             scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
         done += len(chosen)
         if stage:
@@ -107,7 +107,7 @@ def rank_rows(
     """
     rank_NK = np.empty((len(rows), num_scored), dtype=np.int64)
     for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
-        logits_BKV[:, :, list(banned)] = -torch.inf
+        logits_BKV[:, :, [i for i in banned if i < logits_BKV.shape[2]]] = -torch.inf
         for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
             rank_NK[i] = token_ranks(logits_KV, target_K).cpu().numpy()
     return rank_NK

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,6 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.runs import RunFolder
-from hyperfitting.storage import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
@@ -212,71 +211,6 @@ def load_result(run: RunFolder, config: ModelConfig) -> Any:
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
 
 
-def adapter_base(name: str) -> str | None:
-    """The base model that a local folder's adapter names; None where it holds no adapter.
-
-    Raises:
-        InputError: an adapter that names no base.
-    """
-    path = Path(name) / "adapter_config.json"
-    if not path.exists():
-        return None
-    base = read_json(path).get("base_model_name_or_path")
-    if not base:
-        raise InputError(
-            f"the adapter in {name} does not name its base model",
-            needed="the base model it was trained on",
-            hint="--base MODEL",
-        )
-    return str(base)
-
-
-def load_adapted_or_whole(name: str, base: ModelConfig) -> Any:
-    """A tuned checkpoint: an adapter's folder on its base, or a whole model.
-
-    Raises:
-        InputError: it cannot be loaded, or does not fit the base.
-    """
-    if not (Path(name) / "adapter_config.json").exists():
-        return load_model(base.model_copy(update={"name": name, "revision": None}))
-    from peft import PeftModel
-
-    try:
-        with quiet_transformers():
-            return PeftModel.from_pretrained(load_model(base), name).eval()
-    except (*UNLOADABLE, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the adapter in {name} does not fit {base.name}: {first_line}",
-            needed="the base model it was trained on",
-        ) from error
-
-
-def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> None:
-    """Refuse a tuned checkpoint that reads texts as other tokens than its base does.
-
-    An adapter's folder without a tokenizer uses the base's.
-
-    Raises:
-        InputError: the vocabularies differ.
-    """
-    folder = Path(tuned)
-    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
-        return
-    other = load_tokenizer_of(base.model_copy(update={"name": tuned, "revision": None}), tuned)
-    ours, theirs = tokenizer.get_vocab(), other.get_vocab()
-    if ours == theirs:
-        return
-    differing = sorted(
-        token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token)
-    )
-    raise InputError(
-        f"{base.name} and {tuned} have different tokenizers: {len(ours):,} and {len(theirs):,} "
-        f"entries, {len(differing):,} of them differ, for example {differing[0]!r}",
-        needed="two checkpoints with the same tokenizer: their logits are compared token by token",
-    )
-
-
 WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
 
 
@@ -326,15 +260,23 @@ def check_length(config: ModelConfig, width: int) -> None:
     Raises:
         InputError: `width` tokens are too many.
     """
+    _check_positions(load_model_config(config), width, config.name)
+
+
+def load_model_config(config: ModelConfig) -> Any:
+    """What the checkpoint says of its architecture, without its weights.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
     try:
-        model_config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             model_path(config),
             revision=config.revision,
             trust_remote_code=config.trust_remote_code,
         )
     except UNLOADABLE as error:
         raise _unavailable(config, error) from error
-    _check_positions(model_config, width, config.name)
 
 
 def _check_positions(model_config: Any, width: int, name: str) -> None:
@@ -351,9 +293,13 @@ def _check_positions(model_config: Any, width: int, name: str) -> None:
 _ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
 
 
-def architecture_digest(model: Any) -> str:
-    """Identifies what the config makes of the weights: rope, windows, norms, attention code."""
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in _ORIGIN}
+def architecture_digest(model: Any, apart_from: Sequence[str] = ()) -> str:
+    """Identifies what the config makes of the weights: rope, windows, norms, attention code.
+
+    Settings in `apart_from` are left out.
+    """
+    left_out = {*_ORIGIN, *apart_from}
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in left_out}
     settings["attention"] = str(model.config._attn_implementation)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -77,9 +77,9 @@ def make_pair(original: Any, tuned: Any) -> Pair:
     Raises:
         InputError: different architectures.
     """
-    _require_one_architecture(base_of(original).config, base_of(tuned).config)
+    require_one_architecture(base_of(original).config, base_of(tuned).config)
     share_equal_weights(original, tuned)
-    if not is_known_family(original):
+    if not is_known_family(original) or not _compute_alike(original, tuned):
         return Pair(original, tuned, 0)
     return Pair(original, tuned, _shared_blocks(anatomy(original), anatomy(tuned)))
 
@@ -96,7 +96,12 @@ ARCHITECTURE = (
 )
 
 
-def _require_one_architecture(original: Any, tuned: Any) -> None:
+def require_one_architecture(original: Any, tuned: Any) -> None:
+    """Refuse configs of two architectures.
+
+    Raises:
+        InputError: they differ; says in what.
+    """
     for name in ARCHITECTURE:
         values = [getattr(c.get_text_config(), name, None) for c in (original, tuned)]
         if values[0] != values[1]:
@@ -104,6 +109,23 @@ def _require_one_architecture(original: Any, tuned: Any) -> None:
                 f"the checkpoints differ in {name}: {values[0]} and {values[1]}",
                 needed="two checkpoints of one architecture",
             )
+
+
+# Settings that may differ between checkpoints whose equal blocks compute the same.
+APART_FROM_BLOCKS = (
+    "vocab_size",
+    "use_cache",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "tie_word_embeddings",
+)
+
+
+def _compute_alike(original: Any, tuned: Any) -> bool:
+    """Whether equal weights mean equal blocks: one rope, one window, one norm, one softcap."""
+    digests = {architecture_digest(base_of(m), APART_FROM_BLOCKS) for m in (original, tuned)}
+    return len(digests) == 1
 
 
 def _plain(name: str) -> str:

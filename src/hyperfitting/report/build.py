@@ -1,73 +1,101 @@
 """Write the report of a study: one page, its tables and its figures as files."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
-from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.progress import printable
-from hyperfitting.records import PAPER_NAMES
-from hyperfitting.report import figures, tables
-from hyperfitting.report.load import Study, label, read_study
+from hyperfitting.report import controls, results, temperature
+from hyperfitting.report.figures import layers, ranks, text, training
+from hyperfitting.report.figures.style import settle, to_svg
+from hyperfitting.report.formats import FORMATS
+from hyperfitting.report.load import Study, read_study
+from hyperfitting.report.page import paper_tables, sections
+from hyperfitting.report.tables import Table, equivalence_table, number, test_table
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_text
 
+FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
+    "diversity": (text.diversity, "Diversity of every arm with intervals"),
+    "training_curves": (training.training_curves, "Training curves of every run"),
+    "sharpness": (text.sharpness, "Diversity against entropy of every arm and its controls"),
+    "provenance": (ranks.provenance, "Ranks in the original of written and of human words"),
+    "geometry": (layers.geometry, "Difference of hidden states, layer by layer"),
+    "block_swap": (layers.block_swap, "Diversity of models put together from both"),
+}
 
-def examples(study: Study, count: int) -> list[dict[str, Any]]:
-    """The first `count` contexts with every arm's fixed-length continuation side by side."""
-    by_arm = {
-        arm: texts for (arm, mode), texts in study.generations.items() if mode == "fixed_length"
-    }
-    total = min(count, *(len(texts) for texts in by_arm.values()))
-    shown = []
-    for index in range(total):
-        continuations = [
-            {
-                "arm": label(arm, study.arms),
-                "text": printable(texts[index].continuation),
-                "ending": texts[index].ending if arm[0] != "human" else "",
-                "ttr": tables.number(type_token_ratio(texts[index].continuation_ids), 2),
-            }
-            for arm, texts in by_arm.items()
-        ]
-        context = next(iter(by_arm.values()))[index].context
-        shown.append({"context": printable(context), "continuations": continuations})
-    return shown
+
+def _tables(study: Study) -> list[Table]:
+    return [
+        results.every_arm(study),
+        results.trainings(study),
+        temperature.arms_table(study),
+        temperature.matching_table(study),
+        test_table(study, "tests", study.tests),
+        equivalence_table(study, "equivalence", study.tests),
+        results.ranks(study),
+        controls.provenance(study),
+        controls.static_bias(study),
+        controls.geometry(study),
+        controls.block_swap(study),
+        controls.token_kinds(study),
+        results.agreements(study),
+        *(table for _, table in paper_tables(study)),
+    ]
 
 
 def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     """Tables in every format and figures as PNG and PDF; returns the figures as SVG."""
-    tests = tables.test_rows(study.tests, study.info["evaluate"]["confidence"])
-    for name, rows in (("arms", tables.arm_rows(study)), ("tests", tests)):
-        for ending, render in tables.FORMATS.items():
-            write_text(folder.tables / f"{name}.{ending}", render(rows))
-    drawn = {
-        "training_curves": (figures.training_curves(study), "Training curves of every arm"),
-        "diversity": (figures.diversity(study), "Diversity of every arm with intervals"),
-    }
+    for table in _tables(study):
+        for ending, render in FORMATS.items():
+            path = folder.tables / f"{table.name}.{ending}"
+            if table:
+                write_text(path, render(table.lines()))
+            else:
+                path.unlink(missing_ok=True)  # of an earlier report, which had data
     folder.figures.mkdir(parents=True, exist_ok=True)
     svgs = {}
-    for name, (figure, title) in drawn.items():
+    for name, (draw, title) in FIGURES.items():
+        figure = draw(study)
+        png, pdf = (folder.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
         if figure is None:
+            png.unlink(missing_ok=True)
+            pdf.unlink(missing_ok=True)
             continue
-        figure.savefig(folder.figures / f"{name}.png", dpi=160)
-        figure.savefig(folder.figures / f"{name}.pdf", metadata={"CreationDate": None})
-        svgs[name] = figures.to_svg(figure, title)
+        settle(figure)
+        figure.savefig(png, dpi=160)
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        svgs[name] = to_svg(figure, title)
     return svgs
 
 
-def _table(study: Study, table: str) -> dict[str, Any]:
-    """Metrics and, for every arm, its cells."""
-    names = tables.shown_metrics(study, table)
-    return {
-        "metrics": [METRICS[name] for name in names],
-        "arms": [
-            (label(arm, study.arms), [tables.cell(study.cell(arm, name)) for name in names])
-            for arm in study.arms
-        ],
-    }
+def _clean(value: Any) -> Any:
+    """What a template prints, without control characters; markup of ours is left alone."""
+    is_plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return printable(value) if is_plain else value
+
+
+def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
+    """The page of a study as HTML; figures that are not given are absent."""
+    environment = Environment(
+        loader=PackageLoader("hyperfitting.report"),
+        autoescape=True,  # whatever a model writes is untrusted
+        finalize=_clean,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    evaluate = study.info["evaluate"]
+    return environment.get_template("report.html.j2").render(
+        info=study.info,
+        sections=sections(study, svgs, config.num_examples),
+        svgs=svgs,
+        level=f"{evaluate['confidence']:.0%}",
+        resamples=number(evaluate["resamples"], 0),
+    )
 
 
 def write_report(folder: StudyFolder, config: ReportConfig) -> None:
@@ -77,27 +105,4 @@ def write_report(folder: StudyFolder, config: ReportConfig) -> None:
         InputError: the folder was not evaluated, or its files are damaged.
     """
     study = read_study(folder)
-    svgs = _write_files(folder, study)
-    environment = Environment(
-        loader=PackageLoader("hyperfitting.report"),
-        autoescape=True,  # whatever a model writes is untrusted
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
-        info=study.info,
-        results=_table(study, "main"),
-        endings=_table(study, "endings"),
-        paper_names=PAPER_NAMES,
-        tests=tables.test_rows(study.tests, study.info["evaluate"]["confidence"]),
-        svgs=svgs,
-        monitor_contexts=next(
-            (row.num_contexts for rows in study.curves.values() for row in rows), 0
-        ),
-        examples=examples(study, config.num_examples),
-        one_seed=all(arm[0] == label(arm, study.arms) for arm in study.arms),
-        plateau=any(run["stopped_by"] == "ttr_plateau" for run in study.info["runs"]),
-        level=f"{study.info['evaluate']['confidence']:.0%}",
-    )
-    write_text(folder.report_file, page)
+    write_text(folder.report_file, render_page(study, _write_files(folder, study), config))

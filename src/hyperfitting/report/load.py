@@ -1,15 +1,33 @@
 """Read a study's files into records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from hyperfitting.errors import InputError
-from hyperfitting.records import Generation, Measurement, Mode, MonitorRow, PairedTest
+from hyperfitting.records import (
+    Arm,
+    Generation,
+    Measurement,
+    Mode,
+    MonitorRow,
+    PairedTest,
+    Prefix,
+)
+from hyperfitting.report.arms import arm_of, is_control, is_tuned, label, variant
+from hyperfitting.report.explained import read_explained
+from hyperfitting.report.findings import Explained
+from hyperfitting.report.listed import (
+    Agreement,
+    Matching,
+    Run,
+    read_agreement,
+    read_matching,
+    read_run,
+)
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
-
-Arm = tuple[str, int | None]  # name and training seed
 
 
 @dataclass(frozen=True)
@@ -20,28 +38,85 @@ class Study:
     rows: list[Measurement]
     tests: list[PairedTest]
     curves: dict[Arm, list[MonitorRow]]
-    generations: dict[tuple[Arm, Mode], list[Generation]]
+    generations: dict[tuple[Arm, Mode], list[Generation]]  # of arms that are no controls
+    runs: list[Run] = field(default_factory=list)
+    matching: list[Matching] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
+    explained: Explained = field(default_factory=Explained)
+
+    @cached_property
+    def num_seeds(self) -> dict[Arm, int]:
+        """All arms in the order they were measured, and over how many trainings each is a mean."""
+        return {_arm(row): row.num_seeds for row in self.rows}
+
+    @cached_property
+    def shown(self) -> list[Arm]:
+        """One arm per name and parameters: the mean over seeds where there are several."""
+        arms: dict[Arm, None] = {}
+        for arm in self.num_seeds:
+            is_averaged = self.num_seeds.get(variant(arm), 1) > 1
+            arms[variant(arm) if is_averaged else arm] = None
+        return list(arms)
 
     @property
     def arms(self) -> list[Arm]:
-        """Arms in the order they were measured: human, original, then the tuned ones."""
-        return list(dict.fromkeys((row.arm, row.seed) for row in self.rows))
+        """Every arm and every seed; a mean over seeds stands before its seeds."""
+        single = [arm for arm in self.num_seeds if self.num_seeds[arm] == 1]
+        found = []
+        for arm in self.shown:
+            found.append(arm)
+            found += [each for each in single if variant(each) == variant(arm) and each != arm]
+        return found
 
-    def cell(self, arm: Arm, metric: str) -> Measurement | None:
-        """The measurement of one arm, or None where it was not taken."""
-        found = (r for r in self.rows if (r.arm, r.seed) == arm and r.metric == metric)
-        return next(found, None)
+    @property
+    def greedy(self) -> list[Arm]:
+        """The human text and what the models write greedily at their own temperature."""
+        return [arm for arm in self.shown if not is_control(arm)]
+
+    @property
+    def tuned(self) -> list[Arm]:
+        """The tuned models, decoded greedily."""
+        return [arm for arm in self.shown if is_tuned(arm)]
+
+    @property
+    def first(self) -> Arm | None:
+        """The tuned arm to speak of first: the one that changed most of the model."""
+        named = [arm for arm in self.tuned if arm.name == "hyperfitted"]
+        return next(iter([*named, *self.tuned]), None)
+
+    def label(self, arm: Arm) -> str:
+        """What the report calls an arm."""
+        return label(arm, self.num_seeds, self.num_seeds.get(arm, 1))
+
+    @cached_property
+    def _cells(self) -> dict[tuple[Arm, str], list[Measurement]]:
+        cells: dict[tuple[Arm, str], list[Measurement]] = {}
+        for row in self.rows:
+            cells.setdefault((_arm(row), row.metric), []).append(row)
+        return cells
+
+    def cell(self, arm: Arm, metric: str, prefix: Prefix | None = None) -> Measurement | None:
+        """The measurement of one arm, or None where it was not taken.
+
+        Of a metric taken on both kinds of prefix the one asked for, else the first, which is on
+        the arm's own path. What human text cannot have is said once, for both.
+        """
+        found = self._cells.get((arm, metric), [])
+        of_prefix = [row for row in found if prefix is None or row.prefix == prefix]
+        without = [row for row in found if row.mean is None]
+        return next(iter([*of_prefix, *without]), None)
+
+    def prefixes(self, metric: str) -> list[Prefix | None]:
+        """The kinds of prefix that a metric was taken on."""
+        return list(dict.fromkeys(r.prefix for r in self.rows if r.metric == metric and r.n))
 
 
-def label(arm: Arm, arms: list[Arm]) -> str:
-    """The arm's name, with its seed where several seeds of it stand side by side."""
-    name, seed = arm
-    repeated = sum(other == name for other, _ in arms) > 1
-    return f"{name} (seed {seed})" if repeated else name
+def _arm(row: Measurement) -> Arm:
+    return arm_of(row.arm, row.seed, row.parameters)
 
 
 def read_study(folder: StudyFolder) -> Study:
-    """Everything of an evaluated folder.
+    """Everything of an evaluated folder, and what `hyperfit explain` added.
 
     Raises:
         InputError: the folder was not evaluated, or its files are damaged.
@@ -55,23 +130,42 @@ def read_study(folder: StudyFolder) -> Study:
         )
     info, measured = read_json(folder.study_file), read_json(folder.measurements_file)
     try:
-        return Study(
+        digest = info["data"]["contexts_digest"]
+        study = Study(
             info,
             [Measurement(**row) for row in measured["rows"]],
             [PairedTest(**row) for row in measured["tests"]],
-            {
-                (run["arm"], run["seed"]): RunFolder(folder.path / run["path"]).metrics()
-                for run in info["runs"]
-            },
-            {
-                ((entry["arm"], entry["seed"]), entry["mode"]): folder.read_generations(
-                    entry["file"]
-                )
-                for entry in info["generations"]
-            },
+            _curves(folder, info),
+            _generations(folder, info),
+            [read_run(entry) for entry in info["runs"]],
+            [read_matching(entry) for entry in info["entropy_matching"]],
+            [read_agreement(entry) for entry in info["run_agreement"]],
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
             f"the files in {folder.path} do not fit this version of hyperfitting: {error}",
             hint="run `hyperfit evaluate` again",
         ) from error
+    return replace(study, explained=read_explained(folder, digest))
+
+
+def _curves(folder: StudyFolder, info: Mapping[str, Any]) -> dict[Arm, list[MonitorRow]]:
+    """Monitoring of every run; a checkpoint that is no run of ours has none."""
+    return {
+        arm_of(run["arm"], run["seed"], run["parameters"]): RunFolder(
+            folder.path / run["path"]
+        ).metrics()
+        for run in info["runs"]
+        if run["path"] is not None
+    }
+
+
+def _generations(
+    folder: StudyFolder, info: Mapping[str, Any]
+) -> dict[tuple[Arm, Mode], list[Generation]]:
+    found: dict[tuple[Arm, Mode], list[Generation]] = {}
+    for entry in info["generations"]:
+        key = (arm_of(entry["arm"], entry["seed"], entry["arm_parameters"]), entry["mode"])
+        if key not in found and not is_control(key[0]):
+            found[key] = folder.read_generations(entry["file"])
+    return found

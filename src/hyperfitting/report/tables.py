@@ -1,25 +1,30 @@
-"""Records to table cells, and tables to Markdown, CSV and LaTeX."""
+"""Records to table cells. Every number of the report gets its text here, and here only."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.records import Measurement, PairedTest
-from hyperfitting.report.load import Study, label
+from hyperfitting.progress import printable
+from hyperfitting.records import Arm, Measurement, PairedTest, Prefix
+from hyperfitting.report.arms import arm_of, label
+from hyperfitting.report.findings import Estimate
+from hyperfitting.report.load import Study
 
 MISSING = "–"
+SIGNIFICANT = 0.05
+LABELS = {"val_loss": "Validation loss"}  # tested, but shown as perplexity
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as text: the mean, its interval, n, and why something is missing."""
+    """One number as text: its interval, n, why it is missing, and what stands below it."""
 
-    mean: str
-    interval: str
-    n: int
-    reason: str
+    value: str
+    interval: str = ""
+    n: int = 0
+    reason: str = ""
+    note: str = ""
+    paper: str = ""  # what the paper prints there
 
     @property
     def short_interval(self) -> str:
@@ -29,105 +34,201 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """Mean and interval in one line."""
-        return f"{self.mean} {self.interval}".strip()
+        """Value and interval in one line."""
+        return f"{self.value} {self.interval}".strip()
+
+    @property
+    def line(self) -> str:
+        """All that the cell says, without the paper's value, in one line."""
+        n = f"(n={self.n})" if self.n and self.value != MISSING else ""
+        return " ".join(part for part in (self.text, n, self.note) if part)
 
 
-def number(value: float | None, decimals: int) -> str:
-    """A number for a table; a dash where there is none."""
+@dataclass(frozen=True)
+class Table:
+    """A header and rows of cells; the first cell of a row names it."""
+
+    name: str  # of its files
+    header: Sequence[tuple[str, str]]  # label and unit of every column
+    rows: Sequence[Sequence[Cell]]
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def common_n(self) -> int:
+        """The n of every number with an interval, where it is the same; else 0."""
+        counts = {each.n for row in self.rows for each in row if each.interval}
+        return counts.pop() if len(counts) == 1 else 0
+
+    def lines(self) -> list[list[str]]:
+        """Header and rows as text for a file; the paper's values get columns of their own."""
+        beside = [any(row[i].paper for row in self.rows) for i in range(len(self.header))]
+        header: list[str] = []
+        for (name, unit), has_paper in zip(self.header, beside, strict=True):
+            header.append(f"{name} ({unit})" if unit else name)
+            header += [f"{name}, paper"] * has_paper
+        found = [header]
+        for row in self.rows:
+            texts: list[str] = []
+            for each, has_paper in zip(row, beside, strict=True):
+                texts.append(printable(each.line))
+                texts += [each.paper or MISSING] * has_paper
+            found.append(texts)
+        return found
+
+
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """A number for a table; a dash where there is none. Zero has no sign."""
     if value is None:
         return MISSING
-    return f"{value:,.{decimals}f}" if abs(value) < 1e7 else f"{value:.2e}"
+    text = f"{value:+,.{decimals}f}" if abs(value) < 1e7 else f"{value:+.2e}"
+    if not any(digit in text for digit in "123456789"):
+        return text[1:]
+    return text if signed else text.removeprefix("+")
+
+
+def scientific(value: float | None) -> str:
+    """A very small number, such as what a solver leaves."""
+    return MISSING if value is None else f"{value:.1e}"
+
+
+def interval(low: float | None, high: float | None, decimals: int, *, signed: bool = False) -> str:
+    """Both ends in brackets; empty where there is no interval."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, decimals, signed=signed)}, {number(high, decimals, signed=signed)}]"
+
+
+def estimate(found: Estimate | None, decimals: int = 3, *, signed: bool = False) -> Cell:
+    """The table cell of an estimate; large values are shown without decimals."""
+    if found is None:
+        return Cell(MISSING, reason="not measured")
+    if found.value is not None and abs(found.value) >= 100:
+        decimals = 0
+    return Cell(
+        number(found.value, decimals, signed=signed),
+        interval(found.low, found.high, decimals, signed=signed),
+        found.n,
+        found.reason or ("undefined" if found.value is None else ""),
+    )
 
 
 def cell(row: Measurement | None) -> Cell:
     """The table cell of a measurement."""
     if row is None:
-        return Cell(MISSING, "", 0, "not measured")
-    decimals = METRICS[row.metric].decimals
-    if row.mean is not None and abs(row.mean) >= 100:
-        decimals = 0
-    interval = ""
-    if row.low is not None and row.high is not None:
-        interval = f"[{number(row.low, decimals)}, {number(row.high, decimals)}]"
-    return Cell(number(row.mean, decimals), interval, row.n, row.reason or "")
-
-
-def shown_metrics(study: Study, *tables: str) -> list[str]:
-    """The catalogue's metrics that this study measured, of some tables or of all."""
-    measured = {row.metric for row in study.rows}
-    return [
-        name
-        for name, metric in METRICS.items()
-        if name in measured and (not tables or metric.table in tables)
-    ]
-
-
-def header(metric: str) -> str:
-    """A metric's label with its unit."""
-    unit = METRICS[metric].unit
-    return f"{METRICS[metric].label} ({unit})" if unit else METRICS[metric].label
-
-
-def arm_rows(study: Study) -> list[list[str]]:
-    """The main table: a header row, then one row per arm, every cell with interval and n."""
-    metrics = shown_metrics(study)
-    rows = [["arm", *(header(metric) for metric in metrics)]]
-    for arm in study.arms:
-        cells = [cell(study.cell(arm, metric)) for metric in metrics]
-        texts = [f"{c.text} (n={c.n})" if c.mean != MISSING else MISSING for c in cells]
-        rows.append([label(arm, study.arms), *texts])
-    return rows
+        return estimate(None)
+    found = Estimate(row.mean, row.low, row.high, row.n, row.reason or "")
+    return estimate(found, METRICS[row.metric].decimals)
 
 
 def p_text(p: float | None) -> str:
     """A p-value as printed."""
     if p is None:
         return MISSING
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+    if p < 0.001:
+        return "< .001"
+    if p >= 1:
+        return "1"
+    return "> .999" if p > 0.999 else f"{p:.3f}".removeprefix("0")
 
 
-def test_rows(tests: Sequence[PairedTest], confidence: float) -> list[list[str]]:
-    """The table of paired tests: a header row, then one row per test."""
+def p_phrase(p: float | None) -> str:
+    """A p-value inside a sentence."""
+    text = p_text(p)
+    return f"p {text}" if text[0] in "<>" else f"p = {text}"
+
+
+def metric_label(metric: str) -> str:
+    """What the catalogue calls a metric."""
+    return METRICS[metric].label if metric in METRICS else LABELS.get(metric, metric)
+
+
+def columns(study: Study, *tables: str) -> list[tuple[str, Prefix | None]]:
+    """The catalogue's metrics that this study measured, of some tables or of all.
+
+    Each comes with its kind of prefix where it was taken on both.
+    """
+    found: list[tuple[str, Prefix | None]] = []
+    for name, metric in METRICS.items():
+        if tables and metric.table not in tables:
+            continue
+        prefixes = study.prefixes(name)
+        if len(prefixes) > 1:
+            found += [(name, prefix) for prefix in prefixes]
+        elif prefixes or any(row.metric == name for row in study.rows):
+            found.append((name, None))
+    return found
+
+
+def metric_table(
+    study: Study, name: str, arms: Sequence[Arm], shown: Sequence[tuple[str, Prefix | None]]
+) -> Table:
+    """One row per arm, one column per metric."""
+    header = [("arm", "")]
+    for metric, prefix in shown:
+        suffix = f" ({prefix})" if prefix else ""
+        header.append((metric_label(metric) + suffix, METRICS[metric].unit))
     rows = [
-        ["a", "b", "seed", "metric", "a - b", f"{confidence:.0%} interval", "p", "p (Holm)", "n"]
+        [Cell(study.label(arm)), *(cell(study.cell(arm, m, prefix)) for m, prefix in shown)]
+        for arm in arms
     ]
+    return Table(name, header, rows)
+
+
+def test_arms(study: Study, test: PairedTest) -> tuple[Arm, Arm]:
+    """The two arms of a test. Its seed is that of every trained arm in it."""
+    found = []
+    for name, parameters in ((test.a, test.a_parameters), (test.b, test.b_parameters)):
+        arm = arm_of(name, test.seed, parameters)
+        found.append(arm if arm in study.num_seeds else arm_of(name, None, parameters))
+    return found[0], found[1]
+
+
+def difference(test: PairedTest) -> Cell:
+    """The mean difference of a test."""
+    found = Estimate(test.difference, test.low, test.high, test.n, test.reason or "")
+    return estimate(found, signed=True)
+
+
+def test_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
+    """Two-sided tests of a difference, one row each."""
+    names = ["a", "b", "metric", "a - b", "p", "p (Holm)"]
+    rows = [
+        [
+            *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
+            Cell(metric_label(test.metric)),
+            difference(test),
+            Cell(p_text(test.p), reason=test.reason or ""),
+            Cell(p_text(test.p_holm), reason=test.reason or ""),
+        ]
+        for test in tests
+        if test.margin is None
+    ]
+    return Table(name, [(each, "") for each in names], rows)
+
+
+def equivalence_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
+    """Tests that a difference lies within its margin, one row each."""
+    names = ["a", "b", "metric", "a - b", "margin", "p (equivalence)", "the same"]
+    rows = []
     for test in tests:
-        interval = MISSING
-        if test.low is not None and test.high is not None:
-            interval = f"[{test.low:+.3f}, {test.high:+.3f}]"
-        difference = MISSING if test.difference is None else f"{test.difference:+.3f}"
-        ps = [p_text(test.p), p_text(test.p_holm)]
-        seed = MISSING if test.seed is None else str(test.seed)
-        rows.append([test.a, test.b, seed, test.metric, difference, interval, *ps, str(test.n)])
-    return rows
+        if test.margin is None:
+            continue
+        p = test.p_equivalence
+        verdict = MISSING if p is None else "yes" if p < SIGNIFICANT else "not shown"
+        rows.append(
+            [
+                *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
+                Cell(metric_label(test.metric)),
+                difference(test),
+                Cell(f"{test.margin:g}"),
+                Cell(p_text(p), reason=test.reason or ""),
+                Cell(verdict, reason=test.reason or ""),
+            ]
+        )
+    return Table(name, [(each, "") for each in names], rows)
 
 
-def to_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table; the first row is the header."""
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
-
-
-def to_csv(rows: Sequence[Sequence[str]]) -> str:
-    """Comma-separated values; the first row is the header."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
-LATEX_SPECIAL = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"<": "$<$", ">": "$>$", "–": "--", "\\": "\\textbackslash{}", "~": "\\textasciitilde{}",
-       "^": "\\textasciicircum{}"}
-)  # fmt: skip
-
-
-def to_latex(rows: Sequence[Sequence[str]]) -> str:
-    """A tabular in booktabs style; the first row is the header."""
-    lines = [" & ".join(text.translate(LATEX_SPECIAL) for text in row) + r" \\" for row in rows]
-    body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
-    return f"\\begin{{tabular}}{{{'l' * len(rows[0])}}}\n{body}\n\\end{{tabular}}\n"
-
-
-FORMATS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
+def _test_label(study: Study, arm: Arm) -> str:
+    return study.label(arm) if arm in study.num_seeds else label(arm, [arm])

@@ -38,6 +38,10 @@ class Tokens:
             end_token_ids(model, tokenizer), unwritable_token_ids(model, tokenizer), tokenizer
         )
 
+    def for_model(self, model: Any) -> "Tokens":
+        """The same of another model: it may end texts otherwise or pad its vocabulary more."""
+        return Tokens.of(model, self.tokenizer)
+
     def banned(self, mode: Mode) -> list[int]:
         """Tokens that are never chosen: in natural mode a text may end itself."""
         if mode == "natural":

@@ -23,6 +23,8 @@ from hyperfitting.progress import Stage
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
+TOP = 100  # tokens of each model in `spearman_top` (definitions, section 3.4)
+
 
 class PairScores(NamedTuple):
     """Both models on the last K tokens of each row, and how the tuned one ranks against the other.
@@ -51,29 +53,46 @@ def empty_scores(num_rows: int, num_scored: int) -> PairScores:
 
 
 def score_pair(
-    into: PairScores, found: PairedLogits, vocabulary: int, banned: Sequence[int] = ()
+    into: PairScores,
+    found: PairedLogits,
+    vocabulary: int,
+    banned: Sequence[int] = (),
+    *,
+    correlate_every: int = 1,
 ) -> None:
     """Mutates `into`: writes the scores of one row.
 
-    Choices and ranks leave out `banned` tokens; rank correlations are over the first
-    `vocabulary` tokens.
+    Choices and ranks leave out `banned` tokens and those that one model has no logit for; rank
+    correlations are over the first `vocabulary` tokens, at every so manieth position.
     """
     row, one_KV, two_KV, target_K = found
-    one_allowed_KV = _score(into.original, row, one_KV, target_K, banned)
-    two_allowed_KV = _score(into.tuned, row, two_KV, target_K, banned)
+    known = min(one_KV.shape[1], two_KV.shape[1])  # vocabularies may be padded differently
+    one_allowed_KV = _score(into.original, row, one_KV, target_K, known, banned)
+    two_allowed_KV = _score(into.tuned, row, two_KV, target_K, known, banned)
     chosen_K = two_allowed_KV.argmax(dim=-1)
     into.chosen_rank_NK[row] = token_ranks(one_allowed_KV, chosen_K).cpu().numpy()
-    found_P = correlations(one_KV[:, :vocabulary], two_KV[:, :vocabulary])
-    into.spearman_NK[row], into.spearman_top_NK[row] = found_P.spearman, found_P.spearman_top
+    places = slice(None, None, correlate_every)
+    words = (one_KV[places, :vocabulary], two_KV[places, :vocabulary])
+    if one_KV is two_KV:  # one model beside itself: only a constant row is undefined
+        is_constant = (words[0].amax(dim=-1) == words[0].amin(dim=-1)).cpu().numpy()
+        whole = top = np.where(is_constant, np.nan, 1.0)
+    else:
+        whole, top = correlations(*words, count=min(TOP, vocabulary))
+    into.spearman_NK[row, places], into.spearman_top_NK[row, places] = whole, top
 
 
 def _score(
-    into: TokenScores, row: int, logits_KV: Tensor, target_K: Tensor, banned: Sequence[int]
+    into: TokenScores,
+    row: int,
+    logits_KV: Tensor,
+    target_K: Tensor,
+    known: int,
+    banned: Sequence[int],
 ) -> Tensor:
-    """Write one model's scores of one row; returns its logits without the banned tokens."""
+    """Write one model's scores of one row; returns the logits that choices are made from."""
     into.nll_NK[row] = token_nll_nats(logits_KV, target_K).cpu().numpy()
     into.entropy_NK[row] = prediction_entropy_nats(logits_KV).cpu().numpy()
-    allowed_KV = without(logits_KV, banned)
+    allowed_KV = without(logits_KV[:, :known], banned)
     into.top1_NK[row] = allowed_KV.argmax(dim=-1).cpu().numpy()
     return allowed_KV
 

@@ -15,12 +15,10 @@ from hyperfitting.data.sources import read_documents
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset, build_dataset
 from hyperfitting.errors import InputError
-from hyperfitting.models.load import (
+from hyperfitting.models.load import load_model, load_result, load_tokenizer, model_digest
+from hyperfitting.models.tuned import (
     load_adapted_or_whole,
-    load_model,
-    load_result,
-    load_tokenizer,
-    model_digest,
+    require_same_architecture,
     require_same_tokenizer,
 )
 from hyperfitting.progress import Progress
@@ -62,6 +60,12 @@ class Comparison:
     def domain(self) -> str:
         """The data source's name."""
         return str(self.data["source"])
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id of the held-out texts."""
+        rows = (*self.dataset.contexts.contexts, *self.dataset.contexts.continuations)
+        return max(int(self.dataset.heldout.ids_NT.max()), *(i for row in rows for i in row))
 
     def load_original(self) -> Any:
         """The base model.
@@ -152,6 +156,7 @@ def _about(manifest: dict[str, Any]) -> dict[str, Any]:
     training = manifest["training"]
     return {
         "method": manifest["config"]["train"]["method"],
+        "blocks_0_based": manifest["trainable"]["blocks_0_based"],
         "final_loss": training["final_loss"],
         "epochs": training["epochs"],
         "trainable_params": manifest["trainable"]["count"],
@@ -174,7 +179,7 @@ def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelCo
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
     epoch = manifest["training"]["best_val_epoch"]
-    fields = (("method", arm.name), ("epoch", epoch), *arm.parameters)
+    fields = (("method", arm.name), *arm.parameters)
     about = _about(manifest) | {"epochs": epoch, "final_loss": None, "stopped_by": "best_val_loss"}
     load = partial(load_checkpoint_result, run, model, step)
     return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)
@@ -194,6 +199,7 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
     )
     tokenizer = load_tokenizer(model)
     require_same_tokenizer(model, config.tuned, tokenizer)
+    require_same_architecture(model, config.tuned)
     with progress.stage("read texts") as stage:
         dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
         stage.update(1, f"{len(dataset.contexts)} held-out contexts")

@@ -55,14 +55,20 @@ class Evaluation:
         """Load the original and check that it can take the texts.
 
         Raises:
-            InputError: it cannot be loaded, is another model, or has too few positions.
+            InputError: it cannot be loaded, is another model, has too few positions, or its
+                tokenizer is another model's.
         """
         tokenizer = load_tokenizer(comparison.model)
         original = comparison.load_original()
         contexts = comparison.dataset.contexts
         width = max(len(row) for row in contexts.contexts)
         longest = max(len(contexts.continuations[0]), config.natural_tokens)
-        check_fit(original, 0, width + longest, comparison.model.name)
+        check_fit(
+            original,
+            comparison.largest_id,
+            max(width + longest, comparison.dataset.heldout.ids_NT.shape[1]),
+            comparison.model.name,
+        )
         return cls(comparison, config, progress, Tokens.of(original, tokenizer), original)
 
     @property
@@ -93,8 +99,9 @@ class Evaluation:
     def _model(self, arm: Arm, pair: Pair, matching: EntropyMatching | None = None) -> ArmOutputs:
         """Greedy texts of a model, and its scores beside the original."""
         dataset = self.comparison.dataset
+        tokens = self.tokens.for_model(pair.tuned)
         written = greedy_outputs(
-            pair.tuned, self.tokens, dataset.contexts, self.config, self.progress, arm=arm
+            pair.tuned, tokens, dataset.contexts, self.config, self.progress, arm=arm
         )
         human = self.arms[0]
         vocabulary = self._vocabulary(pair)
@@ -102,7 +109,7 @@ class Evaluation:
             forced = compare_rows(
                 pair, paths(human.fixed), self.length, vocabulary, each=matching, stage=stage
             )
-            banned = self.tokens.banned("fixed_length")
+            banned = tokens.banned("fixed_length")
             own = compare_rows(pair, paths(written.fixed), self.length, vocabulary, banned=banned)
             losses_N = window_losses(pair.tuned, dataset.heldout.ids_NT, dataset.heldout.label_NT)
             stage.update(2 * len(dataset.contexts), "human text, own text, held-out windows")
@@ -130,9 +137,9 @@ class Evaluation:
                 "greedy_ties_by_rounding": own.merged,
             }
             stage.update(len(rows), _in_words(summary))
-        if own.differences:
+        if differences := own.differences + matching.tempered.differences:
             raise AssertionError(
-                f"a temperature changed {own.differences} greedy choices of the original"
+                f"a temperature changed {differences} greedy choices of the original"
             )
         self.matching.append(summary)
         texts = under_another_name(original, Arm("original_entropy_matched", arm.seed, matched))
@@ -154,7 +161,7 @@ class Evaluation:
         contexts = self.comparison.dataset.contexts
         self.arms.append(
             sampled_outputs(
-                model, self.tokens, contexts, self.config, self.progress,
+                model, self.tokens.for_model(model), contexts, self.config, self.progress,
                 arm=sampled, tau_N=tau_N,
             )
         )  # fmt: skip

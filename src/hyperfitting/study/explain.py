@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hyperfitting.config import ExplainConfig
+from hyperfitting.errors import InputError
 from hyperfitting.explain.localisation import agreement_in_words, smallest_sufficient
-from hyperfitting.models.anatomy import anatomy
+from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
 from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.models.load import check_fit, load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
@@ -15,7 +16,7 @@ from hyperfitting.storage import write_json
 from hyperfitting.study.arms import Tokens
 from hyperfitting.study.compare import compare_rows
 from hyperfitting.study.comparison import Comparison, TunedModel
-from hyperfitting.study.controls.block_swap import block_swap
+from hyperfitting.study.controls.block_swap import block_swap, check_sizes
 from hyperfitting.study.controls.geometry import GeometryObserver
 from hyperfitting.study.controls.provenance import provenance
 from hyperfitting.study.controls.static_bias import ShiftObserver, halves, static_bias
@@ -45,14 +46,16 @@ class Explanation:
         """Load the original, check it, and let it write.
 
         Raises:
-            InputError: it cannot be loaded, is of no known family, or has too few positions.
+            InputError: it cannot be loaded, is of no known family, has too few positions or
+                blocks, or its tokenizer is another model's.
         """
         contexts = comparison.dataset.contexts
         original = comparison.load_original()
-        anatomy(original)
+        _check_family(original)
+        check_sizes(config, len(anatomy(original).blocks))
         length = len(contexts.continuations[0])
         width = max(map(len, contexts.contexts)) + length
-        check_fit(original, 0, width, comparison.model.name)
+        check_fit(original, comparison.largest_id, width, comparison.model.name)
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
         with progress.stage("generate original", len(contexts)) as stage:
             texts = write_texts(original, contexts.contexts, tokens, config, length, stage=stage)
@@ -89,13 +92,12 @@ class Explanation:
                 f"{pair.num_blocks} blocks, {pair.shared_blocks} shared, "
                 f"{forced.chosen_rank_NK.size:,} positions",
             )
+        tokens = self.tokens.for_model(model)
         with self.progress.stage(f"generate {tuned.arm.name}", len(rows)) as stage:
-            texts = write_texts(
-                model, contexts.contexts, self.tokens, self.config, length, stage=stage
-            )
+            texts = write_texts(model, contexts.contexts, tokens, self.config, length, stage=stage)
             stage.update(len(rows), f"{len(rows)} contexts, {length} tokens")
         subject = Subject(
-            tuned.arm, pair, contexts, self.tokens, self.config, self.progress,
+            tuned.arm, pair, contexts, tokens, self.config, self.progress,
             self.texts, texts, forced,
         )  # fmt: skip
         self._keep(subject, geometry, shift)
@@ -112,6 +114,15 @@ class Explanation:
             found["geometry"]["beside_block_swap_in_words"] = _agreement(found)
         for part, content in found.items():
             self.found[part].append(subject.described() | content)
+
+
+def _check_family(model: Any) -> None:
+    if not is_known_family(model):
+        raise InputError(
+            f"the layers of a {model.config.model_type!r} model cannot be told apart",
+            needed=f"one of {', '.join(FAMILIES)}",
+            hint="hyperfit evaluate compares models of any family",
+        )
 
 
 def _observe(pair: Pair, rows: Texts, geometry: GeometryObserver) -> None:

@@ -26,8 +26,9 @@ class Tempered:
     """The original against itself at one temperature a row, and whether greedy notices.
 
     A positive temperature cannot reverse two logits; it can merge two that are close into a tie,
-    which greedy decoding never sees because it takes the argmax before dividing. `merged` counts
-    such positions. `differences` counts real changes of the choice and must stay 0.
+    which greedy decoding never sees because it takes the argmax before dividing (definitions,
+    section 1.3); so do the choices here. `merged` counts such positions. `differences` counts
+    real changes of the choice and must stay 0.
     """
 
     num_rows: int
@@ -44,7 +45,9 @@ class Tempered:
     def add(self, found: PairedLogits, tau: float) -> None:
         """Score one row at its temperature."""
         tempered_KV = found.original_KV / tau
-        score_pair(self.scores, found._replace(tuned_KV=tempered_KV), self.vocabulary, self.banned)
+        both = found._replace(tuned_KV=tempered_KV)
+        # No temperature changes a rank: a few positions show it.
+        score_pair(self.scores, both, self.vocabulary, self.banned, correlate_every=8)
         before_K, after_K = (
             without(logits_KV, self.banned).argmax(dim=-1, keepdim=True)
             for logits_KV in (found.original_KV, tempered_KV)
@@ -53,6 +56,8 @@ class Tempered:
         is_tie_K = (tempered_KV.gather(1, before_K) == tempered_KV.gather(1, after_K))[:, 0]
         self.merged += int((moved_K & is_tie_K).sum())
         self.differences += int((moved_K & ~is_tie_K).sum())
+        self.scores.tuned.top1_NK[found.row] = self.scores.original.top1_NK[found.row]
+        self.scores.chosen_rank_NK[found.row] = 1
 
 
 @dataclass
@@ -69,7 +74,7 @@ class EntropyMatching:
     per_context: list[Match] = field(init=False)
     tau_per_step_NK: Floats = field(init=False)
     unsolved_steps: int = 0
-    residual_of_steps: float = 0.0
+    residual_of_steps: float | None = None
     curve: EntropyCurve | None = None  # around the first context's temperature
     target_N: Floats = field(init=False)
 
@@ -91,7 +96,7 @@ class EntropyMatching:
         self.unsolved_steps += int((~steps.is_solved).sum())
         if steps.is_solved.any():
             largest = float(np.abs(steps.residual[steps.is_solved]).max())
-            self.residual_of_steps = max(self.residual_of_steps, largest)
+            self.residual_of_steps = max(self.residual_of_steps or 0.0, largest)
         if self.curve is None:
             low, high = match.tau / CURVE_REACH, match.tau * CURVE_REACH
             self.curve = EntropyCurve(low=low, high=high)

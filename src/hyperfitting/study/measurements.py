@@ -130,7 +130,7 @@ def measurements(
                 low=None,
                 high=None,
                 n=0,
-                undefined=human.n,
+                undefined=human.n + human.undefined,
                 reason=HUMAN_HAS_NO,
             )
             for row in missing.values()

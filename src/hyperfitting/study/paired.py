@@ -14,6 +14,7 @@ from hyperfitting.study.measurements import over_seeds, seed_groups
 TEXT = ("ttr", "bigram_repetition", "trigram_repetition")
 TESTED = (*TEXT, "prediction_entropy_nats", "val_loss")
 Columns = dict[tuple[Arm, str], MetricValues]
+Seeds = dict[Arm, int]  # of arms that were trained several times
 
 
 def is_control(arm: Arm) -> bool:
@@ -21,15 +22,21 @@ def is_control(arm: Arm) -> bool:
     return arm.name.endswith("_sampled") or arm.name == "original_entropy_matched"
 
 
+def _no_conflict(a: Arm, b: Arm) -> bool:
+    """Whether no setting that sets both apart from their like differs between them."""
+    return all(b.fields.get(key, value) == value for key, value in a.fields.items())
+
+
 def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     """Arms to compare, and on which metrics."""
     references = [arm for arm in (Arm("original"), Arm("human")) if arm in arms]
     tuned = [arm for arm in arms if not is_control(arm) and arm not in references]
     late = [arm for arm in tuned if arm.name == "late_stage_lora"]
+    last = [arm for arm in tuned if arm.name != "best_val_checkpoint"]
     for other, a in product(references, tuned):
         yield a, other, TESTED
-    for a, b in product(late, tuned):
-        if a != b and a.seed == b.seed and a.parameters == b.parameters:
+    for a, b in product(late, last):
+        if a != b and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
     for arm in arms:
         if arm.name != "original_entropy_matched_sampled":
@@ -98,16 +105,18 @@ def _equivalence(
     return replace(test, p_equivalence=p)
 
 
-def _to_test(columns: Sequence[MetricValues]) -> tuple[Columns, int]:
+def _to_test(columns: Sequence[MetricValues]) -> tuple[Columns, Seeds]:
     """Columns by arm and metric; means over seeds where arms were trained several times."""
+    seeds: Seeds = {}
     groups = seed_groups(columns)
     if groups:
         seeded = {id(each) for group in groups for each in group}
         columns = [c for c in columns if id(c) not in seeded] + [over_seeds(g) for g in groups]
+        seeds = {over_seeds(group).arm: len(group) for group in groups}
     by_key: Columns = {}
     for column in columns:  # values on the arm's own path come first, and are kept
         by_key.setdefault((column.arm, column.metric), column)
-    return by_key, max((len(group) for group in groups), default=1)
+    return by_key, seeds
 
 
 def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> list[PairedTest]:
@@ -117,10 +126,10 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
     seed, and tuned arms against the original sampled at equal entropy. With several seeds each
     context has its mean over them.
     """
-    by_key, num_seeds = _to_test(columns)
+    by_key, seeds = _to_test(columns)
     arms = list(dict.fromkeys(arm for arm, _ in by_key))
     tests = [
-        _test(by_key[a, metric], by_key[b, metric], config, num_seeds)
+        _test(by_key[a, metric], by_key[b, metric], config, seeds.get(a, 1))
         for a, b, metrics in _pairs(arms)
         for metric in metrics
         if (a, metric) in by_key and (b, metric) in by_key
@@ -129,7 +138,7 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
     tests = [test if test.p is None else replace(test, p_holm=next(adjusted)) for test in tests]
     own = "prediction_entropy_own_nats"
     return tests + [
-        _equivalence(by_key[a, own], by_key[b, own], config, num_seeds)
+        _equivalence(by_key[a, own], by_key[b, own], config, seeds.get(a, 1))
         for a, b in _same_sharpness(arms)
         if (a, own) in by_key and (b, own) in by_key
     ]

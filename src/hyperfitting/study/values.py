@@ -69,6 +69,15 @@ def _ending_values(outputs: ArmOutputs, cap: int) -> list[MetricValues]:
     ]
 
 
+def _mean_of_defined(values_NK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each context over the positions that have a value, NaN where none has, [N]."""
+    count_N = (~np.isnan(values_NK)).sum(axis=1)
+    mean_N: NDArray[np.float64] = np.where(
+        count_N > 0, np.nansum(values_NK, axis=1) / np.maximum(count_N, 1), np.nan
+    )
+    return mean_N
+
+
 def _score_values(empty: MetricValues, scores: PairScores, prefix: Prefix) -> list[MetricValues]:
     """What comes from both models' logits on one kind of prefix."""
     entropy = "prediction_entropy_nats" if prefix == "TF" else "prediction_entropy_own_nats"
@@ -77,8 +86,8 @@ def _score_values(empty: MetricValues, scores: PairScores, prefix: Prefix) -> li
     columns = {
         entropy: scores.tuned.entropy_NK.mean(axis=1),
         f"top1_agreement_{prefix.lower()}": agreement_N,
-        "spearman": scores.spearman_NK.mean(axis=1),
-        "spearman_top100": scores.spearman_top_NK.mean(axis=1),
+        "spearman": _mean_of_defined(scores.spearman_NK),
+        "spearman_top100": _mean_of_defined(scores.spearman_top_NK),
     }
     columns |= {name: np.array([each[name] for each in shares]) for name in RANK_SHARES}
     mode = None if prefix == "TF" else empty.mode

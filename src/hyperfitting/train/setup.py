@@ -13,7 +13,13 @@ import torch
 from hyperfitting.config import TrainConfig
 from hyperfitting.data.windows import Windows
 from hyperfitting.errors import InputError
-from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
+from hyperfitting.models.anatomy import (
+    Anatomy,
+    anatomy,
+    base_of,
+    is_known_family,
+    require_plain_head,
+)
 from hyperfitting.models.blocks import Tail, hidden_entering
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
@@ -74,8 +80,8 @@ def set_up(
     """Build the engine and the sources it reads from.
 
     Raises:
-        InputError: a model of an unknown family with a prefix cache, no room for the cache, or
-            `compile: on` without a compiler.
+        InputError: a model of an unknown family with a prefix cache, a head with a bias, no room
+            for the cache, or `compile: on` without a compiler.
     """
     is_late = METHODS[config.method].is_late
     caches = is_late and config.prefix_cache.place != "off"
@@ -85,6 +91,7 @@ def set_up(
         note = f"a model of type {base_of(trainable.model).config.model_type!r}: full logits"
         return Setup(engine, Source(train, device), Source(heldout, device), [note])
     parts = anatomy(trainable.model)
+    require_plain_head(trainable.model)
     cut = first_trained_block(trainable)
     tail = Tail(parts, cut, checkpointing=config.gradient_checkpointing)
     tail_engine = TailEngine(parts, tail, autocast, prefix_trains=trainable.blocks is None)

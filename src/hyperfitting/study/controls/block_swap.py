@@ -5,11 +5,27 @@ from typing import Any
 
 import numpy as np
 
+from hyperfitting.config import ExplainConfig
+from hyperfitting.errors import InputError
 from hyperfitting.explain.localisation import swap_in_words
 from hyperfitting.measure.ranks import top1_agreement
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import score_rows, vocabulary_rows
 from hyperfitting.models.pair import swapped
 from hyperfitting.study.controls.subject import Subject, Texts, variety, write_texts
+
+
+def check_sizes(config: ExplainConfig, num_blocks: int) -> None:
+    """Refuse numbers of blocks that the model does not have.
+
+    Raises:
+        InputError: one outside 0..num_blocks.
+    """
+    outside = [j for j in config.swap_blocks or () if not 0 <= j <= num_blocks]
+    if outside:
+        raise InputError(
+            f"explain.swap_blocks holds {outside[0]}, the model has {num_blocks} blocks",
+            needed=f"numbers from 0 to {num_blocks}",
+        )
 
 
 def block_swap(subject: Subject) -> dict[str, Any]:
@@ -29,9 +45,8 @@ def block_swap(subject: Subject) -> dict[str, Any]:
         original_texts=subject.original_texts[:count],
         tuned_texts=subject.tuned_texts[:count],
     )
-    wanted = subject.config.swap_blocks
     last = subject.pair.num_blocks
-    sizes = sorted({j for j in wanted if 0 <= j <= last} if wanted else range(last + 1))
+    sizes = sorted(set(subject.config.swap_blocks or range(last + 1)))
     rows: list[dict[str, Any]] = []
     with part.progress.stage(f"swap {part.arm.name}'s blocks", 2 * len(sizes)) as stage:
         for upper in ("tuned_upper", "original_upper"):
@@ -57,6 +72,7 @@ def block_swap(subject: Subject) -> dict[str, Any]:
             curve["original_upper"],
             original=references["original"]["ttr"]["mean"],
             tuned=references["tuned"]["ttr"]["mean"],
+            num_blocks=last,
         ),
     }
 
@@ -76,11 +92,14 @@ def _hybrid(subject: Subject, upper: str, blocks: int) -> dict[str, Any]:
     if takes_all and pair.shared_blocks:
         texts, top1_NK = known
     else:
+        tokens = subject.tokens.for_model(above)
+        # Choices are among the tokens that both models have a logit for, as in `forced`.
+        unknown = range(subject.logits, vocabulary_rows(above))
         with swapped(lower, above, blocks) as hybrid:
             texts = write_texts(
-                hybrid, subject.contexts.contexts, subject.tokens, subject.config, subject.length
+                hybrid, subject.contexts.contexts, tokens, subject.config, subject.length
             )
-            top1_NK = score_rows(hybrid, subject.human_rows, subject.length).top1_NK
+            top1_NK = score_rows(hybrid, subject.human_rows, subject.length, banned=unknown).top1_NK
     return {name: subject.interval(values) for name, values in variety(texts).items()} | {
         "top1_agreement_original": subject.interval(np.asarray(top1_agreement(top1_NK, one_NK))),
         "top1_agreement_tuned": subject.interval(np.asarray(top1_agreement(top1_NK, two_NK))),

@@ -15,6 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from hyperfitting.config import ExplainConfig
+from hyperfitting.explain.localisation import share_of_gain
 from hyperfitting.explain.static_bias import (
     ShiftStatistics,
     StaticShift,
@@ -47,7 +48,7 @@ class ShiftObserver:
     sums: tuple[ShiftStatistics, ShiftStatistics] = field(init=False)
 
     def __post_init__(self) -> None:
-        every = max(1, self.vocabulary // RANKED_LOGITS)
+        every = -(-self.vocabulary // RANKED_LOGITS)
         one, other = (ShiftStatistics(self.vocabulary, rank_positions=every) for _ in range(2))
         self.sums = (one, other)
 
@@ -76,8 +77,15 @@ def _variants(config: ExplainConfig) -> list[Variant]:
 def static_bias(subject: Subject, seen: ShiftObserver) -> dict[str, Any]:
     """Decode the original with every variant of the shift, and compare."""
     whole = (seen.sums[0] + seen.sums[1]).result()
+    reason = None
     if whole.static_share is None:
-        return {"static_share": None, "in_words": fraction_explained_in_words(None), "rows": []}
+        reason = "no logit changed"
+    elif not all(half.positions for half in seen.sums):
+        reason = "one context has no other to measure the shift on"
+    if reason:
+        in_words = fraction_explained_in_words(whole.static_share)
+        nothing = {"in_words": in_words, "rows": [], "reason": reason}
+        return {"static_share": whole.static_share, **nothing}
     variants = _variants(subject.config)
     texts = _decode(subject, seen, variants)
     special = set(subject.tokens.unwritable)
@@ -87,7 +95,7 @@ def static_bias(subject: Subject, seen: ShiftObserver) -> dict[str, Any]:
     return {
         "static_share": whole.static_share,
         "in_words": fraction_explained_in_words(whole.static_share),
-        "promoted_tokens": subject.config.promoted_tokens,
+        "promoted_tokens": _promoted_count(subject),
         "positions": whole.positions,
         "rank_positions": whole.rank_positions,
         "most_promoted": [
@@ -127,7 +135,7 @@ def _decode(subject: Subject, seen: ShiftObserver, variants: list[Variant]) -> l
         texts = write_texts(
             subject.pair.original,
             subject.contexts.contexts * len(variants),
-            subject.tokens,
+            subject.tokens.for_model(subject.pair.original),
             subject.config,
             subject.length,
             choose=choose,
@@ -140,14 +148,23 @@ def _decode(subject: Subject, seen: ShiftObserver, variants: list[Variant]) -> l
 def _shift(subject: Subject, result: StaticShift, kind: str, draw: int) -> Tensor:
     if kind == "all":
         return result.shift_V
-    special = set(subject.tokens.unwritable)
-    count = min(subject.config.promoted_tokens, (subject.vocabulary - len(special)) // 2)
-    ids = promoted(result, count=count, excluded_ids=special)
+    special = subject.tokens.unwritable
+    ids = promoted(result, count=_promoted_count(subject), excluded_ids=special)
     delta_V = injection(result.shift_V, ids)
     if kind == "promoted":
         return delta_V
-    ordinary = [i for i in range(subject.vocabulary) if i not in special]
-    return random_injection(delta_V, ids, ordinary, seed=subject.config.seed + draw)
+    return random_injection(delta_V, ids, _ordinary(subject), seed=subject.config.seed + draw)
+
+
+def _ordinary(subject: Subject) -> list[int]:
+    """Tokens that are a part of texts."""
+    special = set(subject.tokens.unwritable)
+    return [i for i in range(subject.vocabulary) if i not in special]
+
+
+def _promoted_count(subject: Subject) -> int:
+    """K, or half of a smaller vocabulary: random draws need as many others."""
+    return min(subject.config.promoted_tokens, len(_ordinary(subject)) // 2)
 
 
 def _rows(subject: Subject, variants: list[Variant], texts: list[Texts]) -> list[dict[str, Any]]:
@@ -163,23 +180,25 @@ def _rows(subject: Subject, variants: list[Variant], texts: list[Texts]) -> list
         ]
         mean = {name: np.mean([each[name] for each in found], axis=0) for name in found[0]}
         values.append(mean["ttr"] - original["ttr"])
-        gain = values[-1].mean() / (tuned["ttr"] - original["ttr"]).mean()
+        ends = {"original": original["ttr"].mean(), "tuned": tuned["ttr"].mean()}
         rows.append(
-            {"kind": kind, "strength": strength, "draws": len(found)}
+            {"kind": kind, "strength": strength, "draws": len(found), "p_holm": None}
             | {name: subject.interval(value) for name, value in mean.items()}
-            | {"ttr_minus_original": subject.interval(values[-1]), "share_of_gain": float(gain)}
+            | {
+                "ttr_minus_original": subject.interval(values[-1]),
+                "share_of_gain": share_of_gain(float(mean["ttr"].mean()), **ends),
+            }
         )
-    if len(subject.contexts) > 1:
-        flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
-        for row, p in zip(rows, holm([sign_flip_p(v, **flips) for v in values]), strict=True):
-            row["p_holm"] = p
+    flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
+    for row, p in zip(rows, holm([sign_flip_p(v, **flips) for v in values]), strict=True):
+        row["p_holm"] = p
     return rows
 
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
     """Whether some strength of the promoted tokens' shift moves TTR towards the tuned model."""
     tried = [row for row in rows if row["kind"] == "promoted" and row["strength"] > 0]
-    moved = [r for r in tried if r.get("p_holm", 1) < 0.05 and r["share_of_gain"] > 0]
+    moved = [r for r in tried if r["p_holm"] < 0.05 and (r["share_of_gain"] or 0) > 0]
     if not moved:
         verdict = "No strength moves the original's TTR towards the tuned model (p < .05, Holm)"
     else:

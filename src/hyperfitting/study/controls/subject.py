@@ -33,7 +33,7 @@ class Subject:
     arm: Arm
     pair: Pair
     contexts: Contexts
-    tokens: Tokens
+    tokens: Tokens  # of the tuned model
     config: ExplainConfig
     progress: Progress
     original_texts: Texts  # greedy continuations
@@ -48,8 +48,12 @@ class Subject:
     @property
     def vocabulary(self) -> int:
         """Tokens that the tokenizer has and both models know."""
-        rows = (vocabulary_rows(self.pair.original), vocabulary_rows(self.pair.tuned))
-        return min(*rows, len(self.tokens.tokenizer))
+        return min(self.logits, len(self.tokens.tokenizer))
+
+    @property
+    def logits(self) -> int:
+        """Tokens that both models have a logit for, with the padding they share."""
+        return min(vocabulary_rows(self.pair.original), vocabulary_rows(self.pair.tuned))
 
     @property
     def human_rows(self) -> Texts:
@@ -78,7 +82,8 @@ def interval_of(
     found = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
-    return empty | found._asdict()
+    reason = {"reason": "one context has no interval"} if found.low is None else {}
+    return empty | found._asdict() | reason
 
 
 def write_texts(

@@ -1,0 +1,141 @@
+"""What all figures share: ink, colours of arms, and the way into a page."""
+
+import html
+import io
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hyperfitting.records import Arm
+from hyperfitting.report.arms import MATCHED, SAMPLED, variant
+from hyperfitting.report.findings import Estimate
+
+INK = "#5a6070"
+# Told apart with any colour vision, on white and on black (Okabe and Ito).
+COLOURS = {
+    "human": "#999999",
+    "original": "#e69f00",
+    "hyperfitted": "#0c8f68",
+    "full_lora": "#3a8fd0",
+    "late_stage_lora": "#d55e00",
+    "late_stage_sft": "#a8639a",
+    "early_stage_lora": "#ad9a00",
+    "best_val_checkpoint": "#56b4e9",
+    "tuned": "#0c8f68",  # a foreign checkpoint, which never stands beside arms of ours
+}
+MARKERS = {
+    "original": "o",
+    "hyperfitted": "o",
+    "full_lora": "s",
+    "late_stage_lora": "^",
+    "late_stage_sft": "D",
+    "early_stage_lora": "v",
+    "best_val_checkpoint": "X",
+    "tuned": "o",
+}
+LINES = ("-", "--", "-.", ":")
+STYLE: Any = {
+    "text.color": INK,
+    "text.parse_math": False,  # labels hold what users wrote
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "svg.hashsalt": "hyperfitting",
+}
+
+
+class Look(NamedTuple):
+    """How an arm is drawn: colour and marker by its name, line by its parameters."""
+
+    colour: str
+    marker: str
+    line: str
+    is_hollow: bool
+
+
+def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
+    """The look of an arm among others.
+
+    Sampled arms are hollow. A matched original has the original's colour and the marker of the
+    arm it was matched to. Arms of one name with different parameters have different lines.
+    """
+    is_sampled = arm.name.endswith(SAMPLED)
+    name = arm.name.removesuffix(SAMPLED)
+    if name == MATCHED:
+        marker = MARKERS.get(str(arm.fields.get("matched_to")), "P")
+        return Look(COLOURS["original"], marker, "-", is_sampled)
+    kinds = list(dict.fromkeys(variant(other) for other in arms if other.name == arm.name))
+    place = kinds.index(variant(arm)) if variant(arm) in kinds else 0
+    colour, marker = COLOURS.get(name, INK), MARKERS.get(name, "P")
+    return Look(colour, marker, LINES[place % len(LINES)], is_sampled)
+
+
+def draw_estimates(axes: Axes, x: list[int], estimates: list[Estimate | None], of: Look) -> None:
+    """A line with a band for the intervals; undefined points are left out."""
+    points = [
+        (place, found, found.value)
+        for place, found in zip(x, estimates, strict=True)
+        if found is not None and found.value is not None
+    ]
+    axes.plot(
+        [place for place, _, _ in points],
+        [value for _, _, value in points],
+        color=of.colour,
+        linestyle=of.line,
+        marker=of.marker,
+        markersize=4,
+    )
+    sure = [(p, f.low, f.high) for p, f, _ in points if f.low is not None and f.high is not None]
+    if sure:
+        x_sure, low, high = zip(*sure, strict=True)
+        axes.fill_between(x_sure, low, high, color=of.colour, alpha=0.2, linewidth=0)
+
+
+def handle(of: Look) -> Line2D:
+    """An entry of a legend."""
+    line: Any = of.line
+    fill = "none" if of.is_hollow else of.colour
+    return Line2D(
+        [],
+        [],
+        color=of.colour,
+        linestyle=line,
+        marker=of.marker,
+        markersize=4,
+        markerfacecolor=fill,
+    )
+
+
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out, once for all files of it: that takes as long as drawing."""
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """An SVG element for a page: no fixed size, the page's text colour, a title for readers."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):  # its salt makes the file the same every time
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

@@ -1,0 +1,100 @@
+"""Figures of training: what was monitored over the epochs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from hyperfitting.records import Arm, MonitorRow
+from hyperfitting.report.arms import label, variant
+from hyperfitting.report.figures.style import COLOURS, STYLE, Look, look
+from hyperfitting.report.load import Study
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The monitoring points of one run, as a figure shows them."""
+
+    look: Look
+    label: str
+    rows: Sequence[MonitorRow]
+
+
+def training_curves(study: Study) -> Figure | None:
+    """The triad of every run of a study, seeds in one colour; None without monitoring."""
+    arms = list(study.curves)
+    curves = [
+        Curve(look(arm, arms), label(variant(arm), []), rows)
+        for arm, rows in study.curves.items()
+        if rows
+    ]
+    references = {}
+    for name in ("human", "original"):
+        row = study.cell(Arm(name), "ttr")
+        if row is not None and row.mean is not None:
+            references[name] = row.mean
+    return triad(curves, references)
+
+
+def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | None:
+    """Loss, validation perplexity, TTR and rank shares over epochs (paper, Figure 2).
+
+    `references` are TTRs of other arms, drawn as horizontal lines. None without curves.
+    """
+    if not curves:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 5.8), layout="constrained")
+        loss, perplexity, ttr, ranks = figure.subplots(2, 2).flat
+        _panel(loss, curves, "train_loss", "Training loss", "nats per token", "log")
+        _panel(perplexity, curves, "val_ppl", "Validation perplexity", "held-out windows", "log")
+        _panel(ttr, curves, "ttr", "Type-token ratio, greedy", "distinct / all tokens")
+        for name, value in references.items():
+            ttr.axhline(value, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
+        title = "Rank of its tokens in the original model"
+        _panel(ranks, curves, "rank_1", title, "share: solid rank 1, dotted > 10")
+        for curve in curves:
+            ranks.plot(*_series(curve.rows, "rank_gt_10"), color=curve.look.colour, linestyle=":")
+        for axes in (ttr, ranks):
+            axes.set_ylim(0, 1.02)
+        once = dict(zip(*reversed(ttr.get_legend_handles_labels()), strict=True))
+        columns = min(len(once), 5)
+        figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _series(rows: Sequence[MonitorRow], name: str) -> tuple[list[int], list[float]]:
+    points = [(row.epoch, getattr(row, name)) for row in rows if getattr(row, name) is not None]
+    return [epoch for epoch, _ in points], [value for _, value in points]
+
+
+def _panel(
+    axes: Axes, curves: Sequence[Curve], name: str, title: str, unit: str, scale: str = "linear"
+) -> None:
+    for curve in curves:
+        axes.plot(
+            *_series(curve.rows, name),
+            color=curve.look.colour,
+            marker=curve.look.marker,
+            linestyle=curve.look.line,
+            markersize=4,
+            label=curve.label,
+        )
+    axes.set(title=title, xlabel="epoch", ylabel=unit, yscale=scale, xlim=(-0.3, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if scale == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def save_run_figure(rows: Sequence[MonitorRow], arm: str, path: Path) -> None:
+    """Write the triad of one run as a PNG; nothing without monitoring."""
+    figure = triad([Curve(look(Arm(arm)), arm, rows)] if rows else [], {})
+    if figure is not None:
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(path, dpi=150)

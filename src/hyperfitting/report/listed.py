@@ -1,0 +1,109 @@
+"""The lists of `study.json` as records: runs, matched temperatures, agreement of runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hyperfitting.records import Arm
+from hyperfitting.report.arms import arm_of
+from hyperfitting.report.findings import Estimate
+
+
+@dataclass(frozen=True)
+class Run:
+    """A tuned model of the study; what is not known of a foreign checkpoint is None."""
+
+    arm: Arm
+    path: str | None
+    checkpoint: str | None
+    trainable_params: int | None
+    num_train: int | None
+    epochs: int | None
+    stopped_by: str | None
+    final_loss: float | None
+    train_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Temperatures of one way to match: one per context, one per step, or one for all.
+
+    `mean` of a single temperature is that temperature; the rest is None there.
+    """
+
+    kind: str
+    mean: float
+    median: float | None
+    p5: float | None
+    p95: float | None
+    n: int
+    unsolved: int
+    residual_nats: float | None
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The original brought to a tuned model's entropy (definitions, section 4.2)."""
+
+    arm: Arm
+    temperatures: list[Temperatures]
+    greedy_positions: int
+    greedy_differences: int
+    rounding_ties: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
+
+    a: Arm
+    b: Arm
+    value: Estimate
+
+
+def _arm(entry: Mapping[str, Any]) -> Arm:
+    return arm_of(entry["arm"], entry["seed"], entry["parameters"])
+
+
+def read_run(entry: Mapping[str, Any]) -> Run:
+    """One entry of `runs`."""
+    optional = (
+        "checkpoint", "trainable_params", "num_train", "epochs", "stopped_by", "final_loss",
+        "train_seconds",
+    )  # fmt: skip
+    return Run(_arm(entry), entry["path"], *(entry.get(name) for name in optional))
+
+
+def read_matching(entry: Mapping[str, Any]) -> Matching:
+    """One entry of `entropy_matching`."""
+    found = []
+    for kind in ("per_context", "per_step"):
+        content = entry[kind]
+        found.append(
+            Temperatures(
+                kind.replace("_", " "), content["mean"], content["median"], content["p5"],
+                content["p95"], content["n"], content["unsolved"],
+                content["largest_residual_nats"],
+            )
+        )  # fmt: skip
+    one = entry["global"]
+    count = entry["per_context"]["n"]
+    found.append(
+        Temperatures(
+            "one for all", one["tau"], None, None, None, count, one["unsolved"],
+            abs(one["residual_nats"]),
+        )
+    )  # fmt: skip
+    return Matching(
+        _arm(entry),
+        found,
+        entry["greedy_positions"],
+        entry["greedy_differences"],
+        entry["greedy_ties_by_rounding"],
+    )
+
+
+def read_agreement(entry: Mapping[str, Any]) -> Agreement:
+    """One entry of `run_agreement`."""
+    value = Estimate(entry["mean"], entry["low"], entry["high"], entry["n"])
+    return Agreement(_arm(entry["a"]), _arm(entry["b"]), value)

@@ -1,0 +1,291 @@
+"""Known answers through the whole evaluation and all controls: a copy, a bias, a block, a scale."""
+
+import numpy as np
+import pytest
+import torch
+
+from hyperfitting.config import ExplainConfig
+from hyperfitting.errors import InputError
+from hyperfitting.models.anatomy import anatomy
+from hyperfitting.progress import Progress
+from hyperfitting.runs import StudyFolder
+from hyperfitting.storage import read_json
+from hyperfitting.study.controls import block_swap as block_swap_module
+from hyperfitting.study.controls import static_bias as static_bias_module
+from hyperfitting.study.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
+from hyperfitting.study.evaluate import write_study
+from hyperfitting.study.explain import write_explanation
+from hyperfitting.study.measurements import NO_INTERVAL
+from tests.study.comparing import (
+    CONTEXT,
+    CONTINUATION,
+    EVALUATE,
+    NO_SWAP,
+    changed,
+    comparison,
+    dataset,
+    evaluated,
+    explained,
+    ids,
+    sharper,
+    with_bias,
+)
+from tests.tiny import save_tiny, tiny_model
+from tests.train.running import build, settings
+
+TOKEN = 77
+
+
+def spy(monkeypatch, module):
+    """Keep what `write_texts` gave this module."""
+    written, real = [], module.write_texts
+
+    def keep(*arguments, **options):
+        written.append(real(*arguments, **options))
+        return written[-1]
+
+    monkeypatch.setattr(module, "write_texts", keep)
+    return written
+
+
+@pytest.fixture(scope="module")
+def itself(model_folder):
+    return comparison(model_folder, tiny_model)
+
+
+def test_a_copy_agrees_with_its_original_in_every_number(itself):
+    evaluation, arms, columns = evaluated(itself)
+    for prefix in ("TF", "OP"):
+        agreement = f"top1_agreement_{prefix.lower()}"
+        for metric in (agreement, "spearman", "spearman_top100", "rank_1"):
+            assert columns["tuned", metric, prefix] == pytest.approx(1, abs=1e-12), metric
+        assert (columns["tuned", "rank_gt_10", prefix] == 0).all()
+    for scores in (arms["tuned"].forced, arms["tuned"].own):
+        assert (scores.chosen_rank_NK == 1).all()
+    own = {metric: values for (arm, metric, prefix), values in columns.items() if arm == "original"}
+    for (arm, metric, _), values in columns.items():
+        if arm == "tuned":
+            np.testing.assert_array_equal(values, own[metric])
+    [matched] = evaluation.matching
+    assert matched["greedy_differences"] == 0
+    for kind in ("per_context", "per_step"):
+        # The entropy is within 1e-4 nats at tau = 1 already, where the search starts.
+        assert matched[kind]["p5"] == matched[kind]["p95"] == 1
+        assert matched[kind]["largest_residual_nats"] < 1e-4
+    assert matched["global"]["tau"] == pytest.approx(1, abs=1e-3)
+    for name in ("original_sampled", "original_entropy_matched_sampled", "tuned_sampled"):
+        assert [ids(d) for d in arms[name].draws] == [ids(d) for d in arms["tuned_sampled"].draws]
+
+
+def test_a_copy_has_nothing_to_explain(itself):
+    _, found = explained(itself)
+    for row in found["geometry"]["layers"]:
+        assert row["cosine"]["mean"] == pytest.approx(1, abs=1e-12)
+        assert (row["l2"]["mean"], row["l2_relative"]["mean"]) == (0, 0)
+        assert tuple(row["delta_dim"].values()) == (0, 0, 0)
+    assert found["static_bias"]["static_share"] is None
+    assert (found["static_bias"]["rows"], found["static_bias"]["reason"]) == (
+        [],
+        "no logit changed",
+    )
+    assert found["provenance"]["written"]["shares"]["rank_1"]["mean"] == 1
+    ones = [row for row in found["tokens"]["rows"] if row["rank_class"] == "1"]
+    assert [row["tokens"] for row in ones] == [6 * CONTINUATION]
+    swap = found["block_swap"]
+    assert {row["ttr"]["mean"] for row in swap["rows"]} == {
+        swap["references"]["tuned"]["ttr"]["mean"]
+    }
+    assert all(row["top1_agreement_original"]["mean"] == 1 for row in swap["rows"])
+    assert "no effect to locate" in swap["in_words"]
+
+
+def test_a_block_swap_between_equal_models_changes_no_text(itself, monkeypatch):
+    """The hybrids are decoded here: the copy's embeddings differ in a row that no text uses."""
+    written = spy(monkeypatch, block_swap_module)
+
+    def copy():
+        model = tiny_model()
+        with torch.no_grad():
+            model.model.embed_tokens.weight[259] += 1
+        return model
+
+    explanation, found = explained(comparison(itself.model.name, copy))
+    assert found["block_swap"]["shared_blocks"] == 0
+    assert len(written) == 2 * 4
+    assert all(texts == explanation.texts for texts in written)
+
+
+def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model(
+    model_folder, monkeypatch
+):
+    written = spy(monkeypatch, static_bias_module)
+    compared = comparison(model_folder, lambda: with_bias(TOKEN, 2.0))
+    _, arms, columns = evaluated(compared)
+    explanation, found = explained(compared)
+    bias = found["static_bias"]
+    assert bias["static_share"] == pytest.approx(1, abs=1e-6)
+    first, second = bias["most_promoted"][:2]
+    assert first["id"] == TOKEN
+    assert first["mean_rank_improvement"] > 0 >= second["mean_rank_improvement"]
+    vocabulary = 257
+    assert first["mean_logit_shift"] == pytest.approx(2.0 * (1 - 1 / vocabulary), abs=1e-5)
+    assert second["mean_logit_shift"] == pytest.approx(-2.0 / vocabulary, abs=1e-5)
+    assert bias["strength_0_equals_original"] == 1
+
+    tuned = ids(arms["tuned"].fixed)
+    assert tuned != explanation.texts, "the bias changes texts"
+    [texts] = written
+    count = len(tuned)
+    variants = [texts[i : i + count] for i in range(0, len(texts), count)]
+    assert len(variants) == 1 + 2 + 2 + 2 * 2
+    at_one = {("promoted", 1.0): variants[2], ("all", 1.0): variants[4]}
+    assert variants[0] == explanation.texts
+    assert all(found_texts == tuned for found_texts in at_one.values())
+    for row in bias["rows"]:
+        if (row["kind"], row["strength"]) in at_one:
+            assert row["share_of_gain"] == pytest.approx(1)
+            assert row["ttr"]["mean"] == pytest.approx(columns["tuned", "ttr", None].mean())
+    # Nothing below the head differs: geometry sees nothing, the head alone brings the effect.
+    assert all(row["l2"]["mean"] == 0 for row in found["geometry"]["layers"])
+    swap = {(row["hybrid"], row["blocks"]): row for row in found["block_swap"]["rows"]}
+    assert swap["tuned_upper", 0]["top1_agreement_tuned"]["mean"] == 1
+    assert "final norm and head alone" in found["block_swap"]["in_words"]
+
+
+def test_a_head_with_a_bias_is_compared_but_not_trained():
+    assert anatomy(with_bias(TOKEN, 1.0)).head.bias is not None
+    for method in ("late_stage_lora", "full_lora", "full_sft"):
+        with pytest.raises(InputError, match="the head of this 'llama' model .*bias=True"):
+            build(with_bias(TOKEN, 1.0), settings(method))
+
+
+@pytest.mark.parametrize(
+    ("family", "block"), [("llama", 0), ("llama", 1), ("llama", 2), ("gpt2", 1), ("qwen2", 0)]
+)
+def test_a_changed_block_is_placed_by_geometry_and_by_block_swap(
+    block, family, tmp_path, monkeypatch
+):
+    written = spy(monkeypatch, block_swap_module)
+    folder = save_tiny(tmp_path, family)
+    config = ExplainConfig(resamples=100, strengths=(), random_draws=0, device="cpu")
+    compared = comparison(folder, lambda: changed(block, family))
+    explanation, found = explained(compared, config)
+    layers = found["geometry"]["layers"]
+    for space in (BLOCK_OUTPUT, RMS_NORMALISED):
+        rows = {row["layer"]: row for row in layers if row["space"] == space}
+        assert list(rows) == [0, 1, 2, 3]
+        for layer, row in rows.items():
+            differs = layer > block
+            assert (row["l2"]["mean"] > 0.01) == differs
+            assert (row["cosine"]["mean"] < 0.9999) == differs
+            assert (row["delta_dim"]["value"] != 0) == differs
+    assert [row["layer"] for row in layers if row["space"] == FINAL_NORM] == [3]
+
+    swap = found["block_swap"]
+    assert swap["shared_blocks"] == block
+    tuned = evaluated(compared)[1]["tuned"]
+    ends = {"original": explanation.texts, "tuned": ids(tuned.fixed)}
+    assert ends["original"] != ends["tuned"]
+    texts = iter(written)
+    for row in swap["rows"]:
+        takes_it = row["blocks"] >= 3 - block
+        lower, upper = ("original", "tuned")
+        if row["hybrid"] == "original_upper":
+            lower, upper = upper, lower
+        same_as = upper if takes_it else lower
+        assert row[f"top1_agreement_{same_as}"]["mean"] == 1
+        if not (takes_it and block):  # there the hybrid is the other model, and is not decoded
+            assert next(texts) == ends[same_as]
+        reference = swap["references"][same_as]
+        assert {name: row[name] for name in reference} == reference
+    assert next(texts, None) is None
+
+
+def test_doubled_logits_are_the_original_at_half_the_temperature(model_folder):
+    evaluation, arms, columns = evaluated(comparison(model_folder, sharper))
+    np.testing.assert_allclose(
+        columns["original_entropy_matched", "tau_star", "TF"], 0.5, atol=1e-3
+    )
+    [matched] = evaluation.matching
+    for kind in ("per_context", "per_step"):
+        assert matched[kind]["unsolved"] == 0
+        assert matched[kind]["mean"] == pytest.approx(0.5, abs=1e-3)
+        assert 0 < matched[kind]["largest_residual_nats"] <= 1e-4
+    assert matched["per_step"]["n"] == 6 * CONTINUATION
+    assert matched["global"]["tau"] == pytest.approx(0.5, abs=1e-3)
+    for prefix in ("TF", "OP"):
+        for metric in ("spearman", "spearman_top100", "rank_1"):
+            np.testing.assert_allclose(columns["tuned", metric, prefix], 1)
+    entropy = "prediction_entropy_nats"
+    np.testing.assert_allclose(
+        columns["original_entropy_matched", entropy, "TF"],
+        columns["tuned", entropy, "TF"],
+        atol=1e-4,
+    )
+    assert (columns["tuned", entropy, "TF"] < columns["original", entropy, "TF"] - 0.1).all()
+    own = "prediction_entropy_own_nats"  # the same texts, so nearly the same entropies
+    np.testing.assert_allclose(
+        columns["original_entropy_matched", own, "OP"], columns["tuned", own, "OP"], atol=5e-3
+    )
+    texts = {name: ids(arms[name].fixed) for name in arms}
+    assert texts["tuned"] == texts["original"] == texts["original_entropy_matched"]
+    # Equal distributions and shared draws: nearly all sampled tokens are the same.
+    both = ("tuned_sampled", "original_entropy_matched_sampled")
+    same = np.mean([np.array(ids(d)) for d in arms[both[0]].draws]
+                   == np.array([ids(d) for d in arms[both[1]].draws]))  # fmt: skip
+    assert same > 0.9
+    assert [ids(d) for d in arms["original_sampled"].draws] != [ids(d) for d in arms[both[0]].draws]
+
+
+def test_a_model_sharper_than_any_temperature_is_unsolved_and_said(model_folder):
+    evaluation, _, columns = evaluated(comparison(model_folder, lambda: sharper(1e4)))
+    [matched] = evaluation.matching
+    assert matched["per_context"]["unsolved"] == 6
+    assert matched["per_context"]["largest_residual_nats"] is None
+    assert columns["original_entropy_matched", "tau_star", "TF"] == pytest.approx(0.05)
+    assert matched["greedy_differences"] == 0
+
+
+def test_one_context_gives_values_without_intervals(model_folder, tmp_path):
+    compared = comparison(model_folder, lambda: with_bias(TOKEN, 2.0), data=dataset(1))
+    study = StudyFolder(tmp_path / "study")
+    write_study(study, compared, EVALUATE, Progress())
+    measured = read_json(study.measurements_file)
+    of_contexts = [r for r in measured["rows"] if r["arm"] != "human" and "val_" not in r["metric"]]
+    assert {(r["n"], r["low"], r["high"], r["reason"]) for r in of_contexts} == {
+        (1, None, None, NO_INTERVAL)
+    }
+    assert all(t["p"] is None and t["reason"] for t in measured["tests"] if t["n"] == 1)
+    write_explanation(study, compared, NO_SWAP, Progress())
+    _, found = explained(compared, NO_SWAP)
+    share = found["provenance"]["written"]["shares"]["rank_1"]
+    assert share["mean"] is not None
+    assert (share["low"], share["high"], share["n"]) == (None, None, 1)
+    assert share["reason"] == "one context has no interval"
+    bias = found["static_bias"]
+    assert bias["static_share"] == pytest.approx(1, abs=1e-6)
+    assert bias["rows"] == []
+    assert "no other" in bias["reason"]
+    assert "not shown" in found["geometry"]["terminal_expansion_in_words"]
+
+
+def test_no_gain_in_ttr_has_no_share(model_folder):
+    """Doubled logits change every logit and no greedy text."""
+    _, found = explained(comparison(model_folder, sharper), NO_SWAP)
+    bias = found["static_bias"]
+    assert 0 < bias["static_share"] < 1
+    assert {row["share_of_gain"] for row in bias["rows"]} == {None}
+    assert "No strength moves" in bias["verdict_in_words"]
+
+
+def test_contexts_of_different_lengths_are_compared_on_the_part_they_share(model_folder):
+    data = dataset()
+    contexts = [row[: CONTEXT - i % 3] for i, row in enumerate(data.contexts.contexts)]
+    ragged = dataset()
+    ragged.contexts.contexts[:] = contexts
+    _, found = explained(comparison(model_folder, lambda: changed(1), data=ragged), NO_SWAP)
+    assert {row["positions"] for row in found["geometry"]["layers"]} == {
+        6 * (CONTEXT - 2 + CONTINUATION - 1)
+    }
+    _, found_even = explained(comparison(model_folder, lambda: changed(1), data=data), NO_SWAP)
+    assert len(found["geometry"]["layers"]) == len(found_even["geometry"]["layers"]) == 9
