@@ -213,6 +213,20 @@ class CheckpointsConfig(Section):
     trust_remote_code: bool = Field(False, description="run code that the checkpoints bring")
 
 
+class GenerateConfig(Section):
+    """Prompts continued with one decoder of the table `generate.decoders.DECODERS`."""
+
+    model: ModelConfig
+    decoder: str = Field(
+        "greedy", description="for example min_p:0.1, or top_p:0.9+temperature:0.7"
+    )
+    amateur: str | None = Field(None, description="model that contrastive_decoding compares with")
+    max_new_tokens: int = Field(128, ge=1, description="cap; a text may end itself before")
+    num_samples: int = Field(1, ge=1, description="continuations of each prompt")
+    seed: int = Field(0, ge=0, description="of decoders that draw; each text has its own from it")
+    batch_size: int = Field(32, ge=1, description="rows that run together")
+
+
 class ReportConfig(Section):
     """What the report page shows."""
 

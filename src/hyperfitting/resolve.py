@@ -8,6 +8,7 @@ from hyperfitting.config import (
     DemoConfig,
     EvaluateConfig,
     ExplainConfig,
+    GenerateConfig,
     ReportConfig,
     RunConfig,
     Section,
@@ -204,6 +205,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "train": RunConfig,
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
+    "generate": GenerateConfig,
     "report": ReportConfig,
 }
 

@@ -14,6 +14,7 @@ from hyperfitting.config import (
     DemoConfig,
     EvaluateConfig,
     ExplainConfig,
+    GenerateConfig,
     ReportConfig,
     RunConfig,
 )
@@ -29,6 +30,7 @@ from hyperfitting.storage import read_json
 from hyperfitting.study.comparison import Comparison, open_checkpoints, open_runs
 from hyperfitting.study.evaluate import write_study
 from hyperfitting.study.explain import write_explanation
+from hyperfitting.study.prompts import continue_prompts, read_prompts
 from hyperfitting.study.texts import read_dataset
 from hyperfitting.study.training import train_run
 from hyperfitting.train.methods import METHODS
@@ -138,6 +140,21 @@ def explain_checkpoints(
     comparison: Comparison = open_checkpoints(checkpoints, progress)
     write_explanation(study, comparison, config, progress)
     return study
+
+
+def generate(
+    config: GenerateConfig,
+    prompts: Sequence[str] | None = None,
+    file: Path | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Continue prompts, given or one a line of `file`; one entry per prompt and sample.
+
+    Raises:
+        InputError: no prompts, an unknown decoder, or a model that cannot be loaded or does not
+            fit.
+    """
+    return continue_prompts(config, read_prompts(prompts, file), progress or Progress())
 
 
 def explanation(study: StudyFolder) -> dict[str, Any]:

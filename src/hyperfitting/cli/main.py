@@ -6,7 +6,7 @@ import typer
 
 from hyperfitting import __version__
 from hyperfitting.allocation import keep_large_buffers
-from hyperfitting.cli import config, demo, evaluate, explain, report, train
+from hyperfitting.cli import config, demo, evaluate, explain, generate, judge, report, train
 
 app = typer.Typer(
     help="Stop a causal language model from looping under greedy decoding, and show why it works.",
@@ -38,6 +38,8 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("judge")(judge.judge)
+app.command("generate")(generate.generate)
 app.command("report")(report.report)
 app.add_typer(config.app, name="config")
 

@@ -1,0 +1,72 @@
+"""`hyperfit generate`: continue prompts with any decoder of the table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperfitting.cli.common import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Overrides,
+    TrustRemoteCode,
+    layers,
+    print_json,
+    run_verb,
+)
+
+
+def generate(
+    model: Annotated[
+        str,
+        typer.Argument(help="builtin, a run, a local folder, an adapter's folder or a hub id."),
+    ],
+    overrides: Overrides = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="A text to continue; may be repeated.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="File with one prompt a line.", show_default=False)
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(help="For example greedy, min_p:0.1, top_p:0.9+temperature:0.7, guard."),
+    ] = None,
+    amateur: Annotated[
+        str | None, typer.Option(help="Smaller model, for contrastive_decoding.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of decoders that draw.")] = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Continue prompts. A text may end itself; `max_new_tokens` is the cap.
+
+    Example: hyperfit generate my-run --decoder min_p:0.1 --prompt "The old bridge"
+    """
+
+    def work() -> None:
+        from hyperfitting import verbs
+        from hyperfitting.config import GenerateConfig
+        from hyperfitting.progress import ConsoleProgress, printable
+        from hyperfitting.settings import build
+
+        flags = {
+            "model.name": ("MODEL", model),
+            "decoder": ("--decoder", decoder),
+            "amateur": ("--amateur", amateur),
+            "seed": ("--seed", seed),
+            "model.device": ("--device", device),
+            "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
+        }
+        settings = build(GenerateConfig, layers(config, flags, overrides)).config
+        texts = verbs.generate(settings, prompt, prompts, ConsoleProgress())
+        if as_json:
+            print_json({"decoder": settings.decoder, "texts": texts})
+            return
+        for text in texts:
+            typer.echo(f"\n{printable(text['prompt'])}|{printable(text['continuation'])}")
+
+    run_verb(work)

@@ -1,0 +1,108 @@
+"""Continue a user's prompts with any model and decoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.errors import InputError
+from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
+from hyperfitting.generate.run import run_decoder
+from hyperfitting.generate.specs import DecoderSpec, parse_decoder
+from hyperfitting.models.load import check_fit, load_model, load_result, load_tokenizer
+from hyperfitting.models.tuned import adapter_base, load_adapted_or_whole
+from hyperfitting.progress import Progress
+from hyperfitting.runs import RunFolder
+from hyperfitting.study.arms import Tokens
+
+
+def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
+    """Prompts from the command line and from a file with one a line; empty lines are left out.
+
+    Raises:
+        InputError: there are none, or the file cannot be read.
+    """
+    prompts = list(given or [])
+    if file is not None:
+        try:
+            prompts += file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{file} cannot be read: {error}", needed="a text file in UTF-8"
+            ) from error
+    kept = [prompt for prompt in prompts if prompt.strip()]
+    if not kept:
+        raise InputError("there is nothing to continue", needed="--prompt TEXT or --prompts FILE")
+    return kept
+
+
+def open_model(config: ModelConfig) -> tuple[Any, Any]:
+    """A model and its tokenizer: a run, an adapter's folder on its base, or a whole checkpoint.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    run = RunFolder(Path(config.name))
+    if run.manifest_file.exists():
+        own = run.manifest()["config"]["model"]
+        kept = {key: own[key] for key in ("name", "revision", "quantization")}
+        base = config.model_copy(update=kept)
+        return load_result(run, base), load_tokenizer(base)
+    named = adapter_base(config.name)
+    if named is not None:
+        base = config.model_copy(update={"name": named})
+        return load_adapted_or_whole(config.name, base), load_tokenizer(base)
+    return load_model(config), load_tokenizer(config)
+
+
+def continue_prompts(
+    config: GenerateConfig, prompts: Sequence[str], progress: Progress
+) -> list[dict[str, Any]]:
+    """One entry per prompt and sample: prompt, continuation, tokens, and how it ended.
+
+    Raises:
+        InputError: an unknown decoder, a model that cannot be loaded or has too few positions, or
+            an amateur with another vocabulary.
+    """
+    spec = parse_decoder(config.decoder)
+    model, tokenizer = open_model(config.model)
+    tokens = Tokens.of(model, tokenizer)
+    amateur = _amateur(config, spec, tokenizer)
+    contexts = [list(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
+        raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
+    longest = max(map(len, contexts)) + config.max_new_tokens
+    check_fit(model, max(map(max, contexts)), longest, config.model.name)
+    count = config.num_samples
+    rows = [context for context in contexts for _ in range(count)]
+    seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]
+    with progress.stage(f"generate, {spec.text}", len(rows)) as stage:
+        decoded = run_decoder(
+            spec, model, rows,
+            max_new_tokens=config.max_new_tokens, seeds_N=seeds, amateur=amateur,
+            banned=tokens.banned("natural"), ends=tokens.ends,
+            batch_size=config.batch_size, stage=stage,
+        )  # fmt: skip
+        stage.update(len(rows), f"{sum(len(text.ids) for text in decoded):,} tokens")
+    return [
+        {
+            "prompt": prompts[n // count],
+            "continuation": tokens.texts(rows[n], text.ids)[1],
+            "token_ids": text.ids,
+            "ended": bool(text.ids) and text.ids[-1] in tokens.ends,
+        }
+        for n, text in enumerate(decoded)
+    ]
+
+
+def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
+    if config.amateur is None:
+        return None
+    if spec.name != "contrastive_decoding":
+        raise InputError(
+            f"--amateur is given, which {spec.name} does not use",
+            needed="--decoder contrastive_decoding, or no amateur",
+        )
+    model, other = open_model(config.model.model_copy(update={"name": config.amateur}))
+    require_same_vocabulary(tokenizer.get_vocab(), other.get_vocab())
+    return model
