@@ -130,7 +130,11 @@ def test_the_demo_takes_its_methods_not_one_method():
 
 
 def test_every_verb_can_be_shown_without_its_required_settings():
-    for verb, count in (("train", len(list(leaf_fields(RunConfig)))), ("evaluate", 7)):
+    for verb, count in (
+        ("train", len(list(leaf_fields(RunConfig)))),
+        ("evaluate", 10),
+        ("explain", 11),
+    ):
         rows = describe(verb, [])
         assert len(rows) == count
         assert all(row.description for row in rows)

@@ -255,7 +255,7 @@ class DemoConfig(Section):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     explain: ExplainConfig = Field(default_factory=ExplainConfig)
     explained: tuple[str, ...] = Field(
-        ("hyperfitted", "late_stage_lora"), description="arms whose controls are run"
+        ("hyperfitted",), description="arms whose controls are run; `hyperfit explain` runs all"
     )
     report: ReportConfig = Field(default_factory=ReportConfig)
 

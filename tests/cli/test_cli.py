@@ -96,7 +96,10 @@ def test_a_lone_run_becomes_a_study_of_one(run_folder, evaluated):
     study = json.loads((run_folder / "study.json").read_text())
     assert [run["path"] for run in study["runs"]] == ["."]
     measured = json.loads((run_folder / "measurements.json").read_text())
-    assert {row["arm"] for row in measured["rows"]} == {"human", "original", "late_stage_lora"}
+    assert {row["arm"] for row in measured["rows"]} == {
+        "human", "original", "original_sampled", "original_entropy_matched",
+        "original_entropy_matched_sampled", "late_stage_lora", "late_stage_lora_sampled",
+    }  # fmt: skip
     for row in measured["rows"]:
         assert row["n"] == 5 or row["reason"]
     table = pyarrow.parquet.read_table(run_folder / "per_context.parquet").to_pylist()

@@ -107,7 +107,7 @@ def test_bad_input_of_checkpoints(verb, model_folder, other, texts_file, run_fol
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
     assert "nowhere does not exist" in refused(verb, "--tuned", adapter, *rest)
     assert "unknown" in refused(verb, *both, *rest, "resample=3").lower()
-    long = [t if "continuation" not in t else "data.continuation_tokens=4000" for t in rest]
+    long = [str(t).replace("continuation_tokens=24", "continuation_tokens=4000") for t in rest]
     assert "held-out documents of at least" in refused(verb, *both, *long)
     assert not out.exists(), "nothing is left behind"
 

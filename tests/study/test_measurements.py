@@ -151,9 +151,12 @@ def test_a_context_is_undefined_where_one_of_its_draws_is():
 
 def test_nan_becomes_none():
     arm = outputs("hyperfitted")
-    arm.forced.spearman_NK[3, 0] = np.nan
+    arm.forced.spearman_NK[2, 0] = np.nan  # a position is left out of its context's mean
+    arm.forced.spearman_NK[3] = np.nan
     values = {(c.metric, c.prefix): c.values for c in metric_values(arm, 20)}
     assert [v is None for v in values["spearman", "TF"]] == [n == 3 for n in range(N)]
+    expected = arm.forced.spearman_NK[2, 1:].mean()
+    assert values["spearman", "TF"][2] == pytest.approx(expected)
 
 
 def test_temperatures_belong_to_the_matched_arm_alone():

@@ -27,6 +27,7 @@ CHUNK = 2**24
 LOW_BITS = np.uint64(2**29 - 1)
 # Elements of a dot product that BLAS computes in the calling thread.
 DOT = 2**13
+LONG_ROW = 2**14  # tokens
 # A power of two beyond float32 (so its low bits are 0) stands for infinity, which cannot carry
 # anything in its low bits: it would become NaN.
 BEYOND = 2.0**129
@@ -124,9 +125,13 @@ def _check(a_PV: Tensor, b_PV: Tensor, count: int) -> None:
 def _each_row(
     row: Callable[[Row, Row, _Scratch], tuple[float, ...]], a_PV: Tensor, b_PV: Tensor
 ) -> NDArray[np.float64]:
-    """`row` of every position, [P, values], in as many threads as torch uses."""
+    """`row` of every position, [P, values], in as many threads as torch uses.
+
+    Short rows take one: their threads would mostly wait for the interpreter.
+    """
     positions, size = a_PV.shape
-    workers = max(1, min(torch.get_num_threads(), positions))
+    threads = torch.get_num_threads() if size >= LONG_ROW else 1
+    workers = max(1, min(threads, positions))
 
     def work(worker: int) -> list[tuple[float, ...]]:
         scratch = _Scratch(size)

@@ -64,6 +64,15 @@ class Pair:
         return is_known_family(self.original)
 
     @property
+    def num_logits(self) -> int:
+        """Tokens that both models have a logit for, with the padding they share."""
+        return min(vocabulary_rows(self.original), vocabulary_rows(self.tuned))
+
+    def vocabulary(self, tokenizer: Any) -> int:
+        """Tokens that the tokenizer has and both models know."""
+        return min(self.num_logits, len(tokenizer))
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of each model."""
         return len(anatomy(self.original).blocks)

@@ -21,16 +21,20 @@ from hyperfitting.models.pair import require_one_architecture
 from hyperfitting.storage import read_json
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a local folder holds a PEFT adapter."""
+    return (Path(name) / "adapter_config.json").exists()
+
+
 def adapter_base(name: str) -> str | None:
     """The base model that a local folder's adapter names; None where it holds no adapter.
 
     Raises:
         InputError: an adapter that names no base.
     """
-    path = Path(name) / "adapter_config.json"
-    if not path.exists():
+    if not is_adapter(name):
         return None
-    base = read_json(path).get("base_model_name_or_path")
+    base = read_json(Path(name) / "adapter_config.json").get("base_model_name_or_path")
     if not base:
         raise InputError(
             f"the adapter in {name} does not name its base model",
@@ -46,7 +50,7 @@ def load_adapted_or_whole(name: str, base: ModelConfig) -> Any:
     Raises:
         InputError: it cannot be loaded, or does not fit the base.
     """
-    if adapter_base(name) is None:
+    if not is_adapter(name):
         return load_model(base.model_copy(update={"name": name, "revision": None}))
     from peft import PeftModel
 
@@ -120,6 +124,6 @@ def require_same_architecture(base: ModelConfig, tuned: str) -> None:
     Raises:
         InputError: they differ, or one cannot be loaded.
     """
-    if adapter_base(tuned) is None:
+    if not is_adapter(tuned):
         other = base.model_copy(update={"name": tuned, "revision": None})
         require_one_architecture(load_model_config(base), load_model_config(other))

@@ -90,7 +90,9 @@ class Evaluation:
         pair = make_pair(self.original, model)
         self._say_padding(model)
         matching = EntropyMatching(
-            len(self.comparison.dataset.contexts), self.length, self._vocabulary(pair)
+            len(self.comparison.dataset.contexts),
+            self.length,
+            pair.vocabulary(self.tokens.tokenizer),
         )
         outputs = self._model(tuned.arm, pair, matching)
         self._matched(outputs.arm, pair, matching)
@@ -104,7 +106,7 @@ class Evaluation:
             pair.tuned, tokens, dataset.contexts, self.config, self.progress, arm=arm
         )
         human = self.arms[0]
-        vocabulary = self._vocabulary(pair)
+        vocabulary = pair.vocabulary(self.tokens.tokenizer)
         with self.progress.stage(f"score {arm.name}", 2 * len(dataset.contexts)) as stage:
             forced = compare_rows(
                 pair, paths(human.fixed), self.length, vocabulary, each=matching, stage=stage
@@ -165,11 +167,6 @@ class Evaluation:
                 arm=sampled, tau_N=tau_N,
             )
         )  # fmt: skip
-
-    def _vocabulary(self, pair: Pair) -> int:
-        """Tokens that the tokenizer has and both models know."""
-        rows = min(vocabulary_rows(pair.original), vocabulary_rows(pair.tuned))
-        return min(rows, len(self.tokens.tokenizer))
 
     def _say_padding(self, tuned: Any) -> None:
         rows = [vocabulary_rows(model) for model in (self.original, tuned)]

@@ -7,7 +7,6 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.explain.localisation import agreement_in_words, smallest_sufficient
 from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
-from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.models.load import check_fit, load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
@@ -69,8 +68,7 @@ class Explanation:
         pair = make_pair(self.original, model)
         length = len(contexts.continuations[0])
         rows = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
-        rows_known = (vocabulary_rows(self.original), vocabulary_rows(model))
-        vocabulary = min(*rows_known, len(self.tokens.tokenizer))
+        vocabulary = pair.vocabulary(self.tokens.tokenizer)
         geometry = GeometryObserver(self.config)
         shift = ShiftObserver(vocabulary, halves(len(rows), self.config.seed))
         with self.progress.stage(f"layers and logits of {tuned.arm.name}", len(rows)) as stage:

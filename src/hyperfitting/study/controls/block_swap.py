@@ -94,7 +94,7 @@ def _hybrid(subject: Subject, upper: str, blocks: int) -> dict[str, Any]:
     else:
         tokens = subject.tokens.for_model(above)
         # Choices are among the tokens that both models have a logit for, as in `forced`.
-        unknown = range(subject.logits, vocabulary_rows(above))
+        unknown = range(subject.pair.num_logits, vocabulary_rows(above))
         with swapped(lower, above, blocks) as hybrid:
             texts = write_texts(
                 hybrid, subject.contexts.contexts, tokens, subject.config, subject.length

@@ -16,7 +16,6 @@ from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
-from hyperfitting.models.forward import vocabulary_rows
 from hyperfitting.models.pair import Pair
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
@@ -48,12 +47,7 @@ class Subject:
     @property
     def vocabulary(self) -> int:
         """Tokens that the tokenizer has and both models know."""
-        return min(self.logits, len(self.tokens.tokenizer))
-
-    @property
-    def logits(self) -> int:
-        """Tokens that both models have a logit for, with the padding they share."""
-        return min(vocabulary_rows(self.pair.original), vocabulary_rows(self.pair.tuned))
+        return self.pair.vocabulary(self.tokens.tokenizer)
 
     @property
     def human_rows(self) -> Texts:

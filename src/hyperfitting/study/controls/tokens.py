@@ -23,7 +23,9 @@ def token_kinds(subject: Subject) -> dict[str, Any]:
     Shares are per context, then averaged, with their intervals.
     """
     texts, starts_word = token_texts(subject.tokens.tokenizer, subject.vocabulary)
-    padding = subject.logits - subject.vocabulary  # may be chosen on human text; has no text
+    padding = (
+        subject.pair.num_logits - subject.vocabulary
+    )  # may be chosen on human text; has no text
     texts, starts_word = texts + [""] * padding, starts_word + [False] * padding
     inside = TokenKinds.from_texts(texts, starts_word)
     at_start = TokenKinds.from_texts(texts, [True] * len(texts))
