@@ -42,7 +42,7 @@ class DataConfig(Section):
     source: str = Field(
         min_length=1,
         description="`builtin:fiction`, `builtin:news`, a .jsonl/.csv/.parquet/.txt file, "
-        "a folder of them, or a hub dataset id",
+        "a folder of them, a hub dataset id, `ag_news`, `writing_prompts` (or NAME:FILE)",
     )
     text_field: str | None = Field(None, description="column with the text; default `text`")
     hub_split: str = Field("train", description="split of a hub dataset")
@@ -163,6 +163,24 @@ class EvaluateConfig(Section):
     )
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"
+    )
+    decoders: str = Field(
+        "", description="decoders beside greedy, such as min_p:0.1,guard (paper, Table 7)"
+    )
+    decoders_on: Literal["original", "all"] = Field(
+        "original", description="models that these decoders are run on"
+    )
+    amateur: str | None = Field(None, description="model that contrastive_decoding compares with")
+    citation_blocked: bool = Field(
+        False, description="also decode runs greedily without training 5-grams (Carlsson et al.)"
+    )
+    mauve_features: str | None = Field(
+        None, description="feature model of MAUVE: gpt2-large, a folder, builtin; default: none"
+    )
+    mauve_seeds: int = Field(5, ge=1, description="k-means seeds that are averaged (definitions)")
+    self_bleu: bool = Field(False, description="also how alike an arm's texts are (sacrebleu)")
+    coherence_model: str | None = Field(
+        None, description="model whose mean log-likelihood of every text is taken; default: none"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one"

@@ -121,6 +121,7 @@ class PairedTest:
     a_parameters: Mapping[str, Any] = field(default_factory=dict)
     b_parameters: Mapping[str, Any] = field(default_factory=dict)
     num_seeds: int = 1
+    domain: str = ""
     margin: float | None = None
     p_equivalence: float | None = None
     reason: str | None = None

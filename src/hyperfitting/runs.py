@@ -22,6 +22,7 @@ class StudyFolder:
         self.path = path
         self.study_file = path / "study.json"
         self.measurements_file = path / "measurements.json"
+        self.timings_file = path / "timings.json"
         self.per_context_file = path / "per_context.parquet"
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"

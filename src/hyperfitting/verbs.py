@@ -27,12 +27,18 @@ from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
 from hyperfitting.storage import read_json
-from hyperfitting.study.comparison import Comparison, open_checkpoints, open_runs
-from hyperfitting.study.evaluate import write_study
+from hyperfitting.study.comparison import (
+    Comparison,
+    open_checkpoints,
+    open_runs,
+    open_runs_on,
+)
+from hyperfitting.study.decoding import requested_decoders
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.prompts import continue_prompts, read_prompts
 from hyperfitting.study.texts import read_dataset
 from hyperfitting.study.training import train_run
+from hyperfitting.study.write import write_study
 from hyperfitting.train.methods import METHODS
 
 
@@ -67,22 +73,32 @@ def evaluate(
     config: EvaluateConfig,
     out: Path | None = None,
     progress: Progress | None = None,
+    *,
+    data: Sequence[str] = (),
+    text_field: str | None = None,
 ) -> StudyFolder:
     """Score runs, or all runs of a study again, beside the original and the human text.
 
-    A lone run becomes a study of one in its own folder; several runs need `out`.
+    A lone run becomes a study of one in its own folder; several runs need `out`. `data` names
+    the texts, by default those the runs were trained on; on a second and further source models
+    are decoded greedily only, so that domains can be compared.
 
     Raises:
         InputError: no finished runs there, runs that cannot be compared, or `out` is taken.
     """
+    progress = progress or Progress()
+    requested_decoders(config)  # now, not after the models are loaded
     study, runs = _study_and_runs(paths, out)
-    comparison = open_runs(
-        runs,
-        device=config.device,
-        trust_remote_code=config.trust_remote_code,
-        best_val=config.best_val,
-    )
-    write_study(study, comparison, config, progress or Progress())
+    options: dict[str, Any] = {
+        "device": config.device,
+        "trust_remote_code": config.trust_remote_code,
+        "best_val": config.best_val,
+    }
+    if data:
+        first, *others = open_runs_on(runs, data, text_field, progress, **options)
+    else:
+        first, others = open_runs(runs, **options), []
+    write_study(study, first, config, progress, elsewhere=others)
     return study
 
 
@@ -98,6 +114,7 @@ def evaluate_checkpoints(
         InputError: the checkpoints cannot be compared, the texts do not serve, or `out` is taken.
     """
     progress = progress or Progress()
+    requested_decoders(config)
     require_free(out)
     write_study(StudyFolder(out), open_checkpoints(checkpoints, progress), config, progress)
     return StudyFolder(out)
@@ -234,6 +251,7 @@ def demo(
     progress = progress or Progress()
     require_free(out)
     config, study = resolved.config, StudyFolder(out)
+    requested_decoders(config.evaluate)  # now, not after minutes of training
     runs = demo_runs(config, user)
     longest = config.data.context_tokens + config.evaluate.natural_tokens
     check_length(config.model, longest)  # now, not after minutes of training

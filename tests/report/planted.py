@@ -250,8 +250,12 @@ def plant(
         },
         "num_contexts": 2,
         "evaluate": {
-            "resamples": 500, "natural_tokens": 8, "confidence": 0.9, "sampling_seeds": 2
+            "resamples": 500, "natural_tokens": 8, "confidence": 0.9, "sampling_seeds": 2,
+            "coherence_model": None,
         },
+        "elsewhere": [],
+        "decoders": [],
+        "mauve": {},
         "runs": [_run(study, arm, seed, parameters, is_foreign) for seed in seeds],
         "entropy_matching": [_matching(arm, seed, parameters) for seed in seeds],
         "run_agreement": [

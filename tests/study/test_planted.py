@@ -13,9 +13,9 @@ from hyperfitting.storage import read_json
 from hyperfitting.study.controls import block_swap as block_swap_module
 from hyperfitting.study.controls import static_bias as static_bias_module
 from hyperfitting.study.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
-from hyperfitting.study.evaluate import write_study
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.measurements import NO_INTERVAL
+from hyperfitting.study.write import write_study
 from tests.study.comparing import (
     CONTEXT,
     CONTINUATION,

@@ -35,6 +35,14 @@ Tuned = Annotated[
 DataSource = Annotated[
     str | None, typer.Option("--data", help="Texts, with --tuned.", show_default=False)
 ]
+DataSources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Texts, by default those of the runs; several compare domains.",
+        show_default=False,
+    ),
+]
 TextField = Annotated[
     str | None, typer.Option(help="Column with the text, with --tuned.", show_default=False)
 ]
@@ -96,8 +104,16 @@ def evaluate(
     ] = None,
     base: Base = None,
     tuned: Tuned = None,
-    data: DataSource = None,
+    data: DataSources = None,
     text_field: TextField = None,
+    decoders: Annotated[
+        str | None,
+        typer.Option(help="Beside greedy, for example min_p:0.1,guard.", show_default=False),
+    ] = None,
+    mauve_features: Annotated[
+        str | None,
+        typer.Option(help="MAUVE's model: gpt2-large, a folder, builtin.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder; needed for several runs and for --tuned.")
     ] = None,
@@ -109,6 +125,7 @@ def evaluate(
     """Generate, measure and test; a lone run keeps the result in its own folder.
 
     Example: hyperfit evaluate run-a run-b --out comparison natural_tokens=128
+    Other decoders and texts: hyperfit evaluate my-run --decoders min_p,guard --data ag_news
     Checkpoints of your own: hyperfit evaluate --base A --tuned B --data texts.jsonl --out study
     """
 
@@ -124,18 +141,27 @@ def evaluate(
         flags = {
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
+            "decoders": ("--decoders", decoders),
+            "mauve_features": ("--mauve-features", mauve_features),
         }
         progress = ConsoleProgress()
         if tuned is not None or base is not None:
+            if len(data or []) > 1:
+                raise InputError(
+                    f"{len(data or [])} sources of texts are given with --tuned", needed="one"
+                )
+            source = data[0] if data else None
             checkpoints, rest, place = checkpoints_config(
-                runs, base, tuned, data, text_field, out, config, flags
+                runs, base, tuned, source, text_field, out, config, flags
             )
             settings = build(EvaluateConfig, rest).config
             study = verbs.evaluate_checkpoints(checkpoints, settings, place, progress)
         else:
             folders, overrides = split_folders(runs or [])
             settings = build(EvaluateConfig, layers(config, flags, overrides)).config
-            study = verbs.evaluate(folders, settings, out, progress)
+            study = verbs.evaluate(
+                folders, settings, out, progress, data=data or (), text_field=text_field
+            )
         verbs.report(study.path, ReportConfig(), progress)
         if as_json:
             print_json(read_json(study.measurements_file))

@@ -22,6 +22,24 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
+class NamedDataset:
+    """A public dataset by a short name, on the hub and as a local file in its usual format."""
+
+    hub_id: str
+    hub_field: str
+    file_field: str
+    csv_header: bool = True
+
+
+# The paper's other domains (section 6). `ag_news` is the hub dataset, `ag_news:FILE` the csv file
+# with class, title and description and no header row.
+DATASETS: Mapping[str, NamedDataset] = {
+    "ag_news": NamedDataset("fancyzhx/ag_news", "text", "column_3", csv_header=False),
+    "writing_prompts": NamedDataset("euclaise/writingprompts", "story", "story"),
+}
+
+
+@dataclass(frozen=True)
 class Document:
     """One text, or one conversation, and where it came from."""
 
@@ -201,9 +219,24 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
         # The loader raises anything from ConnectionError to its own kinds: all are about `name`.
         raise InputError(
             f"{name!r} is no local file or folder, and the hub did not deliver it: {error}",
-            needed="an existing path, builtin:fiction, builtin:news, or a reachable dataset id",
+            needed="an existing path, builtin:fiction, builtin:news, "
+            f"{', '.join(DATASETS)}, or a reachable dataset id",
         ) from error
     return _rows(dataset, config, name)
+
+
+def _of_named_dataset(config: DataConfig) -> DataConfig:
+    """The config of a dataset that is given by its short name; any other as it is."""
+    name, colon, file = config.source.partition(":")
+    if name not in DATASETS or (not colon and Path(name).exists()):
+        return config
+    known = DATASETS[name]
+    if not colon:
+        own = {"source": known.hub_id, "text_field": config.text_field or known.hub_field}
+        return config.model_copy(update=own)
+    own = {"source": file, "text_field": config.text_field or known.file_field}
+    header = {"csv_header": known.csv_header} if Path(file).suffix.lower() == ".csv" else {}
+    return config.model_copy(update=own | header)
 
 
 def read_documents(config: DataConfig) -> list[Document]:
@@ -212,6 +245,7 @@ def read_documents(config: DataConfig) -> list[Document]:
     Raises:
         InputError: the source does not exist, is empty, not UTF-8, or lacks the column.
     """
+    config = _of_named_dataset(config)
     source = config.source
     if source in CORPORA:
         return _read_file(CORPORA[source], config)

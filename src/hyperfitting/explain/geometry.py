@@ -19,6 +19,7 @@ from hyperfitting.explain.participation import (
     precise_dtype,
     to_host,
 )
+from hyperfitting.measure.intervals import percentiles_around
 
 
 class Estimate(NamedTuple):
@@ -93,11 +94,11 @@ def layer_geometry(
     delta_R = tuned_R - original_R
 
     def estimate(value: float | None, values_R: Numbers) -> Estimate | None:
-        return (
-            None
-            if value is None
-            else Estimate(value, *_percentiles(value, values_R, N, confidence))
-        )
+        if value is None:
+            return None
+        if N < 2:
+            return Estimate(value, None, None)
+        return Estimate(value, *percentiles_around(value, values_R, confidence))
 
     return LayerGeometry(
         cosine_N,
@@ -151,15 +152,3 @@ def _means_of_defined(values_NT: Numbers) -> tuple[Numbers, int]:
     totals_N = np.where(defined, values_NT, 0).sum(axis=1)
     means_N = np.divide(totals_N, counts_N, out=np.full(len(counts_N), np.nan), where=counts_N > 0)
     return means_N, int((~defined).sum())
-
-
-def _percentiles(
-    value: float, values_R: Numbers, contexts: int, confidence: float
-) -> tuple[float | None, ...]:
-    """Percentiles of the draws around the value: their mean is moved onto it."""
-    defined = values_R[~np.isnan(values_R)]
-    if contexts < 2 or not len(defined):
-        return None, None
-    around = defined - defined.mean() + value
-    low, high = np.quantile(around, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

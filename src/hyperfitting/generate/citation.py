@@ -7,12 +7,15 @@ Shape letters: B rows of a batch, V vocabulary, O order, E edges of one level of
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from hyperfitting.generate.choose import greedy
 
 ORDER = 5  # Carlsson et al.
 BORDER = -1  # stands after each training row; no n-gram crosses it
@@ -129,3 +132,20 @@ class CitationBlocker:
             if not out_BV[i].isfinite().any():
                 out_BV[i] = logits_BV[i]
         return out_BV
+
+
+@dataclass(frozen=True)
+class CitationBlocked:
+    """Greedy decoding in which no citation of the training set goes on (see `CitationBlocker`).
+
+    Looks up generated tokens only, as the source does; the context may be a citation.
+    """
+
+    blocker: CitationBlocker
+
+    def __call__(
+        self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Chooser`."""
+        generated = seen_BT[:, seen_BT.shape[1] - step :].tolist()
+        return greedy(self.blocker.block(logits_BV, generated), rows, step)

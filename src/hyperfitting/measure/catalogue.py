@@ -16,7 +16,7 @@ from hyperfitting.measure.text import (
     word_type_token_ratio,
 )
 
-Table = Literal["main", "text", "ranks", "endings"]
+Table = Literal["main", "text", "ranks", "endings", "quality", "domains"]
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,32 @@ METRICS: Mapping[str, Metric] = {
     "looped_rate": Metric("Looped", "share of texts", "lower", decimals=2, table="endings"),
     "truncated_rate": Metric("Truncated", "share of texts", "", decimals=2, table="endings"),
     "mean_length": Metric("Mean length", "tokens", "", decimals=1, table="endings"),
+    "mauve": Metric("MAUVE", "", "higher", table="quality"),
+    "coherence_nats": Metric(
+        "Coherence", "mean log-likelihood, nats per token", "near human", decimals=2,
+        table="quality",
+    ),
+    "distinct_2": Metric(
+        "Distinct-2", "distinct / all bigrams of all texts", "near human", table="quality"
+    ),
+    "self_bleu": Metric("Self-BLEU-4", "0 to 100", "near human", decimals=1, table="quality"),
+    "overlap_mean": Metric(
+        "Longest run from the training set", "tokens, mean", "near human", decimals=1,
+        table="quality",
+    ),
+    "overlap_max": Metric(
+        "Longest run of all texts", "tokens", "near human", decimals=0, table="quality"
+    ),
+    "overlap_gt_10": Metric("Runs above 10 tokens", "share of texts", "near human",
+                            table="quality"),
+    "fivegram_overlap": Metric("5-grams in the training set", "share", "near human",
+                               table="quality"),
+    "delta_dim_block_output": Metric(
+        "Change of dimensions, last block", "participation ratio", "", decimals=1,
+        table="domains",
+    ),
+    "delta_dim_post_final_norm": Metric(
+        "Change of dimensions, after the final norm", "participation ratio", "", decimals=1,
+        table="domains",
+    ),
 }  # fmt: skip

@@ -45,6 +45,22 @@ def bootstrap_mean(
     return Interval(mean, float(interval.low), float(interval.high))
 
 
+def percentiles_around(
+    value: float, draws_R: NDArray[np.float64], confidence: float
+) -> tuple[float | None, float | None]:
+    """Percentiles of bootstrap draws whose mean is moved onto `value`; NaN draws are left out.
+
+    For values that are biased in a resample, which holds some contexts twice (decision 0010).
+    None where no draw is defined.
+    """
+    defined = draws_R[~np.isnan(draws_R)]
+    if not len(defined):
+        return None, None
+    around = defined - defined.mean() + value
+    low, high = np.quantile(around, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
 def _multiplicities(rng: np.random.Generator, draws: int, count: int) -> NDArray[np.float64]:
     """How often each of `count` things is drawn in `count` draws with replacement, [draws, count].
 

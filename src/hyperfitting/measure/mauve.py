@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from hyperfitting.errors import InputError
 
@@ -39,6 +40,7 @@ class Mauve:
     n: int  # texts a side
     small_sample: bool
     reason: str | None  # why there is no value
+    resampled_R: NDArray[np.float64] | None = None  # values of bootstrap draws, where asked for
 
 
 def _kl_nats(a_K: NDArray[np.float64], b_K: NDArray[np.float64]) -> float:
@@ -137,6 +139,33 @@ def _check_features(p_ND: NDArray[Any], q_ND: NDArray[Any]) -> None:
             raise ValueError("features must be finite, and no text's may be all 0")
 
 
+def _resampled(
+    p_SN: NDArray[np.int64],
+    q_SN: NDArray[np.int64],
+    num_buckets: int,
+    scaling: float,
+    times_RN: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """MAUVE of each draw of texts in the buckets that all texts gave, mean over seeds, [R].
+
+    S k-means seeds. A text of one side is drawn together with that of the other side.
+    """
+    weights_W11 = np.linspace(SMALLEST_WEIGHT, 1 - SMALLEST_WEIGHT, NUM_WEIGHTS)[:, None, None]
+    total_R = np.zeros(len(times_RN))
+    for p_N, q_N in zip(p_SN, q_SN, strict=True):
+        p_RK, q_RK = (times_RN @ np.eye(num_buckets)[side] / len(side) for side in (p_N, q_N))
+        mixed_WRK = weights_W11 * p_RK + (1 - weights_W11) * q_RK
+        x_WR, y_WR = (
+            np.exp(-scaling * special.rel_entr(side_RK, mixed_WRK).sum(axis=-1))
+            for side_RK in (q_RK, p_RK)
+        )
+        ends = np.zeros((1, len(times_RN)))
+        x = np.concatenate([ends + 1, x_WR, ends])
+        y = np.concatenate([ends, y_WR, ends + 1])
+        total_R += np.trapezoid(y[::-1], x[::-1], axis=0)
+    return total_R / len(p_SN)
+
+
 def mauve(
     p_ND: NDArray[np.floating[Any]],
     q_ND: NDArray[np.floating[Any]],
@@ -146,6 +175,7 @@ def mauve(
     variance: float = 0.9,
     seeds: int = 5,
     base_seed: int,
+    resamples: int = 0,
 ) -> Mauve:
     """MAUVE of human features `p_ND` and machine features `q_ND` (definitions, section 2.7).
 
@@ -153,6 +183,11 @@ def mauve(
     together, `mauve_from_histograms` of the sides' shares of the buckets; averaged over k-means
     seeds `base_seed`, `base_seed` + 1, ... `num_buckets` is max(2, round(N / 10)) by default. The
     PCA takes the fewest axes that keep more than `variance`.
+
+    With `resamples`, text n of both sides belongs together (one context), and `resampled_R` has
+    the values of so many bootstrap draws of pairs (seed `base_seed`). The buckets stay those of
+    all texts, so their own noise is in `spread`, not in these; move the draws' mean onto the
+    value for an interval (`intervals.percentiles_around`).
 
     Undefined for fewer than 20 texts a side and where all features are equal. Below 1,000 texts a
     side it is a `small_sample`: too high, and noisy.
@@ -183,11 +218,20 @@ def mauve(
 
     count = num_buckets or max(2, round(n / TEXTS_PER_BUCKET))
     points = _reduced(p_ND, q_ND, variance)
-    values = []
+    values, sides = [], []
     for seed in range(base_seed, base_seed + seeds):
         bucket = _buckets(points, count, seed)
-        p_K, q_K = (np.bincount(side, minlength=count) for side in (bucket[:n], bucket[n:]))
+        sides.append((bucket[:n], bucket[n:]))
+        p_K, q_K = (np.bincount(side, minlength=count) for side in sides[-1])
         values.append(mauve_from_histograms(p_K, q_K, scaling=scaling))
     spread = float(np.std(values, ddof=1)) if seeds > 1 else None
     mean = float(np.mean(values))
-    return Mauve(mean, tuple(values), spread, count, points.shape[1], n, n < FEW_TEXTS, None)
+    resampled_R = None
+    if resamples:
+        rng = np.random.default_rng(base_seed)
+        times_RN = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+        p_SN, q_SN = (np.stack(each) for each in zip(*sides, strict=True))
+        resampled_R = _resampled(p_SN, q_SN, count, scaling, times_RN)
+    return Mauve(
+        mean, tuple(values), spread, count, points.shape[1], n, n < FEW_TEXTS, None, resampled_R
+    )

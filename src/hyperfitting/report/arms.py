@@ -27,8 +27,13 @@ def variant(arm: Arm) -> Arm:
 
 
 def is_control(arm: Arm) -> bool:
-    """Whether an arm is the original or a tuned model under another temperature or sampled."""
-    return arm.name.endswith(SAMPLED) or arm.name == MATCHED
+    """Whether an arm is a model at another temperature, sampled, or with another decoder."""
+    return is_decoded(arm) or arm.name.endswith(SAMPLED) or arm.name == MATCHED
+
+
+def is_decoded(arm: Arm) -> bool:
+    """Whether an arm is a model with another decoder than greedy."""
+    return "+" in arm.name
 
 
 def is_tuned(arm: Arm) -> bool:

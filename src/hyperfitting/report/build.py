@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.progress import printable
-from hyperfitting.report import controls, results, temperature
+from hyperfitting.report import controls, quality, results, temperature
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import settle, to_svg
 from hyperfitting.report.formats import FORMATS
@@ -32,6 +32,9 @@ def _tables(study: Study) -> list[Table]:
     return [
         results.every_arm(study),
         results.trainings(study),
+        quality.quality(study),
+        quality.decoders(study),
+        quality.domains(study),
         temperature.arms_table(study),
         temperature.matching_table(study),
         test_table(study, "tests", study.tests),

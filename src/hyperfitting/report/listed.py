@@ -53,6 +53,29 @@ class Matching:
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """How a decoder arm came about; `alone_equals_batch` is None where it draws."""
+
+    arm: Arm
+    is_deterministic: bool
+    alone_equals_batch: float | None
+    alone_n: int
+
+
+@dataclass(frozen=True)
+class MauveSettings:
+    """What MAUVE has to be printed with (definitions, section 2.7)."""
+
+    features: str
+    token_limit: int
+    kmeans_seeds: int
+    n: int
+    buckets: int | None
+    spread: float | None  # the largest over k-means seeds of any arm
+    is_small: bool
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
 
@@ -107,3 +130,23 @@ def read_agreement(entry: Mapping[str, Any]) -> Agreement:
     """One entry of `run_agreement`."""
     value = Estimate(entry["mean"], entry["low"], entry["high"], entry["n"])
     return Agreement(_arm(entry["a"]), _arm(entry["b"]), value)
+
+
+def read_decoder(entry: Mapping[str, Any]) -> Decoder:
+    """One entry of `decoders`."""
+    return Decoder(
+        _arm(entry["arm"]), entry["is_deterministic"], entry["alone_equals_batch"],
+        entry["alone_n"],
+    )  # fmt: skip
+
+
+def read_mauve(entry: Mapping[str, Any]) -> MauveSettings | None:
+    """The settings of MAUVE on one set of texts; None where it was not taken."""
+    if not entry:
+        return None
+    arms = [arm for arm in entry["arms"] if arm["arm"] != "human"]
+    spreads = [arm["spread"] for arm in arms if arm["spread"] is not None]
+    return MauveSettings(
+        entry["features"], entry["token_limit"], entry["kmeans_seeds"], arms[0]["n"],
+        arms[0]["buckets"], max(spreads, default=None), any(arm["small_sample"] for arm in arms),
+    )  # fmt: skip

@@ -20,10 +20,14 @@ from hyperfitting.report.explained import read_explained
 from hyperfitting.report.findings import Explained
 from hyperfitting.report.listed import (
     Agreement,
+    Decoder,
     Matching,
+    MauveSettings,
     Run,
     read_agreement,
+    read_decoder,
     read_matching,
+    read_mauve,
     read_run,
 )
 from hyperfitting.runs import RunFolder, StudyFolder
@@ -43,6 +47,19 @@ class Study:
     matching: list[Matching] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     explained: Explained = field(default_factory=Explained)
+    elsewhere: dict[str, list[Measurement]] = field(default_factory=dict)  # by other texts
+    decoders: dict[Arm, Decoder] = field(default_factory=dict)
+    tokens_per_second: dict[Arm, float] = field(default_factory=dict)
+    mauve: MauveSettings | None = None
+
+    @property
+    def domain(self) -> str:
+        """The texts that the study is about."""
+        return str(self.info["data"]["source"])
+
+    def on(self, domain: str) -> "Study":
+        """The same arms on other texts, greedy only."""
+        return replace(self, rows=self.elsewhere[domain], tests=[], elsewhere={})
 
     @cached_property
     def num_seeds(self) -> dict[Arm, int]:
@@ -131,15 +148,23 @@ def read_study(folder: StudyFolder) -> Study:
     info, measured = read_json(folder.study_file), read_json(folder.measurements_file)
     try:
         digest = info["data"]["contexts_digest"]
+        rows = [Measurement(**row) for row in measured["rows"]]
+        others = [texts["data"]["source"] for texts in info["elsewhere"]]
+        tests = [PairedTest(**row) for row in measured["tests"]]
+        decoders = [read_decoder(entry) for entry in info["decoders"]]
         study = Study(
             info,
-            [Measurement(**row) for row in measured["rows"]],
-            [PairedTest(**row) for row in measured["tests"]],
+            [row for row in rows if row.domain not in others],
+            [test for test in tests if test.domain not in others],
             _curves(folder, info),
             _generations(folder, info),
             [read_run(entry) for entry in info["runs"]],
             [read_matching(entry) for entry in info["entropy_matching"]],
             [read_agreement(entry) for entry in info["run_agreement"]],
+            elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
+            decoders={decoder.arm: decoder for decoder in decoders},
+            tokens_per_second=_speeds(folder),
+            mauve=read_mauve(info["mauve"]),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
@@ -147,6 +172,16 @@ def read_study(folder: StudyFolder) -> Study:
             hint="run `hyperfit evaluate` again",
         ) from error
     return replace(study, explained=read_explained(folder, digest))
+
+
+def _speeds(folder: StudyFolder) -> dict[Arm, float]:
+    """Tokens per second of every arm that was decoded here."""
+    if not folder.timings_file.exists():
+        return {}
+    return {
+        arm_of(entry["arm"], entry["seed"], entry["parameters"]): entry["tokens_per_second"]
+        for entry in read_json(folder.timings_file)["arms"]
+    }
 
 
 def _curves(folder: StudyFolder, info: Mapping[str, Any]) -> dict[Arm, list[MonitorRow]]:
@@ -165,6 +200,8 @@ def _generations(
 ) -> dict[tuple[Arm, Mode], list[Generation]]:
     found: dict[tuple[Arm, Mode], list[Generation]] = {}
     for entry in info["generations"]:
+        if "domain" in entry:  # other texts
+            continue
         key = (arm_of(entry["arm"], entry["seed"], entry["arm_parameters"]), entry["mode"])
         if key not in found and not is_control(key[0]):
             found[key] = folder.read_generations(entry["file"])

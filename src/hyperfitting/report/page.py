@@ -9,7 +9,7 @@ from typing import Any
 from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.progress import printable
 from hyperfitting.records import PAPER_NAMES, Arm, Generation
-from hyperfitting.report import controls, paper, results, tables, temperature
+from hyperfitting.report import controls, paper, quality, results, tables, temperature
 from hyperfitting.report.arms import variant
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import number
@@ -19,6 +19,9 @@ Section = dict[str, Any]
 TITLES = {
     "results": "Does it still loop?",
     "endings": "How texts end",
+    "quality": "Is it better, or only different?",
+    "decoders": "Why not another decoder?",
+    "domains": "On other texts",
     "training": "While training",
     "temperature": "Is it only sharper?",
     "ranks": "What is reordered",
@@ -38,6 +41,9 @@ def sections(study: Study, svgs: Mapping[str, str], num_examples: int) -> dict[s
     found: dict[str, Section | None] = {
         "results": _results(study),
         "endings": _endings(study),
+        "quality": _quality(study),
+        "decoders": _decoders(study),
+        "domains": _one(quality.domains(study)),
         "training": _training(study, svgs),
         "temperature": _temperature(study),
         "ranks": _ranks(study),
@@ -78,6 +84,25 @@ def _endings(study: Study) -> Section | None:
         "table": table,
         "excluded": number(excluded, 0) if excluded < 100 else None,
         "never_taught": not taught,
+    }
+
+
+def _quality(study: Study) -> Section | None:
+    table = quality.quality(study)
+    if len(table.header) == 1:
+        return None
+    notes = (quality.mauve_in_words(study), quality.coherence_in_words(study))
+    return {"table": table, "notes": [note for note in notes if note]}
+
+
+def _decoders(study: Study) -> Section | None:
+    table = quality.decoders(study)
+    if not table:
+        return None
+    return {
+        "table": table,
+        "tests": quality.decoder_tests(study),
+        "sampling_seeds": max(1, study.info["evaluate"]["sampling_seeds"]),
     }
 
 

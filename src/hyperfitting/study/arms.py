@@ -5,8 +5,9 @@ Shape letters: N contexts, K tokens of a continuation.
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,9 @@ class ArmOutputs:
     val_loss_N: NDArray[np.float64] | None = None
     tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
     decoder: str = "greedy"
+    is_sampled: bool = False
+    seconds: float | None = None  # that the fixed-length continuations took to write
+    audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
 
     @property
     def fixed(self) -> list[Generation]:
@@ -78,7 +82,14 @@ class ArmOutputs:
     def decoder_parameters(self, draw: int = 0) -> dict[str, Any]:
         """How the continuations of one draw were decoded."""
         fields = {"decoder": self.decoder, **self.arm.fields}
-        return fields if self.decoder == "greedy" else {**fields, "sampling_seed": draw}
+        return {**fields, "sampling_seed": draw} if self.is_sampled else fields
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of the fixed-length continuations per second, over all draws."""
+        if not self.seconds:
+            return None
+        return sum(len(g.continuation_ids) for draw in self.draws for g in draw) / self.seconds
 
 
 def generations_key(
@@ -89,9 +100,10 @@ def generations_key(
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _generations(
+def generations_of(
     decoded: Sequence[Decoded], contexts: Contexts, tokens: Tokens, *, arm: Arm, mode: Mode
 ) -> list[Generation]:
+    """What was decoded, as text, with how it ended."""
     generations = []
     for index, (context, text) in enumerate(zip(contexts.contexts, decoded, strict=True)):
         head, tail = tokens.texts(context, text.ids)
@@ -116,7 +128,9 @@ def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
     """The arm `human`: how the authors went on."""
     decoded = [Decoded(ids, 0) for ids in contexts.continuations]
     arm = Arm("human")
-    return ArmOutputs(arm, [_generations(decoded, contexts, tokens, arm=arm, mode="fixed_length")])
+    return ArmOutputs(
+        arm, [generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")]
+    )
 
 
 def paths(generations: Sequence[Generation]) -> list[list[int]]:
@@ -139,9 +153,11 @@ def greedy_outputs(
     if config.natural_tokens:
         modes.append(("natural", config.natural_tokens))
     texts: dict[Mode, list[Generation]] = {}
+    seconds: dict[Mode, float] = {}
     for mode, max_new_tokens in modes:
         title = f"generate {arm.name}, {mode.replace('_', ' ')}"
         with progress.stage(title, len(contexts)) as stage:
+            start = time.perf_counter()
             decoded = decode(
                 model,
                 contexts.contexts,
@@ -151,11 +167,14 @@ def greedy_outputs(
                 batch_size=config.batch_size,
                 stage=stage,
             )
-            texts[mode] = _generations(decoded, contexts, tokens, arm=arm, mode=mode)
+            seconds[mode] = time.perf_counter() - start
+            texts[mode] = generations_of(decoded, contexts, tokens, arm=arm, mode=mode)
             stage.update(
                 len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most"
             )
-    return ArmOutputs(arm, [texts["fixed_length"]], texts.get("natural"))
+    return ArmOutputs(
+        arm, [texts["fixed_length"]], texts.get("natural"), seconds=seconds["fixed_length"]
+    )
 
 
 def sampled_outputs(
@@ -188,13 +207,13 @@ def sampled_outputs(
         )
         stage.update(len(decoded), f"{count} contexts x {len(seeds)} sampling seeds")
     draws = [
-        _generations(
+        generations_of(
             decoded[seed * count : (seed + 1) * count],
             contexts, tokens, arm=arm, mode="fixed_length",
         )
         for seed in seeds
     ]  # fmt: skip
-    return ArmOutputs(arm, draws, tau_N=tau_N, decoder="sample")
+    return ArmOutputs(arm, draws, tau_N=tau_N, decoder="sample", is_sampled=True)
 
 
 def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:

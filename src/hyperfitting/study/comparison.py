@@ -4,13 +4,13 @@ The tuned models come from run folders, or are checkpoints that somebody else tr
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.config import CheckpointsConfig, ModelConfig
+from hyperfitting.config import CheckpointsConfig, DataConfig, ModelConfig
 from hyperfitting.data.sources import read_documents
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset, build_dataset
@@ -21,6 +21,7 @@ from hyperfitting.models.tuned import (
     require_same_architecture,
     require_same_tokenizer,
 )
+from hyperfitting.presets import BUILTIN_CORPORA
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder
@@ -38,6 +39,13 @@ class TunedModel:
     load: Callable[[], Any]
     about: dict[str, Any]
     path: Path | None = None  # of its run
+
+    def training_rows(self) -> list[list[int]] | None:
+        """The tokens of its training windows; None for a checkpoint that is no run of ours."""
+        if self.path is None:
+            return None
+        train = load_dataset(RunFolder(self.path).windows_file).train
+        return [ids[:n].tolist() for ids, n in zip(train.ids_NT, train.length_N, strict=True)]
 
     def listed(self, study: Path) -> dict[str, Any]:
         """The entry of `study.json`; the path is seen from the study, so that both can move."""
@@ -105,15 +113,102 @@ def open_runs(
     """
     runs = [RunFolder(path) for path in folders]
     manifests = [run.manifest() for run in runs]
-    for key, name in SHARED.items():
+    _require_shared(runs, manifests, SHARED, "runs of one base model on one data set and split")
+    here = {"device": device, "trust_remote_code": trust_remote_code}
+    model, tuned = _opened(runs, manifests, here, best_val=best_val)
+    data = manifests[0]["config"]["data"]
+    data |= {"contexts_digest": manifests[0]["contexts_digest"]}
+    return Comparison(
+        model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
+    )
+
+
+def open_runs_on(
+    folders: Sequence[Path],
+    sources: Sequence[str],
+    text_field: str | None,
+    progress: Progress,
+    *,
+    device: Any,
+    trust_remote_code: bool,
+    best_val: bool = False,
+) -> list[Comparison]:
+    """The same runs on the held-out texts of each source: one comparison per source, in order.
+
+    A source that a run was trained on keeps that run's held-out set, so that nobody is judged by
+    what he was trained on; of any other a quarter of the documents is held out.
+
+    Raises:
+        InputError: as `open_runs`, a source given twice, or texts that do not serve.
+    """
+    runs = [RunFolder(path) for path in folders]
+    manifests = [run.manifest() for run in runs]
+    _require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
+    if len(set(sources)) < len(sources):
+        raise InputError("a source of texts is given twice", needed="each once")
+    here = {"device": device, "trust_remote_code": trust_remote_code}
+    model, tuned = _opened(runs, manifests, here, best_val=best_val)
+    tokenizer = load_tokenizer(model)
+    comparisons = []
+    for source in sources:
+        of_source = [
+            (run, manifest)
+            for run, manifest in zip(runs, manifests, strict=True)
+            if _same_source(manifest["config"]["data"]["source"], source)
+        ]
+        if of_source:
+            own, its = [each for each, _ in of_source], [each for _, each in of_source]
+            held_out = {key: SHARED[key] for key in ("contexts_digest", "heldout_digest")}
+            _require_shared(own, its, held_out, f"runs with one split of {source}")
+            dataset, data = load_dataset(own[0].windows_file), dict(its[0]["config"]["data"])
+        else:
+            config = _held_out_of(source, text_field, manifests[0]["config"]["data"])
+            with progress.stage(f"read {source}") as stage:
+                dataset = build_dataset(read_documents(config), tokenizer, config, stage)
+                stage.update(1, f"{len(dataset.contexts)} held-out contexts")
+            data = config.model_dump(mode="json")
+        data |= {"contexts_digest": dataset.contexts.digest()}
+        comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
+    return comparisons
+
+
+def _same_source(one: str, other: str) -> bool:
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+
+
+def _held_out_of(source: str, text_field: str | None, like: Mapping[str, Any]) -> DataConfig:
+    """Whole texts of a source that no run saw, cut into contexts as the runs' own are."""
+    same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed")
+    settings = {name: like[name] for name in same}
+    own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
+    settings |= {"num_heldout": own.get("num_heldout")}
+    return DataConfig(source=source, text_field=text_field, windows="documents", **settings)
+
+
+def _require_shared(
+    runs: Sequence[RunFolder],
+    manifests: Sequence[dict[str, Any]],
+    shared: Mapping[str, str],
+    needed: str,
+) -> None:
+    for key, name in shared.items():
         if len({manifest[key] for manifest in manifests}) > 1:
             raise InputError(
                 f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
-                needed="runs of one base model on one data set and split",
+                needed=needed,
+                hint="--data SOURCE compares runs of different texts on the same ones",
             )
-    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(
-        update={"device": device, "trust_remote_code": trust_remote_code}
-    )
+
+
+def _opened(
+    runs: Sequence[RunFolder],
+    manifests: Sequence[dict[str, Any]],
+    here: Mapping[str, Any],
+    *,
+    best_val: bool,
+) -> tuple[ModelConfig, list[TunedModel]]:
+    """The base model and the runs' results, to be loaded on this machine."""
+    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(update=here)
     tuned = [
         TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
@@ -123,17 +218,16 @@ def open_runs(
             _best_val(run, manifest, each.arm, model)
             for run, manifest, each in zip(runs, manifests, tuned, strict=True)
         ]
-    data = manifests[0]["config"]["data"]
-    data |= {"contexts_digest": manifests[0]["contexts_digest"]}
-    return Comparison(
-        model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
-    )
+    return model, tuned
 
 
 def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
     keys = [(manifest["arm"], manifest["seed"]) for manifest in manifests]
-    settings = [flatten(manifest["config"]["train"]) for manifest in manifests]
+    settings = [
+        flatten(manifest["config"]["train"]) | {"trained_on": manifest["config"]["data"]["source"]}
+        for manifest in manifests
+    ]
     arms = []
     for (name, seed), own in zip(keys, settings, strict=True):
         same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]

@@ -1,24 +1,21 @@
-"""Score tuned models beside the original and the human text, and write the study."""
+"""Score tuned models beside the original and the human text."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from hyperfitting.config import EvaluateConfig
+from hyperfitting.config import EvaluateConfig, ExplainConfig
+from hyperfitting.generate.specs import DecoderSpec
+from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.models.anatomy import is_known_family
 from hyperfitting.models.forward import vocabulary_rows, window_losses
 from hyperfitting.models.load import check_fit, load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, MetricValues, Mode
-from hyperfitting.runs import StudyFolder
-from hyperfitting.storage import write_json
-from hyperfitting.study.agreement import run_agreements
+from hyperfitting.records import Arm
 from hyperfitting.study.arms import (
     ArmOutputs,
     Tokens,
-    generations_key,
     greedy_outputs,
     human_outputs,
     paths,
@@ -27,37 +24,64 @@ from hyperfitting.study.arms import (
 )
 from hyperfitting.study.compare import compare_rows
 from hyperfitting.study.comparison import Comparison, TunedModel
-from hyperfitting.study.environment import environment
+from hyperfitting.study.controls.geometry import GeometryObserver
+from hyperfitting.study.decoding import (
+    DecoderRun,
+    blocked_outputs,
+    decoder_outputs,
+    load_amateur,
+    requested_decoders,
+)
 from hyperfitting.study.matching import EntropyMatching, Tempered
-from hyperfitting.study.measurements import measurements
-from hyperfitting.study.paired import paired_tests
-from hyperfitting.study.values import metric_values
-
-DEFINITIONS_VERSION = 1
+from hyperfitting.study.quality import (
+    SetValue,
+    TrainingIndexes,
+    audit_coherence,
+    audit_overlap,
+    set_values,
+)
 
 
 @dataclass
 class Evaluation:
-    """The arms of a comparison, scored one after the other beside one original."""
+    """The arms of a comparison, scored one after the other beside one original.
+
+    `is_greedy_only` leaves out what is sampled, matched or decoded otherwise, for texts beside
+    those that the study is about. `has_geometry` measures the last layer too.
+    """
 
     comparison: Comparison
     config: EvaluateConfig
     progress: Progress
     tokens: Tokens
     original: Any
+    specs: tuple[DecoderSpec, ...] = ()
+    is_greedy_only: bool = False
+    has_geometry: bool = False
+    amateur: Any = None
     arms: list[ArmOutputs] = field(default_factory=list)
+    decoder_runs: list[DecoderRun] = field(default_factory=list)
+    of_sets: list[SetValue] = field(default_factory=list)
+    mauve: dict[str, Any] = field(default_factory=dict)
     matching: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def begin(
-        cls, comparison: Comparison, config: EvaluateConfig, progress: Progress
+        cls,
+        comparison: Comparison,
+        config: EvaluateConfig,
+        progress: Progress,
+        *,
+        is_greedy_only: bool = False,
+        has_geometry: bool = False,
     ) -> "Evaluation":
         """Load the original and check that it can take the texts.
 
         Raises:
             InputError: it cannot be loaded, is another model, has too few positions, or its
-                tokenizer is another model's.
+                tokenizer is another model's; an unknown decoder.
         """
+        specs = () if is_greedy_only else requested_decoders(config)
         tokenizer = load_tokenizer(comparison.model)
         original = comparison.load_original()
         contexts = comparison.dataset.contexts
@@ -69,7 +93,11 @@ class Evaluation:
             max(width + longest, comparison.dataset.heldout.ids_NT.shape[1]),
             comparison.model.name,
         )
-        return cls(comparison, config, progress, Tokens.of(original, tokenizer), original)
+        return cls(
+            comparison, config, progress, Tokens.of(original, tokenizer), original, specs,
+            is_greedy_only, has_geometry and _can_observe(comparison, original, progress),
+            load_amateur(config, tokenizer) if specs else None,
+        )  # fmt: skip
 
     @property
     def length(self) -> int:
@@ -82,13 +110,18 @@ class Evaluation:
         self.arms.append(human_outputs(dataset.contexts, self.tokens))
         self._model(Arm("original"), make_pair(self.original, self.original))
         self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
+        self._decoded(self.original, Arm("original"))
         for tuned in self.comparison.tuned:
             self._tuned(tuned)
+        self._audit()
 
     def _tuned(self, tuned: TunedModel) -> None:
         model = tuned.load()
         pair = make_pair(self.original, model)
         self._say_padding(model)
+        if self.is_greedy_only:
+            self._model(tuned.arm, pair)
+            return
         matching = EntropyMatching(
             len(self.comparison.dataset.contexts),
             self.length,
@@ -97,6 +130,16 @@ class Evaluation:
         outputs = self._model(tuned.arm, pair, matching)
         self._matched(outputs.arm, pair, matching)
         self._sampled(model, tuned.arm, [1.0] * matching.num_rows)
+        if self.config.decoders_on == "all":
+            self._decoded(model, tuned.arm)
+        rows = tuned.training_rows() if self.config.citation_blocked else None
+        if rows is not None:
+            self.arms.append(
+                blocked_outputs(
+                    model, self.tokens.for_model(model), self.comparison.dataset.contexts,
+                    self.config, self.progress, arm=tuned.arm, training_rows=rows,
+                )
+            )  # fmt: skip
 
     def _model(self, arm: Arm, pair: Pair, matching: EntropyMatching | None = None) -> ArmOutputs:
         """Greedy texts of a model, and its scores beside the original."""
@@ -107,15 +150,19 @@ class Evaluation:
         )
         human = self.arms[0]
         vocabulary = pair.vocabulary(self.tokens.tokenizer)
+        observer = self._observer(pair)
         with self.progress.stage(f"score {arm.name}", 2 * len(dataset.contexts)) as stage:
             forced = compare_rows(
-                pair, paths(human.fixed), self.length, vocabulary, each=matching, stage=stage
-            )
+                pair, paths(human.fixed), self.length, vocabulary,
+                each=matching, observe=observer, stage=stage,
+            )  # fmt: skip
             banned = tokens.banned("fixed_length")
             own = compare_rows(pair, paths(written.fixed), self.length, vocabulary, banned=banned)
             losses_N = window_losses(pair.tuned, dataset.heldout.ids_NT, dataset.heldout.label_NT)
             stage.update(2 * len(dataset.contexts), "human text, own text, held-out windows")
-        outputs = ArmOutputs(arm, written.draws, written.natural, forced, own, losses_N)
+        if observer:
+            self.of_sets += _expansion(arm, observer, len(dataset.contexts), self.length)
+        outputs = replace(written, forced=forced, own=own, val_loss_N=losses_N)
         self.arms.append(outputs)
         return outputs
 
@@ -157,7 +204,7 @@ class Evaluation:
         self._sampled(self.original, texts.arm, matching.temperatures)
 
     def _sampled(self, model: Any, arm: Arm, tau_N: Sequence[float]) -> None:
-        if not self.config.sampling_seeds:
+        if not self.config.sampling_seeds or self.is_greedy_only:
             return
         sampled = arm._replace(name=f"{arm.name}_sampled")
         contexts = self.comparison.dataset.contexts
@@ -167,6 +214,41 @@ class Evaluation:
                 arm=sampled, tau_N=tau_N,
             )
         )  # fmt: skip
+
+    def _observer(self, pair: Pair) -> GeometryObserver | None:
+        """Sees the last layer of both models, where it is measured."""
+        if not self.has_geometry or pair.tuned is pair.original:
+            return None
+        names = ("resamples", "confidence", "seed")
+        shared = ExplainConfig(**{name: getattr(self.config, name) for name in names})
+        return GeometryObserver(shared, only_layer=pair.num_blocks)
+
+    def _decoded(self, model: Any, arm: Arm) -> None:
+        """The texts of a model under every decoder that was asked for."""
+        contexts = self.comparison.dataset.contexts
+        for spec in self.specs:
+            outputs, run = decoder_outputs(
+                model, self.tokens.for_model(model), contexts, self.config, self.progress,
+                arm=arm, spec=spec, amateur=self.amateur,
+            )  # fmt: skip
+            self.arms.append(outputs)
+            self.decoder_runs.append(run)
+
+    def _audit(self) -> None:
+        """What needs all texts: copies of the training set, coherence, MAUVE."""
+        indexes = TrainingIndexes(self.comparison.tuned)
+        if indexes.exist:
+            with self.progress.stage("copies of the training set", len(self.arms)) as stage:
+                for n, outputs in enumerate(self.arms):
+                    self.arms[n], longest = audit_overlap(outputs, indexes.beside(outputs.arm))
+                    self.of_sets.append(longest)
+                    stage.update(n + 1)
+        if self.config.coherence_model is not None:
+            self.arms = audit_coherence(
+                self.arms, self.config.coherence_model, self.config, self.progress
+            )
+        found, self.mauve = set_values(self.arms, self.config, self.progress)
+        self.of_sets += found
 
     def _say_padding(self, tuned: Any) -> None:
         rows = [vocabulary_rows(model) for model in (self.original, tuned)]
@@ -183,112 +265,24 @@ def _in_words(summary: dict[str, Any]) -> str:
     return f"temperature {tau['mean']:.2f} ({tau['p5']:.2f}-{tau['p95']:.2f}){unsolved}"
 
 
-def _write_generations(
-    study: StudyFolder, arms: Sequence[ArmOutputs], config: EvaluateConfig
-) -> list[dict[str, Any]]:
-    study.clear_generations()
-    listed = []
-    for outputs in arms:
-        files = [(draw, texts) for draw, texts in enumerate(outputs.draws)]
-        if outputs.natural is not None:
-            files.append((0, outputs.natural))
-        for draw, texts in files:
-            mode: Mode = texts[0].mode
-            length = config.natural_tokens
-            if mode == "fixed_length":
-                length = len(outputs.fixed[0].continuation_ids)
-            parameters = outputs.decoder_parameters(draw)
-            key = generations_key(mode, length, parameters, outputs.arm.seed)
-            path = study.write_generations(key, texts)
-            listed.append(
-                {
-                    "arm": outputs.arm.name,
-                    "seed": outputs.arm.seed,
-                    "arm_parameters": outputs.arm.fields,
-                    "mode": mode,
-                    "length": length,
-                    "parameters": parameters,
-                    "file": str(path.relative_to(study.path)),
-                    "ties": sum(g.num_ties for g in texts),
-                    "cached_equals_uncached": _cached_equals_uncached(outputs, mode),
-                }
-            )
-    return listed
+def _can_observe(comparison: Comparison, original: Any, progress: Progress) -> bool:
+    """Whether layers can be measured; says why not."""
+    lengths = {len(context) for context in comparison.dataset.contexts.contexts}
+    if not is_known_family(original):
+        progress.say(f"  layers of a {original.config.model_type!r} model are not measured")
+    elif len(lengths) > 1:
+        progress.say(f"  layers are not measured on {comparison.domain}: contexts differ in length")
+    return is_known_family(original) and len(lengths) == 1
 
 
-def _cached_equals_uncached(outputs: ArmOutputs, mode: Mode) -> float | None:
-    """Share of generated tokens that one uncached pass over the whole text chooses again."""
-    if outputs.own is None or mode != "fixed_length":
-        return None
-    written = np.array([g.continuation_ids for g in outputs.fixed])
-    return float((written == outputs.own.tuned.top1_NK).mean())
-
-
-def _write_per_context(study: StudyFolder, columns: Sequence[MetricValues]) -> None:
-    import json
-
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = [
-        {
-            "arm": column.arm.name,
-            "seed": column.arm.seed,
-            "parameters": json.dumps(column.arm.fields),
-            "mode": column.mode,
-            "length": column.length,
-            "prefix": column.prefix,
-            "metric": column.metric,
-            "context": index,
-            "value": value,
-        }
-        for column in columns
-        for index, value in enumerate(column.values)
-    ]
-    types = {"seed": "int64", "length": "int64", "context": "int64", "value": "float64"}
-    schema = pyarrow.schema([(name, types.get(name, "string")) for name in rows[0]])
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema=schema), study.per_context_file
-    )
-
-
-def write_study(
-    study: StudyFolder, comparison: Comparison, config: EvaluateConfig, progress: Progress
-) -> None:
-    """Evaluate the tuned models and write generations, measurements and `study.json`."""
-    evaluation = Evaluation.begin(comparison, config, progress)
-    evaluation.run()
-    arms = evaluation.arms
-    with progress.stage("intervals and tests") as stage:
-        columns = [c for outputs in arms for c in metric_values(outputs, config.natural_tokens)]
-        rows = measurements(columns, config, model=comparison.model.name, domain=comparison.domain)
-        tests = paired_tests(columns, config)
-        stage.update(1, f"{len(rows)} measurements, {len(tests)} paired tests")
-    study.path.mkdir(parents=True, exist_ok=True)
-    generations = _write_generations(study, arms, config)
-    _write_per_context(study, columns)
-    write_json(
-        study.measurements_file,
-        {
-            "version": 1,
-            "rows": [asdict(row) for row in rows],
-            "tests": [asdict(test) for test in tests],
-        },
-    )
-    model = comparison.model.model_dump(mode="json") | {"digest": comparison.digest}
-    write_json(
-        study.study_file,
-        {
-            "version": 1,
-            "definitions_version": DEFINITIONS_VERSION,
-            "model": model,
-            "data": comparison.data | {"account": comparison.dataset.account},
-            "num_contexts": len(comparison.dataset.contexts),
-            "evaluate": config.model_dump(mode="json"),
-            "runs": [tuned.listed(study.path) for tuned in comparison.tuned],
-            "entropy_matching": evaluation.matching,
-            "run_agreement": run_agreements(arms, config),
-            "generations": generations,
-            "environment": environment(),
-        },
-    )
+def _expansion(arm: Arm, observer: GeometryObserver, n: int, length: int) -> list[SetValue]:
+    """By how many dimensions the last layer's states grow, at two taps (definitions, 6)."""
+    found = []
+    for row in observer.rows:
+        name = f"delta_dim_{row['space']}"
+        if name in METRICS:
+            value = row["delta_dim"] or dict.fromkeys(("value", "low", "high"))
+            reason = None if row["delta_dim"] else "no spread"
+            bounds = (value["value"], value["low"], value["high"])
+            found.append(SetValue(arm, name, *bounds, n, length, reason))
+    return found

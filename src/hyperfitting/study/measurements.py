@@ -14,6 +14,7 @@ from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.measure.intervals import bootstrap_mean, bootstrap_mean_over_seeds
 from hyperfitting.records import Arm, Measurement, MetricValues
+from hyperfitting.study.quality import SetValue
 
 HUMAN_HAS_NO = "human text is not the output of a model"
 NO_INTERVAL = "one context has no interval"
@@ -105,6 +106,42 @@ def _perplexity(loss: Measurement) -> Measurement:
     )
 
 
+def set_measurements(values: Sequence[SetValue], *, model: str, domain: str) -> list[Measurement]:
+    """Cells of metrics that a set of texts has; over training seeds their mean, no interval."""
+    rows = [
+        Measurement(
+            arm=value.arm.name,
+            metric=value.metric,
+            mean=value.value,
+            low=value.low,
+            high=value.high,
+            n=value.n if value.value is not None else 0,
+            undefined=0 if value.value is not None else value.n,
+            model=model,
+            domain=domain,
+            seed=value.arm.seed,
+            mode="fixed_length",
+            length=value.length,
+            parameters=value.arm.fields,
+            reason=value.reason,
+        )
+        for value in values
+    ]
+    groups: dict[tuple[object, ...], list[Measurement]] = defaultdict(list)
+    for row in rows:
+        if row.seed is not None:
+            groups[row.arm, row.key.parameters, row.metric].append(row)
+    for group in groups.values():
+        if len(group) > 1:
+            means = [row.mean for row in group if row.mean is not None]
+            is_whole = len(means) == len(group)
+            row = replace(group[0], seed=None, num_seeds=len(group), low=None, high=None)
+            mean = float(np.mean(means)) if is_whole else None
+            reason = "mean over trainings; see each" if is_whole else "undefined for a training"
+            rows.append(replace(row, mean=mean, reason=reason))
+    return rows
+
+
 def measurements(
     columns: Sequence[MetricValues], config: EvaluateConfig, *, model: str, domain: str
 ) -> list[Measurement]:
@@ -118,7 +155,8 @@ def measurements(
     human = next((row for row in rows if row.arm == "human"), None)
     if human is not None:
         missing = {row.metric: row for row in rows if row.arm != "human"}
-        missing = {m: r for m, r in missing.items() if METRICS.get(m) and not METRICS[m].is_of_text}
+        own = {row.metric for row in rows if row.arm == "human"}
+        missing = {m: r for m, r in missing.items() if m in METRICS and m not in own}
         rows += [
             replace(
                 row,

@@ -18,8 +18,9 @@ Seeds = dict[Arm, int]  # of arms that were trained several times
 
 
 def is_control(arm: Arm) -> bool:
-    """Whether an arm is the original or a tuned model under another temperature or sampled."""
-    return arm.name.endswith("_sampled") or arm.name == "original_entropy_matched"
+    """Whether an arm is a model at another temperature, sampled, or with another decoder."""
+    is_decoded = "+" in arm.name
+    return is_decoded or arm.name.endswith("_sampled") or arm.name == "original_entropy_matched"
 
 
 def _no_conflict(a: Arm, b: Arm) -> bool:
@@ -38,6 +39,9 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     for a, b in product(late, last):
         if a != b and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
+    decoded = [arm for arm in arms if arm.name.startswith("original+")]
+    for a, b in product(last, decoded):
+        yield a, b, TEXT
     for arm in arms:
         if arm.name != "original_entropy_matched_sampled":
             continue

@@ -31,7 +31,7 @@ def _of(metric: Metric, text: Generation) -> float | None:
     return metric.of_text(text.continuation)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_draws(values: Sequence[float | None]) -> float | None:
     """The mean over draws of one context; undefined where a draw is."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if len(defined) == len(values) else None
@@ -44,7 +44,8 @@ def _text_values(outputs: ArmOutputs) -> list[MetricValues]:
             arm=outputs.arm,
             metric=name,
             values=[
-                _mean([_of(metric, g) for g in draws]) for draws in zip(*outputs.draws, strict=True)
+                mean_of_draws([_of(metric, g) for g in draws])
+                for draws in zip(*outputs.draws, strict=True)
             ],
             mode="fixed_length",
             length=length,
@@ -116,4 +117,7 @@ def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
     if outputs.tau_N is not None and outputs.arm.name == "original_entropy_matched":
         taus: list[float | None] = [float(tau) for tau in outputs.tau_N]
         values.append(replace(texts[0], metric="tau_star", prefix="TF", mode=None, values=taus))
+    values += [
+        replace(texts[0], metric=name, values=column) for name, column in outputs.audit.items()
+    ]
     return values

@@ -24,10 +24,13 @@ class GeometryObserver:
     """Sees each layer once as both models pass it, and keeps numbers only."""
 
     config: ExplainConfig
+    only_layer: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, states: LayerStates) -> None:
         """Measure one layer at the taps it has."""
+        if self.only_layer not in (None, states.layer):
+            return
         both = (states.original_NTD, states.tuned_NTD)
         if states.is_normed:
             self._tap(states.layer, FINAL_NORM, *both)

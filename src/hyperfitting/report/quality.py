@@ -1,0 +1,140 @@
+"""Tables of other decoders, of quality beside variety, and of other texts. Pure."""
+
+from collections.abc import Sequence
+
+from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.records import Arm, PairedTest
+from hyperfitting.report.arms import is_decoded
+from hyperfitting.report.load import Study
+from hyperfitting.report.results import results
+from hyperfitting.report.tables import (
+    MISSING,
+    Cell,
+    Table,
+    cell,
+    metric_label,
+    number,
+    test_table,
+)
+
+DECODER_METRICS = (
+    "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
+    "looped_rate", "truncated_rate",
+)  # fmt: skip
+DOMAIN_METRICS = (
+    "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
+)  # fmt: skip
+SHORT = {
+    "delta_dim_block_output": "dimensions, last block",
+    "delta_dim_post_final_norm": "dimensions, final norm",
+}
+
+
+def quality(study: Study) -> Table:
+    """What the texts are worth beside their variety."""
+    return results(study, "quality")
+
+
+def decoders(study: Study) -> Table:
+    """Every decoder beside greedy decoding (layout of the paper's Table 7)."""
+    decoded = [arm for arm in study.shown if is_decoded(arm)]
+    if not decoded:
+        return Table("decoders", [], [])
+    arms = [*study.greedy, *decoded]
+    shown = [m for m in DECODER_METRICS if any(_measured(study, arm, m) for arm in arms)]
+    header = [("arm and decoder", "")]
+    header += [(metric_label(metric), METRICS[metric].unit) for metric in shown]
+    header += [("Deterministic", "alone = in a batch"), ("Speed", "tokens/s")]
+    rows = [
+        [
+            Cell(study.label(arm)),
+            *(cell(study.cell(arm, metric)) for metric in shown),
+            _deterministic(study, arm),
+            _speed(study, arm),
+        ]
+        for arm in arms
+    ]
+    return Table("decoders", header, rows)
+
+
+def _measured(study: Study, arm: Arm, metric: str) -> bool:
+    found = study.cell(arm, metric)
+    return found is not None and found.n > 0
+
+
+def _deterministic(study: Study, arm: Arm) -> Cell:
+    if arm.name == "human":
+        return Cell(MISSING, reason="human text is not decoded")
+    found = study.decoders.get(arm)
+    if found is None:  # greedy, and the citation blocker on top of it
+        return Cell("yes")
+    if not found.is_deterministic:
+        return Cell("no", reason="draws; its result depends on the seed of the text alone")
+    if found.alone_equals_batch is None:
+        return Cell("yes")
+    same = round(found.alone_equals_batch * found.alone_n)
+    return Cell("yes", note=f"{same} of {found.alone_n} the same alone")
+
+
+def _speed(study: Study, arm: Arm) -> Cell:
+    speed = study.tokens_per_second.get(arm)
+    return Cell(number(speed, 0), reason="" if speed else "not timed, or a mean over seeds")
+
+
+def decoder_tests(study: Study) -> Table:
+    """Tuned models, greedy, against the original under other decoders."""
+    tests: Sequence[PairedTest] = [test for test in study.tests if "+" in test.b]
+    return test_table(study, "decoder_tests", tests)
+
+
+def domains(study: Study) -> Table:
+    """The same models on every set of texts (layout of the paper's Table 6); empty for one."""
+    if not study.elsewhere:
+        return Table("domains", [], [])
+    places = [study, *(study.on(domain) for domain in study.elsewhere)]
+    names = [study.domain, *study.elsewhere]
+    columns = [
+        (place, name, metric)
+        for place, name in zip(places, names, strict=True)
+        for metric in DOMAIN_METRICS
+        if any(_measured(place, arm, metric) for arm in study.greedy)
+    ]
+    header = [("arm", "")]
+    header += [(SHORT.get(metric, metric_label(metric)), name) for _, name, metric in columns]
+    rows = [
+        [Cell(study.label(arm)), *(cell(place.cell(arm, metric)) for place, _, metric in columns)]
+        for arm in study.greedy
+    ]
+    return Table("domains", header, rows)
+
+
+def mauve_in_words(study: Study) -> str:
+    """What MAUVE was taken with; empty where it was not taken."""
+    found = study.mauve
+    if found is None:
+        return ""
+    spread = "" if found.spread is None else f", spread at most {number(found.spread, 3)}"
+    small = ""
+    if found.is_small:
+        small = (
+            f" {found.n} texts a side are few (below 1,000): the values are too high and noisy, "
+            "and serve to compare arms of this table only."
+        )
+    return (
+        f"MAUVE against the human texts: features of {found.features} at the last token of context "
+        f"and continuation (at most {found.token_limit} tokens), n = {found.n} texts a side, "
+        f"{found.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
+        "Intervals resample contexts within the buckets found. "
+        f"For human one half is compared with the other.{small}"
+    )
+
+
+def coherence_in_words(study: Study) -> str:
+    """Which model the coherence is taken under; empty where it was not taken."""
+    model = study.info["evaluate"]["coherence_model"]
+    if model is None:
+        return ""
+    return (
+        f"Coherence is the mean log-likelihood of a continuation under {model}, in nats per token "
+        "of its tokenizer. Loops are likely to a model that loops, so nearer to human is better."
+    )

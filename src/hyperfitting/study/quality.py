@@ -1,0 +1,274 @@
+"""What a text is worth beside its variety: MAUVE, coherence, copies of the training set.
+
+Shape letters: N contexts, D features, R bootstrap draws.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.config import EvaluateConfig, ModelConfig
+from hyperfitting.measure.intervals import percentiles_around
+from hyperfitting.measure.mauve import mauve
+from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex
+from hyperfitting.measure.quality import distinct_n, self_bleu
+from hyperfitting.models.features import last_token_features
+from hyperfitting.models.forward import score_rows
+from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.progress import Progress, Stage
+from hyperfitting.records import Arm
+from hyperfitting.study.arms import ArmOutputs
+from hyperfitting.study.comparison import TunedModel
+from hyperfitting.study.values import mean_of_draws
+
+MAUVE_RESAMPLES = 1_000  # each takes a curve of 25 points
+OF_A_SET = "one value for all texts together"
+AUDITED_NGRAM = 5  # as the citation blocker looks up
+
+
+class SetValue(NamedTuple):
+    """A metric that a set of texts has, and not its single texts."""
+
+    arm: Arm
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    length: int
+    reason: str | None
+
+
+class TrainingIndexes:
+    """The training sets of a study's runs, each indexed once."""
+
+    def __init__(self, tuned: Sequence[TunedModel]) -> None:
+        self._of_arm: dict[Arm, TrainingIndex] = {}
+        known: dict[str, TrainingIndex] = {}
+        for each in tuned:
+            rows = each.training_rows()
+            if rows is not None:
+                digest = hashlib.sha256(repr(rows).encode()).hexdigest()
+                known.setdefault(digest, TrainingIndex(rows))
+                self._of_arm[each.arm] = known[digest]
+
+    @property
+    def exist(self) -> bool:
+        """Whether the training set of any model is known."""
+        return bool(self._of_arm)
+
+    def beside(self, arm: Arm) -> TrainingIndex:
+        """The training set of the arm's model; the first one for the original and for humans."""
+        name = arm.fields.get("matched_to", arm.name.split("+")[0].removesuffix("_sampled"))
+        for tuned, index in self._of_arm.items():
+            same = all(arm.fields.get(key) == value for key, value in tuned.fields.items())
+            if same and tuned.name == name and tuned.seed == arm.seed:
+                return index
+        return next(iter(self._of_arm.values()))
+
+
+def audit_overlap(outputs: ArmOutputs, index: TrainingIndex) -> tuple[ArmOutputs, SetValue]:
+    """Add how much of each text stands in the training set (definitions, section 2.6).
+
+    Also the longest run of all texts of all draws.
+    """
+    runs, long, grams = [], [], []
+    for texts in outputs.draws:
+        lengths = index.match_lengths([g.continuation_ids for g in texts])
+        longest = [float(each.max()) if len(each) else None for each in lengths]
+        runs.append(longest)
+        long.append([None if run is None else float(run > LONG_RUN) for run in longest])
+        grams.append([_share_of_ngrams(each) for each in lengths])
+    columns = {"overlap_mean": runs, "overlap_gt_10": long, "fivegram_overlap": grams}
+    known = [run for longest in runs for run in longest if run is not None]
+    width = max(len(g.continuation_ids) for g in outputs.fixed)
+    over = f"{OF_A_SET}, of {len(runs)} sampling seeds" if len(runs) > 1 else OF_A_SET
+    largest = SetValue(
+        outputs.arm, "overlap_max", max(known, default=None), None, None,
+        len(outputs.fixed), width, over,
+    )  # fmt: skip
+    return _with_audit(outputs, columns), largest
+
+
+def _share_of_ngrams(length_K: NDArray[np.int64]) -> float | None:
+    places = length_K[: len(length_K) - AUDITED_NGRAM + 1]
+    return float((places >= AUDITED_NGRAM).mean()) if len(places) else None
+
+
+def _with_audit(
+    outputs: ArmOutputs, columns: Mapping[str, Sequence[Sequence[float | None]]]
+) -> ArmOutputs:
+    """The means over draws of each context, beside what is there."""
+    means = {
+        name: [mean_of_draws(values) for values in zip(*draws, strict=True)]
+        for name, draws in columns.items()
+    }
+    return replace(outputs, audit={**outputs.audit, **means})
+
+
+def audit_coherence(
+    arms: Sequence[ArmOutputs], name: str, config: EvaluateConfig, progress: Progress
+) -> list[ArmOutputs]:
+    """Add the mean log-likelihood of each continuation under the model `name`.
+
+    In nats per token of that model's own tokenizer, given the context; at most 0. A model that
+    loops finds loops likely: nearer to human text is better, not higher.
+
+    Raises:
+        InputError: the model cannot be loaded.
+    """
+    reference = ModelConfig(
+        name=name, device=config.device, trust_remote_code=config.trust_remote_code
+    )
+    tokenizer, model = load_tokenizer(reference), load_model(reference)
+    written = [g for outputs in arms for texts in outputs.draws for g in texts]
+    pairs = list(dict.fromkeys((g.context, g.continuation) for g in written))
+    with progress.stage(f"log-likelihood under {name}", len(pairs)) as stage:
+        known = _mean_log_likelihoods(model, tokenizer, pairs, stage)
+        stage.update(len(pairs), f"{len(pairs)} texts")
+    found = []
+    for outputs in arms:
+        draws = [[known[g.context, g.continuation] for g in texts] for texts in outputs.draws]
+        found.append(_with_audit(outputs, {"coherence_nats": draws}))
+    return found
+
+
+def _mean_log_likelihoods(
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], stage: Stage
+) -> dict[tuple[str, str], float | None]:
+    """Of each continuation after its context; None where it adds no token."""
+    found: dict[tuple[str, str], float | None] = {}
+    by_count: dict[int, list[tuple[tuple[str, str], list[int]]]] = defaultdict(list)
+    for context, continuation in pairs:
+        before = len(tokenizer(context)["input_ids"])
+        row = list(tokenizer(context + continuation)["input_ids"])
+        # At least one token stands before; a merge across the border counts as context.
+        by_count[len(row) - max(before, 1)].append(((context, continuation), row))
+    for count, group in by_count.items():
+        if count < 1:
+            found |= dict.fromkeys((pair for pair, _ in group), None)
+            continue
+        nll_NK = score_rows(model, [row for _, row in group], count).nll_NK
+        for (pair, _), nll in zip(group, nll_NK.mean(axis=1), strict=True):
+            found[pair] = -float(nll)
+        stage.update(len(found))
+    return found
+
+
+def set_values(
+    arms: Sequence[ArmOutputs], config: EvaluateConfig, progress: Progress
+) -> tuple[list[SetValue], dict[str, Any]]:
+    """Metrics of each arm's texts together, and what MAUVE has to be printed with.
+
+    Raises:
+        InputError: a package or the feature model is missing.
+    """
+    found = [value for outputs in arms for value in _varied(outputs, config)]
+    settings: dict[str, Any] = {}
+    if config.mauve_features is not None:
+        values, settings = _mauve_values(arms, config.mauve_features, config, progress)
+        found += values
+    return found, settings
+
+
+def _varied(outputs: ArmOutputs, config: EvaluateConfig) -> list[SetValue]:
+    length = max(len(g.continuation_ids) for g in outputs.fixed)
+    n = len(outputs.fixed)
+
+    def value(metric: str, draws: Sequence[float | None], reason: str = OF_A_SET) -> SetValue:
+        mean = mean_of_draws(draws)
+        why = reason if mean is not None else "undefined for these texts"
+        return SetValue(outputs.arm, metric, mean, None, None, n, length, why)
+
+    ids = [[g.continuation_ids for g in texts] for texts in outputs.draws]
+    values = [value("distinct_2", [distinct_n(texts, 2) for texts in ids])]
+    if config.self_bleu:
+        bleus = [
+            self_bleu([g.continuation for g in texts], seed=config.seed) for texts in outputs.draws
+        ]
+        values.append(
+            value("self_bleu", [each.value for each in bleus], f"{OF_A_SET}; {bleus[0].signature}")
+        )
+    return values
+
+
+def _mauve_values(
+    arms: Sequence[ArmOutputs], name: str, config: EvaluateConfig, progress: Progress
+) -> tuple[list[SetValue], dict[str, Any]]:
+    """MAUVE of every arm against the human texts of the same contexts (definitions, 2.7)."""
+    whole = [[[g.context + g.continuation for g in d] for d in outputs.draws] for outputs in arms]
+    distinct = list(dict.fromkeys(text for draws in whole for texts in draws for text in texts))
+    with progress.stage(f"features of {name}", len(distinct)) as stage:
+        features = last_token_features(
+            distinct, name, device=config.device, batch_size=config.batch_size,
+            trust_remote_code=config.trust_remote_code, stage=stage,
+        )  # fmt: skip
+        stage.update(len(distinct), f"{len(distinct)} texts")
+    place = {text: n for n, text in enumerate(distinct)}
+
+    def of(texts: Sequence[str]) -> NDArray[np.float32]:
+        return features.feature_ND[[place[text] for text in texts]]
+
+    human_ND = of(whole[0][0])
+    values, details = [], []
+    with progress.stage("MAUVE", len(arms)) as stage:
+        for done, (outputs, draws) in enumerate(zip(arms, whole, strict=True), start=1):
+            if outputs.arm.name == "human":
+                half = len(human_ND) // 2
+                pairs = [(human_ND[:half], human_ND[half : 2 * half])]
+            else:
+                pairs = [(human_ND, of(texts)) for texts in draws]
+            value, detail = _mauve_value(outputs, pairs, config)
+            values.append(value)
+            details.append(detail)
+            stage.update(done)
+    settings = {
+        "features": name,
+        "position": "final hidden state at the last token",
+        "token_limit": features.token_limit,
+        "texts_cut": features.num_cut,
+        "scaling": 5.0,
+        "kmeans_seeds": config.mauve_seeds,
+        "arms": details,
+    }
+    return values, settings
+
+
+def _mauve_value(
+    outputs: ArmOutputs,
+    pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    config: EvaluateConfig,
+) -> tuple[SetValue, dict[str, Any]]:
+    found = [
+        mauve(
+            p_ND, q_ND, seeds=config.mauve_seeds, base_seed=config.seed, resamples=MAUVE_RESAMPLES
+        )
+        for p_ND, q_ND in pairs
+    ]
+    first = found[0]
+    arm, length = outputs.arm, max(len(g.continuation_ids) for g in outputs.fixed)
+    mean = mean_of_draws([each.value for each in found])
+    low = high = None
+    if mean is not None:
+        draws_R = np.mean([e.resampled_R for e in found if e.resampled_R is not None], axis=0)
+        low, high = (
+            None if bound is None else min(1.0, max(0.0, bound))
+            for bound in percentiles_around(mean, draws_R, config.confidence)
+        )
+    reason = first.reason
+    if reason is None and arm.name == "human":
+        reason = "one half of the human texts against the other: the ceiling at half the n"
+    elif reason is None and first.small_sample:
+        reason = f"{first.n} texts a side: too high and noisy below 1,000"
+    detail = {
+        "arm": arm.name, "seed": arm.seed, "parameters": arm.fields, "n": first.n,
+        "buckets": first.num_buckets, "dimensions": first.num_dimensions,
+        "per_seed": [list(each.per_seed) for each in found], "spread": first.spread,
+        "small_sample": first.small_sample, "reason": first.reason,
+    }  # fmt: skip
+    return SetValue(arm, "mauve", mean, low, high, first.n, length, reason), detail
