@@ -69,6 +69,7 @@ def test_a_table_names_a_common_n_only_where_there_is_one():
 
     assert table(60, 60).common_n == 60
     assert table(60, 59).common_n == 0
+    assert table(60, 60, 59).common_n == 60  # and the third says its own
 
 
 def test_the_papers_values_get_columns_of_their_own():

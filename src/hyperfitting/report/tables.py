@@ -1,5 +1,6 @@
 """Records to table cells. Every number of the report gets its text here, and here only."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,9 +58,10 @@ class Table:
 
     @property
     def common_n(self) -> int:
-        """The n of every number with an interval, where it is the same; else 0."""
-        counts = {each.n for row in self.rows for each in row if each.interval}
-        return counts.pop() if len(counts) == 1 else 0
+        """The n of most numbers with an interval; 0 where no n is that of two thirds of them."""
+        counts = Counter(each.n for row in self.rows for each in row if each.interval)
+        n, times = counts.most_common(1)[0] if counts else (0, 0)
+        return n if 3 * times >= 2 * counts.total() else 0
 
     def lines(self) -> list[list[str]]:
         """Header and rows as text for a file; the paper's values get columns of their own."""

@@ -1,0 +1,125 @@
+"""What the report says of other decoders, of quality and of other texts."""
+
+import json
+
+import pytest
+
+from hyperfitting.config import ReportConfig
+from hyperfitting.records import Arm
+from hyperfitting.report.build import write_report
+from hyperfitting.report.load import read_study
+from hyperfitting.report.quality import decoders, domains, mauve_in_words, quality
+from tests.report.planted import plant
+
+MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
+MAUVE = {
+    "features": "gpt2-large", "position": "last", "token_limit": 1024, "texts_cut": 0,
+    "scaling": 5.0, "kmeans_seeds": 5,
+    "arms": [
+        {"arm": "human", "n": 1, "buckets": 2, "spread": None, "small_sample": True},
+        {"arm": "original", "n": 2, "buckets": 3, "spread": 0.012, "small_sample": True},
+    ],
+}  # fmt: skip
+
+
+def row(arm, metric, mean, *, domain="d", seed=None, parameters=None):
+    return {
+        "arm": arm, "metric": metric, "mean": mean, "low": mean - 0.01, "high": mean + 0.01,
+        "n": 2, "undefined": 0, "model": "m", "domain": domain, "seed": seed,
+        "parameters": parameters or {},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A planted study that was also decoded otherwise, and evaluated on the texts `e`."""
+    study = plant(tmp_path_factory.mktemp("quality"))
+    info = json.loads(study.study_file.read_text())
+    info["elsewhere"] = [{"data": info["data"] | {"source": "e"}, "num_contexts": 2, "mauve": {}}]
+    info["decoders"] = [
+        {"arm": MIN_P, "decoder": "min_p:0.1", "is_deterministic": False,
+         "alone_equals_batch": None, "alone_n": 0},
+        {"arm": MIN_P | {"arm": "original+beam", "parameters": {"beams": 5}}, "decoder": "beam:5",
+         "is_deterministic": True, "alone_equals_batch": 0.875, "alone_n": 8},
+    ]  # fmt: skip
+    info["mauve"] = MAUVE
+    info["evaluate"]["coherence_model"] = "builtin"
+    foreign = dict(info["generations"][0]) | {"domain": "e", "file": "nowhere.jsonl"}
+    info["generations"].append(foreign)
+    measured = json.loads(study.measurements_file.read_text())
+    measured["rows"] += [
+        row("original+min_p", "ttr", 0.612, parameters={"min_p": 0.1}),
+        row("original+min_p", "looped_rate", 0.25, parameters={"min_p": 0.1}),
+        row("original+beam", "ttr", 0.123, parameters={"beams": 5}),
+        row("hyperfitted", "mauve", 0.954, seed=0),
+        row("hyperfitted", "overlap_mean", 18.4, seed=0),
+        row("human", "ttr", 0.811, domain="e"),
+        row("hyperfitted", "ttr", 0.733, domain="e", seed=0),
+        row("hyperfitted", "delta_dim_block_output", 7.25, domain="e", seed=0),
+    ]
+    study.study_file.write_text(json.dumps(info))
+    study.measurements_file.write_text(json.dumps(measured))
+    study.timings_file.write_text(
+        json.dumps({"arms": [MIN_P | {"tokens_per_second": 1234.4}], "version": 1})
+    )
+    return study
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return read_study(folder)
+
+
+def cells(table, name):
+    """The row that starts with `name`, by column."""
+    labels = [f"{label} {unit}".strip() for label, unit in table.header]
+    found = next(r for r in table.rows if r[0].value.startswith(name))
+    return dict(zip(labels, found, strict=True))
+
+
+def test_decoders_stand_beside_greedy_with_what_they_cost(study):
+    found = cells(decoders(study), "original+min_p (min_p=0.1)")
+    assert found["TTR distinct tokens / tokens"].value == "0.612"
+    assert found["Looped share of texts"].value == "0.25"
+    assert found["Deterministic alone = in a batch"].value == "no"
+    assert found["Speed tokens/s"].value == "1,234"
+    beam = cells(decoders(study), "original+beam")["Deterministic alone = in a batch"]
+    assert (beam.value, beam.note) == ("yes", "7 of 8 the same alone")
+    assert cells(decoders(study), "human")["Deterministic alone = in a batch"].value == "–"
+
+
+def test_decoder_arms_are_no_tuned_models_and_no_greedy_ones(study):
+    assert study.tuned == [Arm("hyperfitted", 0)]
+    assert all("+" not in arm.name for arm in study.greedy)
+
+
+def test_a_study_without_decoders_or_other_texts_has_no_such_table(tmp_path):
+    plain = read_study(plant(tmp_path))
+    assert not decoders(plain)
+    assert not domains(plain)
+    assert mauve_in_words(plain) == ""
+
+
+def test_domains_stand_side_by_side_and_apart_from_the_main_table(study):
+    found = cells(domains(study), "hyperfitted")
+    assert found["TTR e"].value == "0.733"
+    assert found["dimensions, last block e"].value == "7.2"
+    assert found["TTR d"].value == "0.700"  # planted for the study's own texts
+    own = study.cell(Arm("hyperfitted", 0), "ttr")
+    assert own is not None
+    assert own.domain == "d"
+
+
+def test_mauve_comes_with_everything_it_depends_on(study):
+    assert cells(quality(study), "hyperfitted")["MAUVE"].value == "0.954"
+    words = mauve_in_words(study)
+    for part in ("gpt2-large", "1024", "n = 2", "3 buckets", "5 k-means seeds", "0.012", "noisy"):
+        assert part in words
+
+
+def test_the_page_has_the_three_sections(folder):
+    write_report(folder, ReportConfig(num_examples=1))
+    page = folder.report_file.read_text()
+    assert [page.count(f'id="{name}"') for name in ("quality", "decoders", "domains")] == [1, 1, 1]
+    assert "18.4" in page
+    assert (folder.tables / "decoders.csv").exists()
