@@ -27,6 +27,7 @@ class StudyFolder:
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
+        self.judgements_file = path / "judge" / "results.json"
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"

@@ -8,7 +8,13 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.report.build import write_report
 from hyperfitting.report.load import read_study
-from hyperfitting.report.quality import decoders, domains, mauve_in_words, quality
+from hyperfitting.report.quality import (
+    decoders,
+    domains,
+    judgements,
+    mauve_in_words,
+    quality,
+)
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
@@ -19,6 +25,16 @@ MAUVE = {
         {"arm": "human", "n": 1, "buckets": 2, "spread": None, "small_sample": True},
         {"arm": "original", "n": 2, "buckets": 3, "spread": 0.012, "small_sample": True},
     ],
+}  # fmt: skip
+
+PERCENT = {"percent": 62.5, "low": 40.1, "high": 80.9}
+QUESTION = {"win_rate": PERCENT, "loss_rate": PERCENT, "tie_rate": PERCENT, "p": 0.0123, "n": 24}
+JUDGEMENT = {
+    "a": {"arm": "hyperfitted", "seed": 0, "parameters": {}},
+    "b": {"arm": "original", "seed": None, "parameters": {}},
+    "protocol": "both orders", "n": 24, "judge": {"model": "judge\x1b[31m<b>"},
+    "winner": QUESTION, "coherence": QUESTION, "diversity": QUESTION,
+    "position_flip_rate": PERCENT | {"percent": 12.5}, "unusable": {"pairs": 3},
 }  # fmt: skip
 
 
@@ -62,6 +78,8 @@ def folder(tmp_path_factory):
     study.timings_file.write_text(
         json.dumps({"arms": [MIN_P | {"tokens_per_second": 1234.4}], "version": 1})
     )
+    study.judgements_file.parent.mkdir()
+    study.judgements_file.write_text(json.dumps({"comparisons": [JUDGEMENT]}))
     return study
 
 
@@ -117,9 +135,22 @@ def test_mauve_comes_with_everything_it_depends_on(study):
         assert part in words
 
 
-def test_the_page_has_the_three_sections(folder):
+def test_a_judgement_comes_with_its_intervals_and_its_judge(study):
+    found = judgements(study)
+    assert [line[2].value for line in found.rows] == ["winner", "coherence", "diversity"]
+    first = cells(found, "hyperfitted against original")
+    assert first["a wins %"].text == "62.5 [40.1, 80.9]"
+    assert first["p sign test"].value == ".012"
+    assert first["changes with the order %"].value == "12.5"
+    assert first["pairs left out"].line == "24 3 left out"
+    assert first["judge"].value == "judge[31m<b>"
+
+
+def test_the_page_has_the_sections(folder):
     write_report(folder, ReportConfig(num_examples=1))
     page = folder.report_file.read_text()
-    assert [page.count(f'id="{name}"') for name in ("quality", "decoders", "domains")] == [1, 1, 1]
+    for name in ("quality", "judge", "decoders", "domains"):
+        assert page.count(f'<section id="{name}">') == 1
+    assert "judge[31m&lt;b&gt;" in page
     assert "18.4" in page
     assert (folder.tables / "decoders.csv").exists()

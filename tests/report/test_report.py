@@ -23,7 +23,7 @@ TABLES = {
 }  # fmt: skip
 
 # Sections of what `plant` does not write.
-NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "decoders", "domains")}
+NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "decoders", "domains")}
 
 
 def section(page, name):

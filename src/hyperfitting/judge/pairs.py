@@ -73,7 +73,9 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
     fields = ("arm", "seed", "parameters", "mode", "length", "file")
     try:
         listed = read_json(study.study_file)["generations"]
-        return [Side(**{k: row[k] for k in fields}) for row in listed if row["mode"] == mode]
+        # Texts with a domain of their own are not those that the study is about.
+        own = [row for row in listed if row["mode"] == mode and "domain" not in row]
+        return [Side(**{k: row[k] for k in fields}) for row in own]
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{study.study_file} does not list its generations: {error}",

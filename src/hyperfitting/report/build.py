@@ -33,6 +33,7 @@ def _tables(study: Study) -> list[Table]:
         results.every_arm(study),
         results.trainings(study),
         quality.quality(study),
+        quality.judgements(study),
         quality.decoders(study),
         quality.domains(study),
         temperature.arms_table(study),

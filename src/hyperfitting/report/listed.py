@@ -76,6 +76,21 @@ class MauveSettings:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """Two arms compared by a judge; the rates are of `a`, in percent of `n` valid pairs."""
+
+    a: Arm
+    b: Arm
+    judge: str
+    protocol: str
+    rates: dict[str, dict[str, Estimate]]  # by question, then win_rate, loss_rate, tie_rate
+    p: dict[str, float | None]
+    flips: Estimate
+    n: int
+    left_out: int
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
 
@@ -150,3 +165,28 @@ def read_mauve(entry: Mapping[str, Any]) -> MauveSettings | None:
         entry["features"], entry["token_limit"], entry["kmeans_seeds"], arms[0]["n"],
         arms[0]["buckets"], max(spreads, default=None), any(arm["small_sample"] for arm in arms),
     )  # fmt: skip
+
+
+QUESTIONS = ("winner", "coherence", "diversity")
+RATES = ("win_rate", "loss_rate", "tie_rate")
+
+
+def read_judgement(entry: Mapping[str, Any]) -> Judgement:
+    """One comparison of `judge/results.json`."""
+    n = entry["n"]
+
+    def rate(found: Mapping[str, Any]) -> Estimate:
+        reason = found.get("reason") or ("" if n else "no valid pair")
+        return Estimate(found["percent"], found["low"], found["high"], n, reason)
+
+    return Judgement(
+        _arm(entry["a"]),
+        _arm(entry["b"]),
+        entry["judge"]["model"],
+        entry["protocol"],
+        {each: {name: rate(entry[each][name]) for name in RATES} for each in QUESTIONS},
+        {each: entry[each]["p"] for each in QUESTIONS},
+        rate(entry["position_flip_rate"]),
+        n,
+        entry["unusable"]["pairs"],
+    )

@@ -21,11 +21,13 @@ from hyperfitting.report.findings import Explained
 from hyperfitting.report.listed import (
     Agreement,
     Decoder,
+    Judgement,
     Matching,
     MauveSettings,
     Run,
     read_agreement,
     read_decoder,
+    read_judgement,
     read_matching,
     read_mauve,
     read_run,
@@ -51,6 +53,7 @@ class Study:
     decoders: dict[Arm, Decoder] = field(default_factory=dict)
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     mauve: MauveSettings | None = None
+    judgements: list[Judgement] = field(default_factory=list)
 
     @property
     def domain(self) -> str:
@@ -165,6 +168,7 @@ def read_study(folder: StudyFolder) -> Study:
             decoders={decoder.arm: decoder for decoder in decoders},
             tokens_per_second=_speeds(folder),
             mauve=read_mauve(info["mauve"]),
+            judgements=_judgements(folder),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
@@ -172,6 +176,13 @@ def read_study(folder: StudyFolder) -> Study:
             hint="run `hyperfit evaluate` again",
         ) from error
     return replace(study, explained=read_explained(folder, digest))
+
+
+def _judgements(folder: StudyFolder) -> list[Judgement]:
+    """What `hyperfit judge` added; nothing where it did not run."""
+    if not folder.judgements_file.exists():
+        return []
+    return [read_judgement(e) for e in read_json(folder.judgements_file)["comparisons"]]
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:

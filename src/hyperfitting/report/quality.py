@@ -1,8 +1,9 @@
-"""Tables of other decoders, of quality beside variety, and of other texts. Pure."""
+"""Tables of other decoders, of quality beside variety, of judges and other texts. Pure."""
 
 from collections.abc import Sequence
 
 from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.progress import printable
 from hyperfitting.records import Arm, PairedTest
 from hyperfitting.report.arms import is_decoded
 from hyperfitting.report.load import Study
@@ -12,8 +13,10 @@ from hyperfitting.report.tables import (
     Cell,
     Table,
     cell,
+    estimate,
     metric_label,
     number,
+    p_text,
     test_table,
 )
 
@@ -85,6 +88,28 @@ def decoder_tests(study: Study) -> Table:
     """Tuned models, greedy, against the original under other decoders."""
     tests: Sequence[PairedTest] = [test for test in study.tests if "+" in test.b]
     return test_table(study, "decoder_tests", tests)
+
+
+def judgements(study: Study) -> Table:
+    """What a judge said of two arms (layout of the paper's Table 5), a row for each question."""
+    header = [
+        ("a against b", ""), ("judge", ""), ("question", ""), ("a wins", "%"), ("a loses", "%"),
+        ("tie", "%"), ("p", "sign test"), ("changes with the order", "%"), ("pairs", "left out"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(f"{study.label(found.a)} against {study.label(found.b)}"),
+            Cell(printable(found.judge), note=found.protocol),
+            Cell(question),
+            *(estimate(rate, 1) for rate in rates.values()),
+            Cell(p_text(found.p[question])),
+            estimate(found.flips, 1) if question == "winner" else Cell(""),
+            Cell(number(found.n, 0), note=f"{found.left_out} left out"),
+        ]
+        for found in study.judgements
+        for question, rates in found.rates.items()
+    ]
+    return Table("judgements", header, rows)
 
 
 def domains(study: Study) -> Table:
