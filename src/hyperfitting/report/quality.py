@@ -22,7 +22,7 @@ from hyperfitting.report.tables import (
 
 DECODER_METRICS = (
     "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
-    "looped_rate", "truncated_rate",
+    "looped_rate",
 )  # fmt: skip
 DOMAIN_METRICS = (
     "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
