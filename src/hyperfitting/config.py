@@ -182,6 +182,11 @@ class EvaluateConfig(Section):
     coherence_model: str | None = Field(
         None, description="model whose mean log-likelihood of every text is taken; default: none"
     )
+    tasks: str = Field(
+        "", description="tasks of lm-evaluation-harness, such as hellaswag,arc_easy or task.yaml"
+    )
+    tasks_folder: str | None = Field(None, description="folder with further task files")
+    tasks_limit: int | None = Field(None, ge=1, description="first questions of each task only")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one"
     )

@@ -27,6 +27,7 @@ class StudyFolder:
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
+        self.tasks_file = path / "tasks.json"
         self.judgements_file = path / "judge" / "results.json"
         self.report = path / "report"
         self.report_file = self.report / "report.html"

@@ -26,7 +26,7 @@ from hyperfitting.report.figures import save_run_figure
 from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
-from hyperfitting.storage import read_json
+from hyperfitting.storage import read_json, write_json
 from hyperfitting.study.comparison import (
     Comparison,
     open_checkpoints,
@@ -36,6 +36,7 @@ from hyperfitting.study.comparison import (
 from hyperfitting.study.decoding import requested_decoders
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.prompts import continue_prompts, read_prompts
+from hyperfitting.study.tasks import run_tasks
 from hyperfitting.study.texts import read_dataset
 from hyperfitting.study.training import train_run
 from hyperfitting.study.write import write_study
@@ -98,7 +99,7 @@ def evaluate(
         first, *others = open_runs_on(runs, data, text_field, progress, **options)
     else:
         first, others = open_runs(runs, **options), []
-    write_study(study, first, config, progress, elsewhere=others)
+    _write_evaluation(study, first, config, progress, others)
     return study
 
 
@@ -116,8 +117,31 @@ def evaluate_checkpoints(
     progress = progress or Progress()
     requested_decoders(config)
     require_free(out)
-    write_study(StudyFolder(out), open_checkpoints(checkpoints, progress), config, progress)
-    return StudyFolder(out)
+    study = StudyFolder(out)
+    _write_evaluation(study, open_checkpoints(checkpoints, progress), config, progress)
+    return study
+
+
+def _write_evaluation(
+    study: StudyFolder,
+    comparison: Comparison,
+    config: EvaluateConfig,
+    progress: Progress,
+    elsewhere: Sequence[Comparison] = (),
+) -> None:
+    """The study, and what the models still know where tasks are asked for."""
+    names = [name.strip() for name in config.tasks.split(",") if name.strip()]
+    found = None
+    if names:  # first: a task that cannot be used ends it before minutes of decoding
+        include = Path(config.tasks_folder) if config.tasks_folder else None
+        found = run_tasks(
+            comparison, names, config, progress, include=include, limit=config.tasks_limit
+        )
+    write_study(study, comparison, config, progress, elsewhere=elsewhere)
+    if found is None:
+        study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
+    else:
+        write_json(study.tasks_file, found)
 
 
 def explain(

@@ -14,6 +14,7 @@ from hyperfitting.report.quality import (
     judgements,
     mauve_in_words,
     quality,
+    tasks,
 )
 from tests.report.planted import plant
 
@@ -36,6 +37,13 @@ JUDGEMENT = {
     "winner": QUESTION, "coherence": QUESTION, "diversity": QUESTION,
     "position_flip_rate": PERCENT | {"percent": 12.5}, "unusable": {"pairs": 3},
 }  # fmt: skip
+
+TASK = {"task": "t<i>", "metric": "acc", "value": 0.25, "stderr": 0.1, "n": 8, "reason": None}
+CHANGE = {"mean": -0.125, "low": -0.25, "high": 0.0, "n": 8, "reason": None}
+TASKS = [
+    TASK | {"arm": "original", "seed": None, "parameters": {}, "difference": None},
+    TASK | {"arm": "hyperfitted", "seed": 0, "parameters": {}, "difference": CHANGE},
+]
 
 
 def row(arm, metric, mean, *, domain="d", seed=None, parameters=None):
@@ -78,6 +86,7 @@ def folder(tmp_path_factory):
     study.timings_file.write_text(
         json.dumps({"arms": [MIN_P | {"tokens_per_second": 1234.4}], "version": 1})
     )
+    study.tasks_file.write_text(json.dumps({"rows": TASKS}))
     study.judgements_file.parent.mkdir()
     study.judgements_file.write_text(json.dumps({"comparisons": [JUDGEMENT]}))
     return study
@@ -146,10 +155,17 @@ def test_a_judgement_comes_with_its_intervals_and_its_judge(study):
     assert first["judge"].value == "judge[31m<b>"
 
 
+def test_tasks_come_with_their_change(study):
+    found = tasks(study)
+    assert [line[0].value for line in found.rows] == ["original", "hyperfitted"]
+    assert cells(found, "hyperfitted")["change tuned - original"].text == "-0.125 [-0.250, 0.000]"
+    assert cells(found, "original")["change tuned - original"].value == ""
+
+
 def test_the_page_has_the_sections(folder):
     write_report(folder, ReportConfig(num_examples=1))
     page = folder.report_file.read_text()
-    for name in ("quality", "judge", "decoders", "domains"):
+    for name in ("quality", "judge", "decoders", "domains", "tasks"):
         assert page.count(f'<section id="{name}">') == 1
     assert "judge[31m&lt;b&gt;" in page
     assert "18.4" in page

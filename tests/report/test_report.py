@@ -23,7 +23,9 @@ TABLES = {
 }  # fmt: skip
 
 # Sections of what `plant` does not write.
-NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "decoders", "domains")}
+NOT_PLANTED = {
+    TITLES[name] for name in ("noise", "quality", "judge", "decoders", "domains", "tasks")
+}
 
 
 def section(page, name):

@@ -114,6 +114,13 @@ def evaluate(
         str | None,
         typer.Option(help="MAUVE's model: gpt2-large, a folder, builtin.", show_default=False),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Tasks of lm-evaluation-harness, for example arc_easy or my-task.yaml.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder; needed for several runs and for --tuned.")
     ] = None,
@@ -143,6 +150,7 @@ def evaluate(
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
             "decoders": ("--decoders", decoders),
             "mauve_features": ("--mauve-features", mauve_features),
+            "tasks": ("--tasks", tasks),
         }
         progress = ConsoleProgress()
         if tuned is not None or base is not None:

@@ -36,6 +36,7 @@ def _tables(study: Study) -> list[Table]:
         quality.judgements(study),
         quality.decoders(study),
         quality.domains(study),
+        quality.tasks(study),
         temperature.arms_table(study),
         temperature.matching_table(study),
         test_table(study, "tests", study.tests),

@@ -91,6 +91,20 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class TaskScore:
+    """One arm on one task; `difference` is to the original, over the same questions."""
+
+    arm: Arm
+    task: str
+    metric: str
+    value: float | None
+    stderr: float | None
+    n: int
+    reason: str
+    difference: Estimate | None
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
 
@@ -190,3 +204,15 @@ def read_judgement(entry: Mapping[str, Any]) -> Judgement:
         n,
         entry["unusable"]["pairs"],
     )
+
+
+def read_task_score(entry: Mapping[str, Any]) -> TaskScore:
+    """One row of `tasks.json`."""
+    found = entry["difference"]
+    difference = found and Estimate(
+        found["mean"], found["low"], found["high"], found["n"], found["reason"] or ""
+    )
+    return TaskScore(
+        _arm(entry), entry["task"], entry["metric"], entry["value"], entry["stderr"], entry["n"],
+        entry["reason"] or "", difference,
+    )  # fmt: skip

@@ -25,12 +25,14 @@ from hyperfitting.report.listed import (
     Matching,
     MauveSettings,
     Run,
+    TaskScore,
     read_agreement,
     read_decoder,
     read_judgement,
     read_matching,
     read_mauve,
     read_run,
+    read_task_score,
 )
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
@@ -54,6 +56,7 @@ class Study:
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     mauve: MauveSettings | None = None
     judgements: list[Judgement] = field(default_factory=list)
+    tasks: list[TaskScore] = field(default_factory=list)
 
     @property
     def domain(self) -> str:
@@ -169,6 +172,7 @@ def read_study(folder: StudyFolder) -> Study:
             tokens_per_second=_speeds(folder),
             mauve=read_mauve(info["mauve"]),
             judgements=_judgements(folder),
+            tasks=_tasks(folder),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
@@ -183,6 +187,13 @@ def _judgements(folder: StudyFolder) -> list[Judgement]:
     if not folder.judgements_file.exists():
         return []
     return [read_judgement(e) for e in read_json(folder.judgements_file)["comparisons"]]
+
+
+def _tasks(folder: StudyFolder) -> list[TaskScore]:
+    """What the models still know, where that was asked."""
+    if not folder.tasks_file.exists():
+        return []
+    return [read_task_score(row) for row in read_json(folder.tasks_file)["rows"]]
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:

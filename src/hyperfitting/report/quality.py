@@ -112,6 +112,27 @@ def judgements(study: Study) -> Table:
     return Table("judgements", header, rows)
 
 
+def tasks(study: Study) -> Table:
+    """Tasks before and after tuning, and the difference over the same questions."""
+    header = [
+        ("arm", ""), ("task", ""), ("metric", ""), ("value", ""), ("standard error", ""),
+        ("change", "tuned - original"), ("questions", ""),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(study.label(found.arm)),
+            Cell(printable(found.task)),
+            Cell(printable(found.metric)),
+            Cell(number(found.value, 3), reason=found.reason),
+            Cell(number(found.stderr, 3), reason=found.reason),
+            Cell("") if found.difference is None else estimate(found.difference, signed=True),
+            Cell(number(found.n, 0)),
+        ]
+        for found in study.tasks
+    ]
+    return Table("tasks", header, rows)
+
+
 def domains(study: Study) -> Table:
     """The same models on every set of texts (layout of the paper's Table 6); empty for one."""
     if not study.elsewhere:

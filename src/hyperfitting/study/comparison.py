@@ -234,7 +234,10 @@ def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
         differing = sorted(
             key
             for key in own
-            if key != "seed" and len({repr(each.get(key)) for each in same_name}) > 1
+            # A setting that one of them does not know (of an older version) tells nothing apart.
+            if key != "seed"
+            and all(key in each for each in same_name)
+            and len({repr(each[key]) for each in same_name}) > 1
         )
         arms.append(Arm(name, seed, tuple((key, own[key]) for key in differing)))
     repeated = next((arm for arm in arms if arms.count(arm) > 1), None)

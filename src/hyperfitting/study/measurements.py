@@ -14,7 +14,7 @@ from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.measure.intervals import bootstrap_mean, bootstrap_mean_over_seeds
 from hyperfitting.records import Arm, Measurement, MetricValues
-from hyperfitting.study.quality import SetValue
+from hyperfitting.study.quality import SetValue, share_bounds
 
 HUMAN_HAS_NO = "human text is not the output of a model"
 NO_INTERVAL = "one context has no interval"
@@ -127,19 +127,33 @@ def set_measurements(values: Sequence[SetValue], *, model: str, domain: str) -> 
         )
         for value in values
     ]
-    groups: dict[tuple[object, ...], list[Measurement]] = defaultdict(list)
-    for row in rows:
+    groups: dict[tuple[object, ...], list[tuple[Measurement, SetValue]]] = defaultdict(list)
+    for row, value in zip(rows, values, strict=True):
         if row.seed is not None:
-            groups[row.arm, row.key.parameters, row.metric].append(row)
-    for group in groups.values():
-        if len(group) > 1:
-            means = [row.mean for row in group if row.mean is not None]
-            is_whole = len(means) == len(group)
-            row = replace(group[0], seed=None, num_seeds=len(group), low=None, high=None)
-            mean = float(np.mean(means)) if is_whole else None
-            reason = "mean over trainings; see each" if is_whole else "undefined for a training"
-            rows.append(replace(row, mean=mean, reason=reason))
-    return rows
+            groups[row.arm, row.key.parameters, row.metric].append((row, value))
+    several = (group for group in groups.values() if len(group) > 1)
+    return rows + [_set_over_seeds(group, config) for group in several]
+
+
+def _set_over_seeds(
+    group: Sequence[tuple[Measurement, SetValue]], config: EvaluateConfig
+) -> Measurement:
+    first, seeds = group[0][0], len(group)
+    row = replace(first, seed=None, num_seeds=seeds, mean=None, low=None, high=None)
+    means = [each.mean for each, _ in group if each.mean is not None]
+    if len(means) < seeds:
+        return replace(row, reason="undefined for a training")
+    mean = float(np.mean(means))
+    row = replace(row, mean=mean, reason=f"{seeds} trainings: {min(means):.3g} to {max(means):.3g}")
+    draws = [value.draws_R for _, value in group if value.draws_R is not None]
+    if len(draws) < seeds:
+        return row
+    draws_SR = np.stack(draws)
+    rng = np.random.default_rng(config.seed)
+    times_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws_SR.shape[1])
+    draws_R = (times_RS.T * draws_SR).sum(axis=0) / seeds
+    low, high = share_bounds(mean, draws_R, config.confidence)
+    return replace(row, low=low, high=high)
 
 
 def measurements(

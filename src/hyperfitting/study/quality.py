@@ -42,6 +42,7 @@ class SetValue(NamedTuple):
     n: int
     length: int
     reason: str | None
+    draws_R: NDArray[np.float64] | None = None  # of the bootstrap; alike for arms of one study
 
 
 class TrainingIndexes:
@@ -253,13 +254,10 @@ def _mauve_value(
     first = found[0]
     arm, length = outputs.arm, max(len(g.continuation_ids) for g in outputs.fixed)
     mean = mean_of_draws([each.value for each in found])
-    low = high = None
+    low = high = draws_R = None
     if mean is not None:
         draws_R = np.mean([e.resampled_R for e in found if e.resampled_R is not None], axis=0)
-        low, high = (
-            None if bound is None else min(1.0, max(0.0, bound))
-            for bound in percentiles_around(mean, draws_R, config.confidence)
-        )
+        low, high = share_bounds(mean, draws_R, config.confidence)
     reason = first.reason
     if reason is None and arm.name == "human":
         reason = "one half of the human texts against the other: the ceiling at half the n"
@@ -271,4 +269,12 @@ def _mauve_value(
         "per_seed": [list(each.per_seed) for each in found], "spread": first.spread,
         "small_sample": first.small_sample, "reason": first.reason,
     }  # fmt: skip
-    return SetValue(arm, "mauve", mean, low, high, first.n, length, reason), detail
+    return SetValue(arm, "mauve", mean, low, high, first.n, length, reason, draws_R), detail
+
+
+def share_bounds(
+    value: float, draws_R: NDArray[np.float64], confidence: float
+) -> tuple[float | None, ...]:
+    """Interval of a value in [0, 1] from bootstrap draws that are moved onto it."""
+    bounds = percentiles_around(value, draws_R, confidence)
+    return tuple(None if bound is None else min(1.0, max(0.0, bound)) for bound in bounds)

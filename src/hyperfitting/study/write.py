@@ -127,7 +127,7 @@ def write_study(
             ]
             about = {"model": comparison.model.name, "domain": domain}
             own = measurements(found, config, **about)
-            own += set_measurements(evaluation.of_sets, **about)
+            own += set_measurements(evaluation.of_sets, config, **about)
             tested = [replace(test, domain=domain) for test in paired_tests(found, config)]
             stage.update(1, f"{len(own)} measurements, {len(tested)} paired tests")
         columns += [(domain, column) for column in found]
