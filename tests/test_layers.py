@@ -48,6 +48,7 @@ ONLY_IN = {
     "openai": {"judge"},
     "sklearn": {"measure"},
     "sacrebleu": {"measure"},
+    "lm_eval": {"study"},
     "typer": {"cli"},
     "matplotlib": {"report"},
 }

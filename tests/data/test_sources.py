@@ -5,6 +5,7 @@ import pyarrow.parquet
 import pytest
 
 from hyperfitting.config import DataConfig
+from hyperfitting.data import sources
 from hyperfitting.data.sources import read_documents, read_hub_dataset
 from hyperfitting.errors import InputError
 
@@ -117,3 +118,56 @@ def test_missing_sources_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no text files"):
         read(tmp_path / "empty")
+
+
+# Named datasets. The files look as those that are handed around: no header and doubled quotes
+# in AG News, one JSON object a line with prompt, story and more in WritingPrompts.
+NEWS = (
+    '"3","Fears, after talks","Unions say they are \'disappointed\' \\after ""talks""."\n'
+    '"4","Second\\team (SPACE.com)","SPACE.com - TORONTO, Canada -- A team of  #36;10."\n'
+)
+PROMPTS = [
+    {"prompt": "[ WP ] A song .", "story": "Dianne wished . \n \n She hoped .", "row_id": "1"},
+    {"prompt": "[ WP ] Life .", "story": "`` This is Steve ? ''", "src": "x/y.csv"},
+]
+
+
+def test_local_copies_of_the_named_datasets(tmp_path):
+    (tmp_path / "news.csv").write_text(NEWS)
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
+    news, prompts = f"ag_news:{tmp_path}/news.csv", f"writing_prompts:{tmp_path}/prompts.jsonl"
+    assert texts(read(news)) == [
+        "Unions say they are 'disappointed' \\after \"talks\".",
+        "SPACE.com - TORONTO, Canada -- A team of  #36;10.",
+    ]
+    titles = ["Fears, after talks", "Second\\team (SPACE.com)"]
+    assert texts(read(news, text_field="column_2")) == titles
+    assert texts(read(prompts)) == [row["story"] for row in PROMPTS]
+    assert texts(read(prompts, text_field="prompt")) == [row["prompt"] for row in PROMPTS]
+    with pytest.raises(InputError, match=r"gone\.csv does not exist"):
+        read(f"ag_news:{tmp_path}/gone.csv")
+    with pytest.raises(InputError, match=r"no column 'column_9'.*'column_3'"):
+        read(news, text_field="column_9")
+
+
+def test_a_dataset_s_bare_name_is_the_hub_s_unless_it_lies_here(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        sources, "read_hub_dataset", lambda name, config: asked.append((name, config.text_field))
+    )
+    monkeypatch.chdir(tmp_path)
+    for settings in ({}, {"text_field": "own"}):
+        read("ag_news", **settings)
+        read("writing_prompts", **settings)
+    ids = ["fancyzhx/ag_news", "euclaise/writingprompts"]
+    assert asked == [*zip(ids, ["text", "story"], strict=True), (ids[0], "own"), (ids[1], "own")]
+    (tmp_path / "ag_news").mkdir()
+    (tmp_path / "ag_news" / "mine.txt").write_text("of this folder")
+    assert texts(read("ag_news")) == ["of this folder"]
+
+
+def test_a_named_dataset_without_its_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("nothing that anybody asked for")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        read("ag_news:")

@@ -11,6 +11,7 @@ from hyperfitting.measure.intervals import (
     bootstrap_mean_over_seeds,
     equivalence_p,
     holm,
+    percentiles_around,
     sign_flip_p,
 )
 
@@ -175,3 +176,26 @@ def test_bootstrap_over_seeds_without_an_interval_or_values():
     for values in (np.empty((3, 0)), np.array([[1.0, np.nan]]), np.arange(3.0)):
         with pytest.raises(ValueError, match="finite values"):
             bootstrap_mean_over_seeds(values, **OPTIONS)
+
+
+def test_percentiles_around_a_value_are_those_of_the_moved_draws():
+    draws = np.random.default_rng(8).exponential(size=999) + 5
+    low, high = percentiles_around(0.3, draws, 0.9)
+    ordered = np.sort(draws) - draws.mean() + 0.3
+    assert (low, high) == pytest.approx(
+        (ordered[int(0.05 * 998)], ordered[int(0.95 * 998)]), abs=0.02
+    )
+    assert (low, high) == pytest.approx(percentiles_around(0.3, draws + 7, 0.9)), (
+        "bias is taken out"
+    )
+    plain = np.quantile(draws, [0.05, 0.95])
+    assert percentiles_around(draws.mean(), draws, 0.9) == pytest.approx(tuple(plain))
+    wider = percentiles_around(0.3, draws, 0.99)
+    assert wider[0] < low < 0.3 < high < wider[1]
+
+
+def test_undefined_draws_are_left_out_of_percentiles():
+    draws = np.array([1.0, np.nan, 3.0, np.nan, 2.0])
+    assert percentiles_around(2.0, draws, 0.5) == (1.5, 2.5)
+    assert percentiles_around(2.0, np.array([np.nan, np.nan]), 0.95) == (None, None)
+    assert percentiles_around(2.0, np.array([]), 0.95) == (None, None)

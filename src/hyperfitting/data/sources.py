@@ -225,6 +225,12 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
     return _rows(dataset, config, name)
 
 
+def file_of(source: str) -> str:
+    """The file of a named dataset (`ag_news:FILE`); any other source as it is."""
+    name, colon, file = source.partition(":")
+    return file if colon and name in DATASETS else source
+
+
 def _of_named_dataset(config: DataConfig) -> DataConfig:
     """The config of a dataset that is given by its short name; any other as it is."""
     name, colon, file = config.source.partition(":")
@@ -234,6 +240,8 @@ def _of_named_dataset(config: DataConfig) -> DataConfig:
     if not colon:
         own = {"source": known.hub_id, "text_field": config.text_field or known.hub_field}
         return config.model_copy(update=own)
+    if not file:
+        raise InputError(f"{config.source!r} names no file", needed=f"{name}, or {name}:FILE")
     own = {"source": file, "text_field": config.text_field or known.file_field}
     header = {"csv_header": known.csv_header} if Path(file).suffix.lower() == ".csv" else {}
     return config.model_copy(update=own | header)

@@ -87,7 +87,12 @@ def mauve_from_histograms(
     return float(np.trapezoid(y[::-1], x[::-1]))
 
 
-def _sklearn() -> Any:
+def require_sklearn() -> Any:
+    """The package that MAUVE needs.
+
+    Raises:
+        InputError: it is missing.
+    """
     try:
         import sklearn.cluster
         import sklearn.decomposition
@@ -106,14 +111,14 @@ def _reduced(
     """Both sides, each text scaled to length 1, on the PCA axes that keep `variance`, [2N, R]."""
     both = np.concatenate([p_ND, q_ND]).astype(np.float64)
     both /= np.linalg.norm(both, axis=1, keepdims=True)
-    pca = _sklearn().decomposition.PCA(n_components=variance)
+    pca = require_sklearn().decomposition.PCA(n_components=variance)
     reduced: NDArray[np.float64] = pca.fit_transform(both)
     return reduced
 
 
 def _buckets(points: NDArray[np.float64], num_buckets: int, seed: int) -> NDArray[np.int64]:
     """The k-means cluster of every point, best of 5 restarts."""
-    sklearn = _sklearn()
+    sklearn = require_sklearn()
     kmeans = sklearn.cluster.KMeans(
         num_buckets,
         init="random",  # as the published pipeline starts

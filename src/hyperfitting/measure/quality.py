@@ -6,7 +6,7 @@ tokens at the end of each row; in nats a token, at most 0.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,22 @@ def distinct_n(texts_ids: Sequence[Sequence[int]], n: int) -> float | None:
         raise ValueError(f"n-grams have an n of at least 1, got {n}")
     grams = [tuple(ids[i : i + n]) for ids in texts_ids for i in range(len(ids) - n + 1)]
     return len(set(grams)) / len(grams) if grams else None
+
+
+def require_sacrebleu() -> Any:
+    """The package that self-BLEU needs: its metrics.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        import sacrebleu.metrics
+    except ImportError as error:
+        raise InputError(
+            "self-BLEU needs sacrebleu, which is not installed",
+            needed="the extra: pip install 'hyperfitting[quality]'",
+        ) from error
+    return sacrebleu.metrics
 
 
 class SelfBleu(NamedTuple):
@@ -63,13 +79,7 @@ def self_bleu(
     """
     if order < 1 or (max_texts is not None and max_texts < 2):
         raise ValueError(f"order >= 1 and max_texts >= 2 needed, got {order} and {max_texts}")
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError as error:
-        raise InputError(
-            "self-BLEU needs sacrebleu, which is not installed",
-            needed="the extra: pip install 'hyperfitting[quality]'",
-        ) from error
+    metrics = require_sacrebleu()
     written = [text for text in texts if text.strip()]
     undefined = len(texts) - len(written)
     if len(written) < 2:
@@ -78,7 +88,7 @@ def self_bleu(
     if max_texts is not None and len(written) > max_texts:
         drawn = np.random.default_rng(seed).choice(len(written), max_texts, replace=False)
         written = [written[i] for i in sorted(drawn)]
-    bleu = BLEU(max_ngram_order=order, effective_order=True)
+    bleu = metrics.BLEU(max_ngram_order=order, effective_order=True)
     scores = [
         bleu.sentence_score(text, written[:i] + written[i + 1 :]).score
         for i, text in enumerate(written)

@@ -7,14 +7,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from hyperfitting.config import CheckpointsConfig, DataConfig, ModelConfig
-from hyperfitting.data.sources import read_documents
+from hyperfitting.data.sources import file_of, read_documents
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset, build_dataset
 from hyperfitting.errors import InputError
+from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_model, load_result, load_tokenizer, model_digest
 from hyperfitting.models.tuned import (
     load_adapted_or_whole,
@@ -113,7 +115,10 @@ def open_runs(
     """
     runs = [RunFolder(path) for path in folders]
     manifests = [run.manifest() for run in runs]
-    _require_shared(runs, manifests, SHARED, "runs of one base model on one data set and split")
+    _require_shared(
+        runs, manifests, SHARED, "runs of one base model on one data set and split",
+        hint="hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
+    )  # fmt: skip
     here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = _opened(runs, manifests, here, best_val=best_val)
     data = manifests[0]["config"]["data"]
@@ -144,7 +149,7 @@ def open_runs_on(
     runs = [RunFolder(path) for path in folders]
     manifests = [run.manifest() for run in runs]
     _require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
-    if len(set(sources)) < len(sources):
+    if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")
     here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = _opened(runs, manifests, here, best_val=best_val)
@@ -166,6 +171,7 @@ def open_runs_on(
             with progress.stage(f"read {source}") as stage:
                 dataset = build_dataset(read_documents(config), tokenizer, config, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
+            _require_unseen(source, dataset, tuned)
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
         comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
@@ -173,7 +179,29 @@ def open_runs_on(
 
 
 def _same_source(one: str, other: str) -> bool:
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+    if one == other:
+        return True
+    a, b = (Path(file_of(each)) for each in (one, other))
+    return a.exists() and a.resolve() == b.resolve()
+
+
+def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
+    """Refuse held-out texts that a run was trained on under another name of the source."""
+    contexts = dataset.contexts
+    texts = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+    for each in tuned:
+        rows = each.training_rows()
+        if rows is None:
+            continue
+        found = TrainingIndex(rows).longest_overlaps(texts)
+        seen = sum(o is not None and o.length == len(t) for o, t in zip(found, texts, strict=True))
+        if seen:
+            raise InputError(
+                f"{seen} of {len(texts)} held-out texts of {source} stand in the training windows "
+                f"of {each.path}",
+                needed="texts that no run was trained on",
+                hint="name the source as the run does (data.source in its manifest.json)",
+            )
 
 
 def _held_out_of(source: str, text_field: str | None, like: Mapping[str, Any]) -> DataConfig:
@@ -190,13 +218,14 @@ def _require_shared(
     manifests: Sequence[dict[str, Any]],
     shared: Mapping[str, str],
     needed: str,
+    hint: str | None = None,
 ) -> None:
     for key, name in shared.items():
         if len({manifest[key] for manifest in manifests}) > 1:
             raise InputError(
                 f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
                 needed=needed,
-                hint="--data SOURCE compares runs of different texts on the same ones",
+                hint=hint if key != "model_digest" else None,
             )
 
 
@@ -229,6 +258,7 @@ def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
         for manifest in manifests
     ]
     arms = []
+    sources = {own["trained_on"] for own in settings}
     for (name, seed), own in zip(keys, settings, strict=True):
         same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]
         differing = sorted(
@@ -237,7 +267,10 @@ def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
             # A setting that one of them does not know (of an older version) tells nothing apart.
             if key != "seed"
             and all(key in each for each in same_name)
-            and len({repr(each[key]) for each in same_name}) > 1
+            and (
+                len({repr(each[key]) for each in same_name}) > 1
+                or (key == "trained_on" and len(sources) > 1)
+            )
         )
         arms.append(Arm(name, seed, tuple((key, own[key]) for key in differing)))
     repeated = next((arm for arm in arms if arms.count(arm) > 1), None)

@@ -154,9 +154,10 @@ def blocked_outputs(
     """Greedy continuations without a training 5-gram's continuation at the end of a word."""
     here = arm._replace(name=f"{arm.name}+{CITATION_BLOCKED}")
     texts, starts_word = token_texts(tokens.tokenizer, len(tokens.tokenizer))
-    # A token that is no letter or digit ends a word as a space does.
+    # A token that is no letter or digit ends a word as a space does; a text may always end.
     starts = [
-        start or not text[:1].isalnum() for start, text in zip(starts_word, texts, strict=True)
+        (start or not text[:1].isalnum()) and i not in tokens.ends
+        for i, (start, text) in enumerate(zip(starts_word, texts, strict=True))
     ]
     choose = CitationBlocked(CitationBlocker(training_rows, starts_word_V=starts))
     modes: list[tuple[Mode, int]] = [("fixed_length", len(contexts.continuations[0]))]

@@ -38,6 +38,7 @@ from hyperfitting.study.quality import (
     TrainingIndexes,
     audit_coherence,
     audit_overlap,
+    require_models,
     set_values,
 )
 
@@ -74,16 +75,18 @@ class Evaluation:
         *,
         is_greedy_only: bool = False,
         has_geometry: bool = False,
+        original: Any = None,
     ) -> "Evaluation":
-        """Load the original and check that it can take the texts.
+        """Load the original, unless it is given, and check that it can take the texts.
 
         Raises:
             InputError: it cannot be loaded, is another model, has too few positions, or its
                 tokenizer is another model's; an unknown decoder.
         """
         specs = () if is_greedy_only else requested_decoders(config)
+        require_models(config)
         tokenizer = load_tokenizer(comparison.model)
-        original = comparison.load_original()
+        original = comparison.load_original() if original is None else original
         contexts = comparison.dataset.contexts
         width = max(len(row) for row in contexts.contexts)
         longest = max(len(contexts.continuations[0]), config.natural_tokens)
@@ -93,10 +96,13 @@ class Evaluation:
             max(width + longest, comparison.dataset.heldout.ids_NT.shape[1]),
             comparison.model.name,
         )
+        amateur = load_amateur(config, tokenizer) if specs else None
+        if amateur is not None:
+            check_fit(amateur, comparison.largest_id, width + longest, str(config.amateur))
         return cls(
             comparison, config, progress, Tokens.of(original, tokenizer), original, specs,
             is_greedy_only, has_geometry and _can_observe(comparison, original, progress),
-            load_amateur(config, tokenizer) if specs else None,
+            amateur,
         )  # fmt: skip
 
     @property
@@ -133,6 +139,8 @@ class Evaluation:
         if self.config.decoders_on == "all":
             self._decoded(model, tuned.arm)
         rows = tuned.training_rows() if self.config.citation_blocked else None
+        if self.config.citation_blocked and rows is None:
+            self.progress.say(f"  no citations of {tuned.arm.name} to block: not a run of ours")
         if rows is not None:
             self.arms.append(
                 blocked_outputs(

@@ -106,8 +106,14 @@ def _perplexity(loss: Measurement) -> Measurement:
     )
 
 
-def set_measurements(values: Sequence[SetValue], *, model: str, domain: str) -> list[Measurement]:
-    """Cells of metrics that a set of texts has; over training seeds their mean, no interval."""
+def set_measurements(
+    values: Sequence[SetValue], config: EvaluateConfig, *, model: str, domain: str
+) -> list[Measurement]:
+    """Cells of metrics that a set of texts has, and their mean over training seeds.
+
+    The mean has an interval where the bootstrap's draws are at hand, which are of the same
+    contexts for every arm: each draw picks seeds too. Else the reason has the seeds' range.
+    """
     rows = [
         Measurement(
             arm=value.arm.name,
@@ -142,7 +148,8 @@ def _set_over_seeds(
     row = replace(first, seed=None, num_seeds=seeds, mean=None, low=None, high=None)
     means = [each.mean for each, _ in group if each.mean is not None]
     if len(means) < seeds:
-        return replace(row, reason="undefined for a training")
+        texts = first.n + first.undefined
+        return replace(row, n=0, undefined=texts, reason="undefined for a training")
     mean = float(np.mean(means))
     row = replace(row, mean=mean, reason=f"{seeds} trainings: {min(means):.3g} to {max(means):.3g}")
     draws = [value.draws_R for _, value in group if value.draws_R is not None]

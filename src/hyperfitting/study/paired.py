@@ -123,8 +123,16 @@ def _to_test(columns: Sequence[MetricValues]) -> tuple[Columns, Seeds]:
     return by_key, seeds
 
 
+def _adjusted(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The tests of one table with Holm's correction over them."""
+    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
+    return [test if test.p is None else replace(test, p_holm=next(adjusted)) for test in tests]
+
+
 def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> list[PairedTest]:
-    """Two-sided sign flips on per-context differences, Holm over all of them, then equivalence.
+    """Two-sided sign flips on per-context differences, Holm over them, then equivalence.
+
+    Tests against other decoders are a table of their own.
 
     Tuned arms against the original and the human text, Late-Stage LoRA against the others of its
     seed, and tuned arms against the original sampled at equal entropy. With several seeds each
@@ -138,8 +146,13 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
         for metric in metrics
         if (a, metric) in by_key and (b, metric) in by_key
     ]
-    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
-    tests = [test if test.p is None else replace(test, p_holm=next(adjusted)) for test in tests]
+    # Tables of their own: asking for more decoders must not change what is said of the models.
+    is_of_decoder = [test.b.startswith("original+") for test in tests]
+    tests = [
+        test
+        for kind in (False, True)
+        for test in _adjusted([t for t, of in zip(tests, is_of_decoder, strict=True) if of == kind])
+    ]
     own = "prediction_entropy_own_nats"
     return tests + [
         _equivalence(by_key[a, own], by_key[b, own], config, seeds.get(a, 1))

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.measure.intervals import percentiles_around
-from hyperfitting.measure.mauve import mauve
+from hyperfitting.measure.mauve import mauve, require_sklearn
 from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex
-from hyperfitting.measure.quality import distinct_n, self_bleu
+from hyperfitting.measure.quality import distinct_n, require_sacrebleu, self_bleu
 from hyperfitting.models.features import last_token_features
 from hyperfitting.models.forward import score_rows
-from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.load import check_fit, load_model, load_model_config, load_tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
 from hyperfitting.study.arms import ArmOutputs
-from hyperfitting.study.comparison import TunedModel
+from hyperfitting.study.comparison import BEST_VAL, TunedModel
 from hyperfitting.study.values import mean_of_draws
 
 MAUVE_RESAMPLES = 1_000  # each takes a curve of 25 points
@@ -55,7 +55,8 @@ class TrainingIndexes:
             rows = each.training_rows()
             if rows is not None:
                 digest = hashlib.sha256(repr(rows).encode()).hexdigest()
-                known.setdefault(digest, TrainingIndex(rows))
+                if digest not in known:
+                    known[digest] = TrainingIndex(rows)
                 self._of_arm[each.arm] = known[digest]
 
     @property
@@ -66,6 +67,8 @@ class TrainingIndexes:
     def beside(self, arm: Arm) -> TrainingIndex:
         """The training set of the arm's model; the first one for the original and for humans."""
         name = arm.fields.get("matched_to", arm.name.split("+")[0].removesuffix("_sampled"))
+        if name == BEST_VAL:
+            name = arm.fields["method"]
         for tuned, index in self._of_arm.items():
             same = all(arm.fields.get(key) == value for key, value in tuned.fields.items())
             if same and tuned.name == name and tuned.seed == arm.seed:
@@ -130,7 +133,7 @@ def audit_coherence(
     written = [g for outputs in arms for texts in outputs.draws for g in texts]
     pairs = list(dict.fromkeys((g.context, g.continuation) for g in written))
     with progress.stage(f"log-likelihood under {name}", len(pairs)) as stage:
-        known = _mean_log_likelihoods(model, tokenizer, pairs, stage)
+        known = _mean_log_likelihoods(model, tokenizer, pairs, stage, name)
         stage.update(len(pairs), f"{len(pairs)} texts")
     found = []
     for outputs in arms:
@@ -140,7 +143,7 @@ def audit_coherence(
 
 
 def _mean_log_likelihoods(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], stage: Stage
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], stage: Stage, name: str
 ) -> dict[tuple[str, str], float | None]:
     """Of each continuation after its context; None where it adds no token."""
     found: dict[tuple[str, str], float | None] = {}
@@ -150,6 +153,8 @@ def _mean_log_likelihoods(
         row = list(tokenizer(context + continuation)["input_ids"])
         # At least one token stands before; a merge across the border counts as context.
         by_count[len(row) - max(before, 1)].append(((context, continuation), row))
+    rows = [row for group in by_count.values() for _, row in group]
+    check_fit(model, max(map(max, filter(None, rows)), default=0), max(map(len, rows)), name)
     for count, group in by_count.items():
         if count < 1:
             found |= dict.fromkeys((pair for pair, _ in group), None)
@@ -159,6 +164,21 @@ def _mean_log_likelihoods(
             found[pair] = -float(nll)
         stage.update(len(found))
     return found
+
+
+def require_models(config: EvaluateConfig) -> None:
+    """Check that the models and packages of this file are there, before texts are generated.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in (config.coherence_model, config.mauve_features):
+        if name is not None:
+            load_model_config(ModelConfig(name=name, trust_remote_code=config.trust_remote_code))
+    if config.mauve_features is not None:
+        require_sklearn()
+    if config.self_bleu:
+        require_sacrebleu()
 
 
 def set_values(

@@ -178,15 +178,17 @@ def _language_model(
 
 
 def _evaluated(lm: Any, **chosen: Any) -> Found:
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator
 
     model = lm.model.get_base_model() if hasattr(lm.model, "get_base_model") else lm.model
     with (
         patch.object(model, "generation_config", deepcopy(model.generation_config)),
-        patch.object(collect_env, "get_pretty_env_info", str),  # starts a dozen programs
+        # It would start programs to describe the machine; one complains outside a repository.
+        patch.object(collect_env, "get_pretty_env_info", str),
+        patch.object(evaluator, "get_git_commit_hash", str, create=True),
     ):
         # No bootstrap of its own: that forks, and the errors of means need none.
-        found: Found = simple_evaluate(lm, num_fewshot=0, bootstrap_iters=0, **chosen)
+        found: Found = evaluator.simple_evaluate(lm, num_fewshot=0, bootstrap_iters=0, **chosen)
     return found
 
 

@@ -106,12 +106,13 @@ def write_study(
 
     On the texts of `elsewhere` the same models are decoded greedily only.
     """
-    evaluations = [
+    home = Evaluation.begin(comparison, config, progress, has_geometry=bool(elsewhere))
+    evaluations = [home] + [
         Evaluation.begin(
             each, config, progress,
-            is_greedy_only=each is not comparison, has_geometry=bool(elsewhere),
+            is_greedy_only=True, has_geometry=True, original=home.original,
         )
-        for each in (comparison, *elsewhere)
+        for each in elsewhere
     ]  # fmt: skip
     columns: list[tuple[str, MetricValues]] = []
     rows: list[Measurement] = []
@@ -135,12 +136,12 @@ def write_study(
         tests += tested
     study.path.mkdir(parents=True, exist_ok=True)
     study.clear_generations()
-    generations = _write_generations(study, evaluations[0], {})
+    generations = _write_generations(study, home, {})
     for evaluation in evaluations[1:]:
         domain = evaluation.comparison.domain
         generations += _write_generations(study, evaluation, {"domain": domain})
     _write_per_context(study, columns)
-    write_json(study.timings_file, {"version": 1, "arms": _timings(evaluations[0].arms)})
+    write_json(study.timings_file, {"version": 1, "arms": _timings(home.arms)})
     write_json(
         study.measurements_file,
         {

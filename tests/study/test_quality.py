@@ -1,0 +1,214 @@
+"""Quality beside variety: naive searches, a loop over tokens, planted arms."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from hyperfitting.config import ModelConfig
+from hyperfitting.errors import InputError
+from hyperfitting.measure.mauve import mauve
+from hyperfitting.measure.overlap import TrainingIndex
+from hyperfitting.models.features import last_token_features
+from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.progress import Progress
+from hyperfitting.records import Arm, Generation
+from hyperfitting.study.arms import ArmOutputs
+from hyperfitting.study.evaluate import Evaluation
+from hyperfitting.study.measurements import set_measurements
+from hyperfitting.study.quality import (
+    OF_A_SET,
+    audit_coherence,
+    audit_overlap,
+    set_values,
+)
+from hyperfitting.study.values import metric_values
+from tests.study.comparing import EVALUATE, changed, comparison
+from tests.tiny import save_tiny
+
+CONFIG = EVALUATE.model_copy(update={"mauve_seeds": 2})
+ABOUT = {"model": "m", "domain": "d"}
+HUMAN = Arm("human")
+
+
+def written(arm, *draws, contexts=None):
+    """An arm whose texts are given, as tokens or as text."""
+
+    def generation(n, text):
+        is_text = isinstance(text, str)
+        context = contexts[n] if contexts else "once "
+        return Generation(
+            arm=arm.name, seed=arm.seed, context_index=n, mode="fixed_length", context_ids=[1],
+            continuation_ids=list(text.encode()) if is_text else list(text),
+            context=context, continuation=text if is_text else "", ending="truncated",
+        )  # fmt: skip
+
+    return ArmOutputs(arm, [[generation(n, text) for n, text in enumerate(d)] for d in draws])
+
+
+# Copies of the training set
+
+
+def naive_run(text, training):
+    """The longest run of `text` in any row, by looking everywhere."""
+    places = [(i, j) for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    fits = (
+        j - i
+        for i, j in places
+        for row in training
+        for k in range(len(row))
+        if row[k : k + j - i] == text[i:j]
+    )
+    return max(fits, default=0)
+
+
+def test_overlap_agrees_with_a_naive_search_over_every_draw():
+    rng = np.random.default_rng(0)
+    training = rng.integers(0, 3, (6, 14)).tolist()
+    draws = rng.integers(0, 4, (2, 5, 9)).tolist()  # token 3 is in no training row
+    draws[1][2] = training[4]  # a window copied whole
+    draws[0][3], draws[1][3] = [3] * 9, [1, 3]  # nothing of it; too short for a 5-gram
+    found, longest = audit_overlap(written(Arm("a_sampled", 1), *draws), TrainingIndex(training))
+    runs = np.array([[naive_run(text, training) for text in texts] for texts in draws])
+    assert found.audit["overlap_mean"] == runs.mean(axis=0).tolist()
+    assert found.audit["overlap_gt_10"] == (runs > 10).mean(axis=0).tolist()
+    grams = {tuple(row[i : i + 5]) for row in training for i in range(len(row) - 4)}
+    for n, share in enumerate(found.audit["fivegram_overlap"]):
+        of_draw = [
+            [tuple(text[i : i + 5]) in grams for i in range(len(text) - 4)]
+            for text in (draws[0][n], draws[1][n])
+        ]
+        expected = np.mean([np.mean(each) for each in of_draw]) if all(of_draw) else None
+        assert share == (None if expected is None else pytest.approx(expected))
+    assert (runs[1, 2], longest.value, longest.n, longest.length) == (14, 14.0, 5, 9)
+    assert longest.reason == f"{OF_A_SET}, of 2 sampling seeds"
+    columns = {c.metric: c.values for c in metric_values(found, 0)}
+    assert {name: columns[name] for name in found.audit} == found.audit
+
+
+# Coherence
+
+
+@torch.no_grad()
+def by_tokens(model, tokenizer, context, continuation):
+    """Mean ln p of each token after the context's, one pass a token."""
+    row = tokenizer(context + continuation)["input_ids"]
+    first = max(1, len(tokenizer(context)["input_ids"]))
+    values = [
+        float(model(torch.tensor([row[:i]])).logits[0, -1].double().log_softmax(-1)[row[i]])
+        for i in range(first, len(row))
+    ]
+    return np.mean(values) if values else None
+
+
+@pytest.mark.parametrize("name", ["builtin", "bytes"])
+def test_coherence_is_the_loop_over_the_reference_s_own_tokens(name, tmp_path):
+    """Both tokenizers differ from the one that wrote; one merges across the border."""
+    name = "builtin" if name == "builtin" else str(save_tiny(tmp_path, "gpt2", bos=True))
+    contexts = ["Once upon a ti", "The fox", "", "She said: wai"]
+    texts = ["me there was", " ran  away é", "A dog barked.", "t"]
+    again = [*texts[:3], "ting"]
+    human = written(HUMAN, texts, contexts=contexts)
+    arms = [human, written(Arm("a"), texts, again, contexts=contexts)]
+    arms[0] = replace(human, audit={"kept": [1.0] * 4})
+    found = audit_coherence(arms, name, CONFIG, Progress())
+    config = ModelConfig(name=name, device="cpu")
+    model, tokenizer = load_model(config), load_tokenizer(config)
+    one, two = (
+        [by_tokens(model, tokenizer, *pair) for pair in zip(contexts, draw, strict=True)]
+        for draw in (texts, again)
+    )
+    assert found[0].audit["kept"] == [1.0] * 4
+    assert found[0].audit["coherence_nats"] == pytest.approx(one, abs=1e-4)
+    assert found[1].audit["coherence_nats"][:3] == pytest.approx(one[:3], abs=1e-4)
+    assert max(one[:3]) < 0
+    mean = None if None in (one[3], two[3]) else pytest.approx((one[3] + two[3]) / 2, abs=1e-4)
+    assert found[1].audit["coherence_nats"][3] == mean
+    if name == "builtin":
+        whole, part = (len(tokenizer(contexts[3] + more)["input_ids"]) for more in ("t", ""))
+        assert whole <= part, "merged across the border"
+        assert one[3] is None
+
+
+def test_a_reference_with_too_few_positions_is_refused(tmp_path):
+    folder = save_tiny(tmp_path, "gpt2")  # 128 positions, a token a byte
+    arms = [written(HUMAN, ["long " * 30])]
+    with pytest.raises(InputError, match="positions for 128"):
+        audit_coherence(arms, str(folder), CONFIG, Progress())
+
+
+@pytest.mark.parametrize("name", ["coherence_model", "mauve_features"])
+def test_a_missing_model_is_refused_before_anything_is_generated(model_folder, name):
+    config = CONFIG.model_copy(update={name: "./gone"})
+    with pytest.raises(InputError, match="does not exist"):
+        Evaluation.begin(comparison(model_folder, changed), config, Progress())
+
+
+# MAUVE
+
+
+def texts(count, seed, letters="abcdefgh "):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list(letters), 12)) for _ in range(count)]
+
+
+def test_mauve_is_taken_of_whole_texts_against_the_human_ones(model_folder):
+    count = 45
+    contexts = texts(count, 1)
+    contexts[7] = "x" * 150  # cut: the model has 128 positions
+    human, other, third = texts(count, 2), texts(count, 3, "XYZ"), texts(count, 4, "xyz!")
+    arms = [
+        written(HUMAN, human, contexts=contexts),
+        written(Arm("copy", 1), human, contexts=contexts),
+        written(Arm("drawn_sampled", 2), other, third, contexts=contexts),
+    ]
+    config = CONFIG.model_copy(update={"mauve_features": str(model_folder)})
+    values, about = set_values(arms, config, Progress())
+    assert len({id(v.arm) for v in values if v.metric == "distinct_2"}) == 3
+    found = {v.arm.name: v for v in values if v.metric == "mauve"}
+
+    def features(texts):
+        whole = [c + t for c, t in zip(contexts, texts, strict=True)]
+        return last_token_features(whole, str(model_folder), device="cpu", batch_size=7).feature_ND
+
+    take = partial(mauve, seeds=2, base_seed=config.seed)
+    expected = {
+        "human": take(features(human)[:22], features(human)[22:44]).value,
+        "copy": 1.0,
+        "drawn_sampled": np.mean(
+            [take(features(human), features(t)).value for t in (other, third)]
+        ),
+    }
+    assert {name: v.value for name, v in found.items()} == pytest.approx(expected, abs=1e-4)
+    assert {name: v.n for name, v in found.items()} == {
+        "human": 22,
+        "copy": 45,
+        "drawn_sampled": 45,
+    }
+    assert found["drawn_sampled"].value < 0.9
+    for value in found.values():
+        assert 0 <= value.low <= value.value <= value.high + 1e-9 <= 1 + 1e-9
+    assert "ceiling at half the n" in found["human"].reason
+    assert "45 texts a side: too high and noisy" in found["copy"].reason
+
+    assert (about["features"], about["token_limit"]) == (str(model_folder), 128)
+    assert (about["texts_cut"], about["kmeans_seeds"], about["scaling"]) == (3, 2, 5.0)
+    details = {each["arm"]: each for each in about["arms"]}
+    assert [details[name]["buckets"] for name in expected] == [2, 4, 4]
+    assert [len(details[name]["per_seed"]) for name in expected] == [1, 1, 2]
+    assert details["copy"]["seed"] == 1
+    assert details["copy"]["small_sample"] is True
+
+
+def test_fewer_than_20_texts_have_no_mauve(model_folder):
+    config = CONFIG.model_copy(update={"mauve_features": str(model_folder)})
+    for count, undefined in ((19, {"human", "a"}), (39, {"human"})):
+        arms = [written(arm, texts(count, seed)) for seed, arm in enumerate((HUMAN, Arm("a")))]
+        values, _ = set_values(arms, config, Progress())
+        rows = {r.arm: r for r in set_measurements(values, config, **ABOUT) if r.metric == "mauve"}
+        assert {arm for arm, row in rows.items() if row.mean is None} == undefined
+        human, half = rows["human"], count // 2
+        assert human.reason == f"{half} texts a side, at least 20 are needed"
+        assert (human.low, human.high, human.n, human.undefined) == (None, None, 0, half)
