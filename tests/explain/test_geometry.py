@@ -115,6 +115,7 @@ def test_intervals_are_percentiles_of_the_paired_draws_around_the_value():
     ):
         np.testing.assert_allclose(estimate[1:], moved(values, estimate.value), rtol=1e-4)
         assert estimate.low < estimate.value < estimate.high
+    np.testing.assert_allclose(found.delta_dim_R, b - a, rtol=1e-4, atol=1e-5)
 
 
 def test_a_rotation_changes_no_draw_because_the_draws_are_paired():

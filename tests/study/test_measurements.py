@@ -78,7 +78,7 @@ def matched(to, content=50):
 def sampled(name, seed=None, content=70, **parameters):
     arm = Arm(f"{name}_sampled", seed, tuple(parameters.items()))
     draws = [texts(arm.name, rows_of(100 * content + d, 30)) for d in range(3)]
-    return ArmOutputs(arm, draws, tau_N=[1.0] * N, decoder="sample")
+    return ArmOutputs(arm, draws, tau_N=[1.0] * N, decoder="sample", is_sampled=True)
 
 
 def human():

@@ -15,6 +15,7 @@ from hyperfitting.study.controls import static_bias as static_bias_module
 from hyperfitting.study.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.measurements import NO_INTERVAL
+from hyperfitting.study.quality import OF_A_SET
 from hyperfitting.study.write import write_study
 from tests.study.comparing import (
     CONTEXT,
@@ -251,10 +252,10 @@ def test_one_context_gives_values_without_intervals(model_folder, tmp_path):
     study = StudyFolder(tmp_path / "study")
     write_study(study, compared, EVALUATE, Progress())
     measured = read_json(study.measurements_file)
-    of_contexts = [r for r in measured["rows"] if r["arm"] != "human" and "val_" not in r["metric"]]
-    assert {(r["n"], r["low"], r["high"], r["reason"]) for r in of_contexts} == {
-        (1, None, None, NO_INTERVAL)
-    }
+    of_texts = [r for r in measured["rows"] if r["arm"] != "human" and "val_" not in r["metric"]]
+    assert {(r["n"], r["low"], r["high"]) for r in of_texts} == {(1, None, None)}
+    assert {r["metric"] for r in of_texts if r["reason"] == OF_A_SET} == {"distinct_2"}
+    assert {r["reason"] for r in of_texts if r["metric"] != "distinct_2"} == {NO_INTERVAL}
     assert all(t["p"] is None and t["reason"] for t in measured["tests"] if t["n"] == 1)
     write_explanation(study, compared, NO_SWAP, Progress())
     _, found = explained(compared, NO_SWAP)

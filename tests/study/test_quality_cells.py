@@ -73,6 +73,17 @@ def test_the_interval_over_trainings_draws_trainings_and_contexts():
     assert (row.mean, row.low, row.high, row.num_seeds) == (0.5, None, None, 4)
 
 
+@pytest.mark.parametrize("metric", ["mauve", "delta_dim_block_output"])
+def test_only_a_share_ends_at_one(metric):
+    draws = np.random.default_rng(1).normal(0, 5, (2, 400))
+    values = [of_set(0.9, seed=seed, metric=metric, draws=d) for seed, d in enumerate(draws)]
+    row = set_measurements(values, CONFIG, **ABOUT)[-1]
+    if metric == "mauve":
+        assert (row.low, row.high) == (0.0, 1.0)
+    else:
+        assert row.low < -5 < 5 < row.high
+
+
 def test_a_mean_over_trainings_that_does_not_exist_has_no_n():
     values = [of_set(3.0), of_set(None, seed=1)]
     row = set_measurements(values, CONFIG, **ABOUT)[-1]

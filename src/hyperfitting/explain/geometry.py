@@ -43,6 +43,7 @@ class LayerGeometry:
     tuned: Estimate | None
     delta_dim: Estimate | None
     delta_dim_relative: Estimate | None
+    delta_dim_R: Numbers
     original_without_largest: float | None
     tuned_without_largest: float | None
     positions: int
@@ -69,6 +70,7 @@ def layer_geometry(
     A draw holds some contexts twice, so its ratio is biased down like that of a smaller sample,
     the larger ratio more: plain percentiles may leave out the value itself. The draws' mean is
     therefore moved onto the value before the percentiles are taken.
+    `delta_dim_R` holds those draws as they are, the same contexts for every call with one seed.
     `positions` is n = N T; `is_few` says n < 10 D, where the ratios are biased down.
 
     Raises:
@@ -110,6 +112,7 @@ def layer_geometry(
         estimate(tuned, tuned_R),
         estimate(delta, delta_R),
         estimate(relative, delta_R / original_R),
+        delta_R,
         original_trimmed,
         tuned_trimmed,
         positions=N * T,

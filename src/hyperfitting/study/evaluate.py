@@ -286,11 +286,11 @@ def _can_observe(comparison: Comparison, original: Any, progress: Progress) -> b
 def _expansion(arm: Arm, observer: GeometryObserver, n: int, length: int) -> list[SetValue]:
     """By how many dimensions the last layer's states grow, at two taps (definitions, 6)."""
     found = []
-    for row in observer.rows:
+    for row, draws_R in zip(observer.rows, observer.draws, strict=True):
         name = f"delta_dim_{row['space']}"
         if name in METRICS:
             value = row["delta_dim"] or dict.fromkeys(("value", "low", "high"))
             reason = None if row["delta_dim"] else "no spread"
             bounds = (value["value"], value["low"], value["high"])
-            found.append(SetValue(arm, name, *bounds, n, length, reason))
+            found.append(SetValue(arm, name, *bounds, n, length, reason, draws_R))
     return found

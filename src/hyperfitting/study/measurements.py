@@ -12,7 +12,11 @@ import numpy as np
 
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.measure.intervals import bootstrap_mean, bootstrap_mean_over_seeds
+from hyperfitting.measure.intervals import (
+    bootstrap_mean,
+    bootstrap_mean_over_seeds,
+    percentiles_around,
+)
 from hyperfitting.records import Arm, Measurement, MetricValues
 from hyperfitting.study.quality import SetValue, share_bounds
 
@@ -159,7 +163,8 @@ def _set_over_seeds(
     rng = np.random.default_rng(config.seed)
     times_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws_SR.shape[1])
     draws_R = (times_RS.T * draws_SR).sum(axis=0) / seeds
-    low, high = share_bounds(mean, draws_R, config.confidence)
+    bounds = share_bounds if row.metric == "mauve" else percentiles_around
+    low, high = bounds(mean, draws_R, config.confidence)
     return replace(row, low=low, high=high)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.geometry import Estimate, layer_geometry, rms_normalise
-from hyperfitting.explain.participation import full_sample_ratios
+from hyperfitting.explain.participation import Numbers, full_sample_ratios
 from hyperfitting.explain.regions import (
     regions,
     regions_in_words,
@@ -26,6 +26,7 @@ class GeometryObserver:
     config: ExplainConfig
     only_layer: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    draws: list[Numbers] = field(default_factory=list)  # of each row's delta_dim
 
     def __call__(self, states: LayerStates) -> None:
         """Measure one layer at the taps it has."""
@@ -49,6 +50,7 @@ class GeometryObserver:
         )
         before, _ = full_sample_ratios(original_NTD)
         after, _ = full_sample_ratios(tuned_NTD)
+        self.draws.append(found.delta_dim_R)
         trimmed = (found.original_without_largest, found.tuned_without_largest)
         self.rows.append(
             {
