@@ -30,6 +30,7 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/loss_memory.py
+	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/train_step.py
 
 $(VENV)/bin/python:
