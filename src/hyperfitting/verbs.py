@@ -27,14 +27,10 @@ from hyperfitting.resolve import demo_runs
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.settings import Layer, Resolved
 from hyperfitting.storage import read_json, write_json
-from hyperfitting.study.comparison import (
-    Comparison,
-    open_checkpoints,
-    open_runs,
-    open_runs_on,
-)
+from hyperfitting.study.comparison import Comparison
 from hyperfitting.study.decoding import requested_decoders
 from hyperfitting.study.explain import write_explanation
+from hyperfitting.study.opening import open_checkpoints, open_runs, open_runs_on
 from hyperfitting.study.prompts import continue_prompts, read_prompts
 from hyperfitting.study.tasks import run_tasks
 from hyperfitting.study.texts import read_dataset

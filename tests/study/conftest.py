@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperfitting.progress import Progress
-from hyperfitting.study.comparison import open_runs_on
+from hyperfitting.study.opening import open_runs_on
 from tests.study.test_checkpoint_result import trained
 
 HERE = {"device": "cpu", "trust_remote_code": False}

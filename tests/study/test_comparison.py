@@ -23,8 +23,9 @@ from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import write_json
-from hyperfitting.study.comparison import BEST_VAL, open_checkpoints, open_runs
+from hyperfitting.study.comparison import BEST_VAL
 from hyperfitting.study.explain import PARTS, write_explanation
+from hyperfitting.study.opening import open_checkpoints, open_runs
 from hyperfitting.study.write import write_study
 from tests.study.comparing import EVALUATE, comparison, evaluated, explained
 from tests.study.comparing import EXPLAIN as ALL_STRENGTHS

@@ -8,7 +8,7 @@ import pytest
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
-from hyperfitting.study.comparison import open_runs
+from hyperfitting.study.opening import open_runs
 from tests.study.conftest import HERE, opened
 from tests.study.test_checkpoint_result import trained
 from tests.tiny import byte_tokenizer

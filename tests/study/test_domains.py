@@ -8,8 +8,8 @@ from hyperfitting.progress import Progress
 from hyperfitting.report.load import read_study
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
-from hyperfitting.study.comparison import open_checkpoints
 from hyperfitting.study.explain import write_explanation
+from hyperfitting.study.opening import open_checkpoints
 from hyperfitting.study.write import write_study
 from tests.study.comparing import EVALUATE, NO_SWAP
 from tests.study.conftest import CAPITALS, opened

@@ -7,8 +7,8 @@ from hyperfitting.measure.intervals import percentiles_around
 from hyperfitting.measure.mauve import _resampled, mauve, mauve_from_histograms
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
-from hyperfitting.study import quality
-from hyperfitting.study.quality import MAUVE_RESAMPLES, set_values
+from hyperfitting.study import sets
+from hyperfitting.study.sets import MAUVE_RESAMPLES, set_values
 from tests.study.test_quality import CONFIG, HUMAN, written
 
 pytest.importorskip("sklearn")
@@ -103,7 +103,7 @@ def test_an_arm_s_interval_is_of_the_mean_over_its_draws(monkeypatch):
         kind.feature_ND = np.array([features[text] for text in texts])
         return kind
 
-    monkeypatch.setattr(quality, "last_token_features", planted)
+    monkeypatch.setattr(sets, "last_token_features", planted)
     human, one, two = ([f"{name}{i}" for i in range(n)] for name in names)
     config = CONFIG.model_copy(update={"mauve_features": "planted", "confidence": 0.9, "seed": 6})
     arms = [written(HUMAN, human), written(Arm("drawn_sampled"), one, two)]

@@ -15,7 +15,7 @@ from hyperfitting.study.controls import static_bias as static_bias_module
 from hyperfitting.study.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.measurements import NO_INTERVAL
-from hyperfitting.study.quality import OF_A_SET
+from hyperfitting.study.sets import OF_A_SET
 from hyperfitting.study.write import write_study
 from tests.study.comparing import (
     CONTEXT,

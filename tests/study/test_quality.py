@@ -18,12 +18,8 @@ from hyperfitting.records import Arm, Generation
 from hyperfitting.study.arms import ArmOutputs
 from hyperfitting.study.evaluate import Evaluation
 from hyperfitting.study.measurements import set_measurements
-from hyperfitting.study.quality import (
-    OF_A_SET,
-    audit_coherence,
-    audit_overlap,
-    set_values,
-)
+from hyperfitting.study.quality import audit_coherence, audit_overlap
+from hyperfitting.study.sets import OF_A_SET, set_values
 from hyperfitting.study.values import metric_values
 from tests.study.comparing import EVALUATE, changed, comparison
 from tests.tiny import save_tiny

@@ -13,7 +13,8 @@ from hyperfitting.runs import RunFolder
 from hyperfitting.study import quality
 from hyperfitting.study.comparison import BEST_VAL, TunedModel
 from hyperfitting.study.measurements import HUMAN_HAS_NO, measurements, set_measurements
-from hyperfitting.study.quality import SetValue, TrainingIndexes, audit_overlap
+from hyperfitting.study.quality import TrainingIndexes, audit_overlap
+from hyperfitting.study.sets import SetValue
 from hyperfitting.study.values import metric_values
 from tests.conftest import random_rows
 from tests.study.comparing import dataset

@@ -34,13 +34,12 @@ from hyperfitting.study.decoding import (
 )
 from hyperfitting.study.matching import EntropyMatching, Tempered
 from hyperfitting.study.quality import (
-    SetValue,
     TrainingIndexes,
     audit_coherence,
     audit_overlap,
     require_models,
-    set_values,
 )
+from hyperfitting.study.sets import SetValue, set_values
 
 
 @dataclass

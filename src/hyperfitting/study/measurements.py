@@ -18,7 +18,7 @@ from hyperfitting.measure.intervals import (
     percentiles_around,
 )
 from hyperfitting.records import Arm, Measurement, MetricValues
-from hyperfitting.study.quality import SetValue, share_bounds
+from hyperfitting.study.sets import SetValue, share_bounds
 
 HUMAN_HAS_NO = "human text is not the output of a model"
 NO_INTERVAL = "one context has no interval"
