@@ -15,7 +15,7 @@ ALLOWED = {
     "config": set(),
     "presets": {"config"},
     "settings": {"config", "errors"},
-    "resolve": BASE | {"settings"},
+    "resolve": BASE | {"settings", "judge"},  # its settings
     "records": set(),
     "progress": set(),
     "storage": {"errors"},

@@ -14,6 +14,7 @@ from hyperfitting.config import (
     Section,
 )
 from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.presets import (
     BUILTIN_CORPORA,
     BUILTIN_DEFAULTS,
@@ -206,6 +207,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
     "generate": GenerateConfig,
+    "judge": JudgeConfig,
     "report": ReportConfig,
 }
 

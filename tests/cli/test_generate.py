@@ -76,7 +76,9 @@ def test_bad_input(model_folder, tmp_path):
     assert "cannot be read" in refused(model_folder, "--prompts", tmp_path / "none.txt")
     assert "min_p" in refused(model_folder, *prompt, "--decoder", "minp:0.1")
     assert "min_p" in refused(model_folder, *prompt, "--decoder", "min_p:7")
-    assert "positions" in refused(model_folder, *prompt, "max_new_tokens=500")
+    long = refused(model_folder, *prompt, "--prompt", "abcdef", "max_new_tokens=500")
+    assert "positions" in long
+    assert "prompt 2 has" in long
     assert "does not exist" in refused(tmp_path / "nowhere", *prompt)
 
 

@@ -125,6 +125,8 @@ def test_a_list_of_decoders():
         ("mni_p:0.1", "did you mean 'min_p'"),
         ("", "no decoder ''"),
         ("alpha=0.5", "no decoder 'alpha=0.5'"),
+        ("mirostat:5,0.1", "written key=value"),
+        ("beam:101", r"in \[2, 100\]"),
         ("min_p:1.5", r"needed: a number in \(0, 1\]"),
         ("min_p:0", r"min_p is '0'"),
         ("min_p:", "min_p is ''"),

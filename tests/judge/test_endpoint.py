@@ -80,6 +80,24 @@ def test_a_server_here_needs_no_key_and_one_elsewhere_does(study, settings, monk
         judge(study, settings(endpoint="https://judge.example/v1", api_key_env="OTHER"))
 
 
+def test_a_server_here_that_wants_a_key_says_that_there_is_none(study, settings, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with serving() as server, pytest.raises(InputError, match="wants a key .status 401.*not set"):
+        judge(study, settings(server))
+
+
+def test_a_judge_without_any_verdict_ends_in_an_error(study):
+    with serving(answer=lambda _: "the first one, I think") as server:
+        result = hyperfit_judge(
+            study, "--a", "late_stage_lora", "--b", "full_lora", "--model", "m",
+            "--endpoint", server.url,
+        )  # fmt: skip
+    assert result.exit_code == 2
+    assert "no pair of 4 has a verdict" in result.output
+    assert "answers.jsonl" in result.output
+    assert (study / "judge" / "results.json").exists()
+
+
 def test_the_name_of_the_variable_can_be_chosen(study, settings, monkeypatch):
     monkeypatch.setenv("MY_JUDGE", KEY)
     monkeypatch.setenv("OPENAI_API_KEY", "another-and-wrong")

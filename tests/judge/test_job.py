@@ -15,10 +15,20 @@ import pytest
 from hyperfitting.errors import InputError
 from hyperfitting.judge.run import judge
 from hyperfitting.judge.verdict import NoVerdictError, read_verdict
+from hyperfitting.progress import Progress
 from hyperfitting.storage import only_writer
 from tests.judge.serving import COMMAND, JUNK, make_study, serving
 
 RULES = ["alpha"] * 30 + ["beta"] * 10 + ["tie"] * 8 + ["first"] * 7 + ["second"] * 2 + ["half"] * 3
+
+
+class Told(Progress):
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
 
 def answers(study):
@@ -295,8 +305,11 @@ def test_a_server_that_goes_away_stops_the_job_which_can_go_on(tmp_path, setting
     study = make_study(tmp_path / "study", RULES)
     with serving() as server:
         server.fault = lambda _: "500" if len(server.times) > 40 else None
+        told = Told()
         with pytest.raises(InputError, match="the last 5 questions got no answer.*status 500"):
-            judge(study, settings(server, retries=0, concurrency=2))
+            judge(study, settings(server, retries=0, concurrency=2), progress=told)
+    said = [text for text in told.said if "no answer after 1 try (status 500" in text]
+    assert "5 of 5 in a row" in said[-1]
     failed = [row for row in answers(study) if row["status"] == "failed"]
     assert len(failed) == 5
     with serving() as server:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hyperfitting.cli.show import study_summary
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.report.build import write_report
@@ -77,6 +78,7 @@ def folder(tmp_path_factory):
         row("original+beam", "ttr", 0.123, parameters={"beams": 5}),
         row("hyperfitted", "mauve", 0.954, seed=0),
         row("hyperfitted", "overlap_mean", 18.4, seed=0),
+        row("hyperfitted+citation_blocked", "overlap_mean", 6.3, seed=0),
         row("human", "ttr", 0.811, domain="e"),
         row("hyperfitted", "ttr", 0.733, domain="e", seed=0),
         row("hyperfitted", "delta_dim_block_output", 7.25, domain="e", seed=0),
@@ -108,11 +110,37 @@ def test_decoders_stand_beside_greedy_with_what_they_cost(study):
     found = cells(decoders(study), "original+min_p (min_p=0.1)")
     assert found["TTR distinct tokens / tokens"].value == "0.612"
     assert found["Looped share of texts"].value == "0.25"
-    assert found["Deterministic alone = in a batch"].value == "no"
+    assert found["Draws at random"].value == "yes"
+    assert found["Alone = in a batch texts"].value == "–"
     assert found["Speed tokens/s"].value == "1,234"
-    beam = cells(decoders(study), "original+beam")["Deterministic alone = in a batch"]
-    assert (beam.value, beam.note) == ("yes", "7 of 8 the same alone")
-    assert cells(decoders(study), "human")["Deterministic alone = in a batch"].value == "–"
+    beam = cells(decoders(study), "original+beam")
+    assert (beam["Draws at random"].value, beam["Alone = in a batch texts"].value) == (
+        "no",
+        "7 of 8",
+    )
+    assert cells(decoders(study), "human")["Draws at random"].value == "–"
+    assert cells(decoders(study), "hyperfitted")["Draws at random"].value == "no"
+
+
+def test_copies_stand_beside_those_without_citations(study):
+    rows = [[row[0].value, row[-1].value] for row in quality(study).rows]
+    assert ["hyperfitted", "18.4"] in rows
+    assert rows[-1] == ["hyperfitted+citation_blocked", "6.3"]
+
+
+def test_the_terminal_prints_what_was_asked_for_beside_greedy_text(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    study_summary(folder, read_study(folder), [])
+    out = capsys.readouterr().out
+    titles = ("\nOther decoders\n", "\nQuality\n", "\nOther texts\n", "\nTasks\n")
+    places = [out.index(title) for title in titles]
+    assert places == sorted(places)
+    tables = [out[a:b] for a, b in zip(places, [*places[1:], None], strict=True)]
+    assert "0.612 .602–.622" in tables[0]
+    assert "0.954 .944–.964" in tables[1]
+    assert "0.733 .723–.743" in tables[2]
+    assert "-0.125 [-0.250, 0.000]" in tables[3]  # a dash would be mistaken for a sign
+    assert "\x1b[31m" not in out
 
 
 def test_decoder_arms_are_no_tuned_models_and_no_greedy_ones(study):

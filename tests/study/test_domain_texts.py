@@ -65,6 +65,11 @@ def test_sources_that_do_not_serve(home_and_away, texts_file, tmp_path):
         opened(home_and_away, texts_file, texts_file)
     with pytest.raises(InputError, match="does not exist"):
         opened(home_and_away, tmp_path / "gone.jsonl")
+    short = [json.dumps({"story": f"Short {n}"}) for n in range(8)]
+    (tmp_path / "short.jsonl").write_text("\n".join(short))
+    with pytest.raises(InputError, match=r"of at least 16 tokens, as the runs") as error:
+        opened(home_and_away, tmp_path / "short.jsonl")
+    assert "data." not in str(error.value)  # no settings of an evaluation
     other = tmp_path / "run"
     shutil.copytree(home_and_away[0], other)
     manifest = json.loads((other / "manifest.json").read_text())

@@ -17,7 +17,7 @@ def _config() -> None:
 @app.command("show")
 def show(
     verb: Annotated[
-        str, typer.Argument(help="demo, train, evaluate, explain or report.")
+        str, typer.Argument(help="demo, train, evaluate, explain, generate, judge or report.")
     ] = "train",
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)

@@ -59,7 +59,7 @@ def _swap_note(bias: Mapping[str, Any]) -> str:
     return (
         f"position bias: of {bias['n']} pairs {bias['favour_first']} favour the text shown first "
         f"and {bias['favour_second']} the one shown second (p = {p_text(bias['p'])}); in "
-        f"{bias['reversals']} each arm won once"
+        f"{bias['reversals']} each arm won in one of the two orders"
     )
 
 
@@ -115,6 +115,14 @@ def judge(
         entry = judge_study(study, settings, out, ConsoleProgress(), dry_run=dry_run)
         if entry is None:
             return
+        if not entry["n"]:
+            faults = entry["unusable"]["reasons"].items()
+            raise InputError(
+                f"no pair of {entry['pairs_chosen']} has a verdict: "
+                + "; ".join(f"{count} x {reason}" for reason, count in faults),
+                needed="a judge that answers as it is asked",
+                hint=f"its answers are kept in {(out or study / 'judge') / 'answers.jsonl'}",
+            )
         if as_json:
             print_json(entry)
         else:

@@ -1,6 +1,6 @@
 """What a finished study prints: one table, what the controls say, texts side by side, times."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,11 +10,13 @@ from hyperfitting.config import DemoConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import Progress, printable
 from hyperfitting.records import Arm
+from hyperfitting.report import quality
+from hyperfitting.report import tables as report_tables
 from hyperfitting.report.arms import label, variant
 from hyperfitting.report.explained import read_explained
 from hyperfitting.report.findings import Explained
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import cell, columns
+from hyperfitting.report.tables import Cell, cell, columns, metric_label
 from hyperfitting.runs import StudyFolder
 
 NUM_EXAMPLES = 2
@@ -43,6 +45,43 @@ def _results(study: Study, arms: Sequence[Arm]) -> Table:
         ]
         table.add_row(Text(METRICS[metric].label), *texts)
     return table
+
+
+def _asked_for(study: Study) -> list[tuple[str, Table]]:
+    """Other decoders, quality, other texts and tasks, as far as the study has them."""
+    found = (
+        ("Other decoders", quality.decoders(study), ("ttr", "bigram_repetition", "looped_rate")),
+        ("Quality", quality.quality(study), ("mauve", "coherence_nats", "overlap_gt_10")),
+        ("Other texts", quality.domains(study), ("ttr",)),
+    )
+    shown = [
+        (title, _columns(each, map(metric_label, names))) for title, each, names in found if each
+    ]
+    tasks = quality.tasks(study)
+    if tasks:
+        shown.append(("Tasks", _columns(tasks, ("task", "metric", "value", "change"))))
+    return [(title, table) for title, table in shown if len(table.columns) > 1]
+
+
+def _columns(content: report_tables.Table, names: Iterable[str]) -> Table:
+    """The first column of a report's table and those of these names."""
+    wanted = set(names)
+    places = [n for n, (name, _) in enumerate(content.header) if n == 0 or name in wanted]
+    several = len({content.header[n][0] for n in places}) < len(places)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for n in places:
+        name, unit = content.header[n]
+        heading = f"{name} ({unit})" if several and n and unit else name
+        table.add_column(Text(printable(heading)), justify="right" if n else "left")
+    for row in content.rows:
+        table.add_row(*(Text(_in_line(row[n])) for n in places))
+    return table
+
+
+def _in_line(content: Cell) -> str:
+    """Value and interval; a dash between bounds would be mistaken for a sign."""
+    short = content.short_interval
+    return f"{content.value} {content.interval if '-' in short else short}".strip()
 
 
 def _compared(study: Study) -> list[Arm]:
@@ -105,6 +144,9 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         ),
         width=width,
     )
+    for title, table in _asked_for(study):
+        console.print(Text(f"\n{title}", style="bold"))
+        console.print(table)
     if study.first is not None:
         explained = [a for a in study.explained.arms if variant(a) == variant(study.first)]
         _print_findings(console, width, study.explained, explained[:1])

@@ -79,8 +79,8 @@ DECODERS: Mapping[str, Decoder] = {
     ),
     "beam": Decoder(
         parameters=(
-            Parameter(name="beams", default=5, low=2, has_low=True, is_integer=True,
-                      meaning="continuations kept"),
+            Parameter(name="beams", default=5, low=2, has_low=True, high=100, has_high=True,
+                      is_integer=True, meaning="continuations kept"),
             Parameter(name="length_penalty", default=1.0, low=-math.inf,
                       meaning="power of the length that a score is divided by"),
         ),

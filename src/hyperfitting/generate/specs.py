@@ -129,7 +129,9 @@ def _single(name: str, given: Sequence[tuple[str | None, str]], text: str) -> De
         raise InputError(
             f"there is no decoder {name!r}, in {text!r}",
             needed=f"one of {', '.join(DECODERS)}",
-            hint=did_you_mean(name, DECODERS),
+            hint="a second parameter is written key=value, as in mirostat:tau=5,eta=0.1"
+            if re.fullmatch(r"[-+.\d]+(e-?\d+)?", name)
+            else did_you_mean(name, DECODERS),
         )
     parameters = {each.name: each for each in DECODERS[name].parameters}
     values: dict[str, float] = {key: each.default for key, each in parameters.items()}

@@ -127,6 +127,7 @@ class Endpoint:
         self.config = config
         self.concurrency = config.concurrency
         key = _read_key(config.api_key_env, self.url)
+        self._has_key = key is not None
         # A placeholder such as `none` is no secret, and may be a word of the judge's.
         self._secret = key if key and len(key) >= SHORTEST_SECRET else None
         self._errors: Any = openai
@@ -158,6 +159,12 @@ class Endpoint:
             raise InputError(
                 f"{self.url} does not know this path or model (status 404): {self._reason(error)}",
                 needed="a base URL that ends before /chat/completions, and a model it serves",
+            ) from None
+        if status in hopeless and not self._has_key:
+            raise InputError(
+                f"{self.url} wants a key (status {status}), and {self.config.api_key_env} is not "
+                "set",
+                needed=f"the key in {self.config.api_key_env}, or api_key_env with another name",
             ) from None
         if status in hopeless:
             raise InputError(

@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -151,6 +151,7 @@ def run_job(
     config: JudgeConfig,
     file: AnswerFile,
     stage: Stage | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Ask what is not settled yet, and store each answer as it arrives.
 
@@ -165,6 +166,12 @@ def run_job(
                 raise answer
             file.add(answer)
             failures = failures + 1 if answer.status == "failed" else 0
+            if failures:
+                tries = "1 try" if not config.retries else f"{config.retries + 1} tries"
+                say(
+                    f"no answer after {tries} ({answer.reason}); "
+                    f"{failures} of {FAILURES_TO_STOP} in a row that end the job"
+                )
             if failures >= FAILURES_TO_STOP:
                 raise InputError(
                     f"the last {failures} questions got no answer; the last reason: "

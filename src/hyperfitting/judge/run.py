@@ -124,7 +124,7 @@ def judge(
         progress.say(describe(estimate(asked, file, config)))
         waiting = len(outstanding(asked, file))
         with progress.stage(f"judge {config.a} against {config.b}", waiting) as stage:
-            run_job(asked, opened, config, file, stage)
+            run_job(asked, opened, config, file, stage, progress.say)
         entry = _entry(plan, config, name, asked, file)
         _write_results(folder, entry)
     return entry

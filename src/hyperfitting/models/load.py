@@ -32,6 +32,7 @@ from hyperfitting.runs import RunFolder
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
+SHORTER_WINDOWS = "lower data.window_tokens, data.continuation_tokens or natural_tokens"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -98,8 +99,10 @@ def quiet_transformers() -> Iterator[None]:
 
 def _unavailable(config: ModelConfig, error: Exception) -> InputError:
     first_line = str(error).strip().splitlines()[0]
+    is_here = config.name == "builtin" or Path(config.name).exists()
+    nowhere = "" if is_here else ", and there is no such folder here"
     return InputError(
-        f"the model {config.name!r} cannot be loaded: {first_line}",
+        f"the model {config.name!r} cannot be loaded{nowhere}: {first_line}",
         needed="a folder with config.json, tokenizer and .safetensors weights, "
         "or the id of a hub model that can be reached",
         hint="--trust-remote-code runs code that the model brings along, if you trust it"
@@ -239,7 +242,9 @@ def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted(special | set(range(len(tokenizer), rows)))
 
 
-def check_fit(model: Any, largest_id: int, width: int, name: str) -> None:
+def check_fit(
+    model: Any, largest_id: int, width: int, name: str, hint: str = SHORTER_WINDOWS
+) -> None:
     """Refuse tokens the model has no embedding for and texts longer than its positions.
 
     Raises:
@@ -251,7 +256,7 @@ def check_fit(model: Any, largest_id: int, width: int, name: str) -> None:
             f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
             needed="the tokenizer the model was trained with",
         )
-    _check_positions(model.config, width, name)
+    _check_positions(model.config, width, name, hint)
 
 
 def check_length(config: ModelConfig, width: int) -> None:
@@ -260,7 +265,7 @@ def check_length(config: ModelConfig, width: int) -> None:
     Raises:
         InputError: `width` tokens are too many.
     """
-    _check_positions(load_model_config(config), width, config.name)
+    _check_positions(load_model_config(config), width, config.name, SHORTER_WINDOWS)
 
 
 def load_model_config(config: ModelConfig) -> Any:
@@ -279,13 +284,13 @@ def load_model_config(config: ModelConfig) -> Any:
         raise _unavailable(config, error) from error
 
 
-def _check_positions(model_config: Any, width: int, name: str) -> None:
+def _check_positions(model_config: Any, width: int, name: str, hint: str) -> None:
     positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and width > positions:
         raise InputError(
             f"{width} tokens are asked for, {name} has positions for {positions}",
             needed=f"at most {positions} tokens",
-            hint="lower data.window_tokens, data.continuation_tokens or natural_tokens",
+            hint=hint,
         )
 
 

@@ -69,7 +69,7 @@ def _one(table: tables.Table) -> Section | None:
 
 def _results(study: Study) -> Section:
     return {
-        "answer": results.answer(study),
+        "answers": results.answers(study),
         "table": results.results(study, "main"),
         "more": results.results(study, "text"),
         "seeds": results.per_seed(study),

@@ -7,14 +7,15 @@ from hyperfitting.progress import printable
 from hyperfitting.records import Arm, PairedTest
 from hyperfitting.report.arms import is_decoded
 from hyperfitting.report.load import Study
-from hyperfitting.report.results import results
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
     Table,
     cell,
+    columns,
     estimate,
     metric_label,
+    metric_table,
     number,
     p_text,
     test_table,
@@ -34,8 +35,15 @@ SHORT = {
 
 
 def quality(study: Study) -> Table:
-    """What the texts are worth beside their variety."""
-    return results(study, "quality")
+    """What the texts are worth beside their variety, with and without citations."""
+    shown = columns(study, "quality")
+    blocked = [arm for arm in study.shown if arm.name.endswith("+citation_blocked")]
+    arms = [
+        arm
+        for arm in (*study.greedy, *blocked)
+        if any(_measured(study, arm, metric) for metric, _ in shown)
+    ]
+    return metric_table(study, "quality", arms, shown)
 
 
 def decoders(study: Study) -> Table:
@@ -47,12 +55,13 @@ def decoders(study: Study) -> Table:
     shown = [m for m in DECODER_METRICS if any(_measured(study, arm, m) for arm in arms)]
     header = [("arm and decoder", "")]
     header += [(metric_label(metric), METRICS[metric].unit) for metric in shown]
-    header += [("Deterministic", "alone = in a batch"), ("Speed", "tokens/s")]
+    header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
     rows = [
         [
             Cell(study.label(arm)),
             *(cell(study.cell(arm, metric)) for metric in shown),
-            _deterministic(study, arm),
+            _draws(study, arm),
+            _alone(study, arm),
             _speed(study, arm),
         ]
         for arm in arms
@@ -65,18 +74,19 @@ def _measured(study: Study, arm: Arm, metric: str) -> bool:
     return found is not None and found.n > 0
 
 
-def _deterministic(study: Study, arm: Arm) -> Cell:
+def _draws(study: Study, arm: Arm) -> Cell:
     if arm.name == "human":
         return Cell(MISSING, reason="human text is not decoded")
+    found = study.decoders.get(arm)  # not of greedy, nor of the citation blocker on top of it
+    return Cell("no" if found is None or found.is_deterministic else "yes")
+
+
+def _alone(study: Study, arm: Arm) -> Cell:
+    """Of texts decoded once more alone, those that stayed the same."""
     found = study.decoders.get(arm)
-    if found is None:  # greedy, and the citation blocker on top of it
-        return Cell("yes")
-    if not found.is_deterministic:
-        return Cell("no", reason="draws; its result depends on the seed of the text alone")
-    if found.alone_equals_batch is None:
-        return Cell("yes")
-    same = round(found.alone_equals_batch * found.alone_n)
-    return Cell("yes", note=f"{same} of {found.alone_n} the same alone")
+    if found is None or found.alone_equals_batch is None:
+        return Cell(MISSING, reason="not decoded once more alone")
+    return Cell(f"{found.alone_equals_batch * found.alone_n:.0f} of {found.alone_n}")
 
 
 def _speed(study: Study, arm: Arm) -> Cell:
@@ -103,7 +113,9 @@ def judgements(study: Study) -> Table:
             Cell(question),
             *(estimate(rate, 1) for rate in rates.values()),
             Cell(p_text(found.p[question])),
-            estimate(found.flips, 1) if question == "winner" else Cell(""),
+            estimate(found.flips, 1)
+            if question == "winner"
+            else Cell(MISSING, reason="counted for the winner"),
             Cell(number(found.n, 0), note=f"{found.left_out} left out"),
         ]
         for found in study.judgements

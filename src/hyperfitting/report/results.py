@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from hyperfitting.records import Arm
-from hyperfitting.report.arms import arm_of, variant
+from hyperfitting.report.arms import arm_of, is_tuned, variant
 from hyperfitting.report.listed import Agreement
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
@@ -60,21 +60,31 @@ def ranks(study: Study) -> Table:
     return metric_table(study, "ranks", arms, shown)
 
 
-def answer(study: Study) -> str:
-    """One sentence on the arm that changed most: does it still loop?"""
+def answers(study: Study) -> list[str]:
+    """One sentence on every tuned arm, the one that changed most first: does it still loop?"""
     if study.first is None:
-        return ""
-    parts = []
-    for metric, name in (("ttr", "TTR"), ("looped_rate", "share of texts that loop")):
-        value = cell(study.cell(study.first, metric)).text
-        others = [
-            f"{other} {cell(study.cell(Arm(other), metric)).value}"
-            for other in ("original", "human")
-            if (found := study.cell(Arm(other), metric)) and found.mean is not None
+        return []
+    arms = [study.first, *(arm for arm in study.greedy if is_tuned(arm) and arm != study.first)]
+    found: list[str] = []
+    for arm in arms:
+        parts = [
+            f"{name} {value}" + ("" if found else _beside(study, metric))
+            for metric, name in (("ttr", "TTR"), ("looped_rate", "share of texts that loop"))
+            if (value := cell(study.cell(arm, metric)).text) != MISSING
         ]
-        if value != MISSING:
-            parts.append(f"{name} {value}" + (f" ({', '.join(others)})" if others else ""))
-    return f"{study.label(study.first)}: {'; '.join(parts)}." if parts else ""
+        if parts:
+            found.append(f"{study.label(arm)}: {'; '.join(parts)}.")
+    return found
+
+
+def _beside(study: Study, metric: str) -> str:
+    """The original's and the human value, in brackets."""
+    others = [
+        f"{other} {cell(study.cell(Arm(other), metric)).value}"
+        for other in ("original", "human")
+        if (found := study.cell(Arm(other), metric)) and found.mean is not None
+    ]
+    return f" ({', '.join(others)})" if others else ""
 
 
 def trainings(study: Study) -> Table:

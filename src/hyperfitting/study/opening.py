@@ -19,7 +19,7 @@ from hyperfitting.models.tuned import (
     require_same_tokenizer,
 )
 from hyperfitting.presets import BUILTIN_CORPORA
-from hyperfitting.progress import Progress
+from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder
 from hyperfitting.settings import flatten
@@ -102,13 +102,26 @@ def open_runs_on(
         else:
             config = _held_out_of(source, text_field, manifests[0]["config"]["data"])
             with progress.stage(f"read {source}") as stage:
-                dataset = build_dataset(read_documents(config), tokenizer, config, stage)
+                dataset = _read_elsewhere(config, tokenizer, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
             _require_unseen(source, dataset, tuned)
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
         comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
     return comparisons
+
+
+def _read_elsewhere(config: DataConfig, tokenizer: Any, stage: Stage) -> Dataset:
+    documents = read_documents(config)
+    try:
+        return build_dataset(documents, tokenizer, config, stage)
+    except InputError as error:
+        raise InputError(
+            error.given,
+            needed=f"texts of at least {config.context_tokens + config.continuation_tokens} tokens"
+            ", as the runs were held out on; a quarter of them, and at least 2, is read",
+            hint="give longer or more texts, or compare runs trained with shorter contexts",
+        ) from error
 
 
 def _same_source(one: str, other: str) -> bool:

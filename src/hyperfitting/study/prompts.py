@@ -71,8 +71,11 @@ def continue_prompts(
     contexts = [list(tokenizer(prompt)["input_ids"]) for prompt in prompts]
     if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
         raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
-    longest = max(map(len, contexts)) + config.max_new_tokens
-    check_fit(model, max(map(max, contexts)), longest, config.model.name)
+    longest, of_prompt = max((len(ids), n + 1) for n, ids in enumerate(contexts))
+    check_fit(
+        model, max(map(max, contexts)), longest + config.max_new_tokens, config.model.name,
+        hint=f"prompt {of_prompt} has {longest} tokens: shorten it, or lower max_new_tokens",
+    )  # fmt: skip
     count = config.num_samples
     rows = [context for context in contexts for _ in range(count)]
     seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]
