@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.runtime
 	$(BIN)/hyperfit demo $(DEMO_FLAGS)
 
+# Two processes of one thread each: threads of one process gain little on models this small.
 test: lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks recipes

@@ -49,4 +49,5 @@ def texts_file(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _steady_arithmetic():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // workers))

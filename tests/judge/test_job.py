@@ -237,7 +237,9 @@ def test_the_servers_retry_after_is_respected(tmp_path, settings):
 
 def run_in_child(study, url, **options):
     code = (
-        "import sys, json; from pathlib import Path\n"
+        "import sys, json, signal; from pathlib import Path\n"
+        # A shell's background jobs, and their children, ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from hyperfitting.judge.config import JudgeConfig\n"
         "from hyperfitting.judge.run import judge\n"
         "judge(Path(sys.argv[1]), JudgeConfig(**json.loads(sys.argv[2])))"
@@ -311,7 +313,7 @@ def test_a_server_that_goes_away_stops_the_job_which_can_go_on(tmp_path, setting
     said = [text for text in told.said if "no answer after 1 try (status 500" in text]
     assert "5 of 5 in a row" in said[-1]
     failed = [row for row in answers(study) if row["status"] == "failed"]
-    assert len(failed) == 5
+    assert len(failed) in (5, 6)  # the last good answer may come in after the first failure
     with serving() as server:
         entry = judge(study, settings(server))
         assert sum(server.asked.values()) == 80  # the failed ones are asked again
