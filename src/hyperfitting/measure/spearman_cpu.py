@@ -26,6 +26,8 @@ LARGEST_VOCABULARY = 2**27
 # Logits of one model that a thread takes at a time, if a row is not longer: to be sorted, which
 # wants them in the cache, and to be searched for the best, which wants few calls.
 SORTED, SEARCHED = 2**17, 2**20
+# Elements of a dot product that BLAS computes in the calling thread.
+DOT = 2**13
 LOW_BITS = np.int64(2**29 - 1)
 # Powers of two beyond float32 (so their low bits are 0). The first stands for infinity, which
 # cannot carry anything in its low bits: it would become NaN. The second sorts after everything.
@@ -194,7 +196,7 @@ def _correlation(
     ties_b = _ties(key, value, padding)
     np.bitwise_and(low, LOW_BITS, out=low)
     key[:] = low  # a's doubled ranks in the order of b
-    product = np.einsum("cv,v->c", key, scratch.float_rank)
+    product = np.array([_dot(row, scratch.float_rank) for row in key])
     moved = key.reshape(-1)[ties_b.place_G] * ties_b.change_G
     product += np.bincount(ties_b.row_G, moved, minlength=rows)
     members = np.full(rows, size)
@@ -208,6 +210,11 @@ def _correlation(
     last[:, undefined] = np.nan
     defined = ~undefined & (spread > 0)
     return np.divide(covariance, spread, out=np.full(rows, np.nan), where=defined), *last
+
+
+def _dot(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
+    """Their product, in parts: for a longer one BLAS starts threads, which fight with ours."""
+    return sum(float(a_V[i : i + DOT] @ b_V[i : i + DOT]) for i in range(0, a_V.size, DOT))
 
 
 def _four_squares(start: NDArray[np.int64], stop: int) -> NDArray[np.float64]:
