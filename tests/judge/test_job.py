@@ -14,6 +14,7 @@ import pytest
 
 from hyperfitting.errors import InputError
 from hyperfitting.judge.run import judge
+from hyperfitting.judge.store import AnswerFile
 from hyperfitting.judge.verdict import NoVerdictError, read_verdict
 from hyperfitting.progress import Progress
 from hyperfitting.storage import only_writer
@@ -286,6 +287,22 @@ def test_a_job_that_is_stopped_goes_on_without_asking_twice(tmp_path, settings, 
     with serving() as idle:
         assert judge(study, settings(idle))["winner"] == entry["winner"]
     assert not idle.asked
+
+
+def test_a_slow_disk_holds_the_questions_back(tmp_path, settings, monkeypatch):
+    study = make_study(tmp_path / "study", ["alpha"] * 20)
+    ahead, add = [], AnswerFile.add
+    with serving() as server:
+
+        def slow(self, answer):
+            time.sleep(0.03)
+            ahead.append(sum(server.asked.values()) - len(self.answers))
+            add(self, answer)
+
+        monkeypatch.setattr(AnswerFile, "add", slow)
+        judge(study, settings(server, concurrency=4))
+    assert len(ahead) == 40
+    assert 1 < max(ahead) <= 4  # one answer a thread is all that a crash can lose
 
 
 def test_more_pairs_extend_a_judgement(tmp_path, settings):

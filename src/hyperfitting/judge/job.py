@@ -114,14 +114,18 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
 def _answers(
     waiting: Sequence[Question], judge: Judge, config: JudgeConfig
 ) -> Generator[Answer | Exception]:
-    """Answers in the order in which they arrive, from as many threads as the judge allows."""
+    """Answers in the order in which they arrive, from as many threads as the judge allows.
+
+    A thread asks on when its last answer was taken care of, so that no more than one answer a
+    thread is lost with the process, however slow the disk.
+    """
     if judge.concurrency == 1:
         for question in waiting:
             yield ask(question, judge, config)
         return
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
     done: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
-    stop = threading.Event()
+    stop, stored = threading.Event(), threading.Semaphore(0)
     for question in waiting:
         todo.put(question)
 
@@ -129,6 +133,7 @@ def _answers(
         while not stop.is_set():
             try:
                 done.put(ask(todo.get_nowait(), judge, config))
+                stored.acquire()
             except queue.Empty:
                 return
             except Exception as error:  # the calling thread raises it
@@ -136,13 +141,16 @@ def _answers(
                 return
 
     # Daemons: whoever interrupts the job need not wait for requests that are under way.
-    for _ in range(min(judge.concurrency, len(waiting))):
+    threads = min(judge.concurrency, len(waiting))
+    for _ in range(threads):
         threading.Thread(target=work, daemon=True).start()
     try:
         for _ in waiting:
             yield done.get()
+            stored.release()
     finally:
         stop.set()
+        stored.release(max(1, threads))
 
 
 def run_job(
