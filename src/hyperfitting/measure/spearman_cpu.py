@@ -133,7 +133,6 @@ class _Ties(NamedTuple):
     """Places of tied values, G of them, counted through all C sorted rows of a chunk."""
 
     place_G: NDArray[np.int64]
-    row_G: NDArray[np.int64]
     change_G: NDArray[np.int64]  # from the doubled rank by place to the doubled average rank
     cubes_C: NDArray[np.float64]  # sum of t^3 - t, t the size of each group of equal values
 
@@ -150,7 +149,7 @@ def _ties(ordered: NDArray[np.float64], value: Rows, padding: _Padding) -> _Ties
         equal[padding.reshape(-1)[1:]] = False
     same = equal.nonzero()[0]
     if same.size == 0:
-        return _Ties(same, same, same, np.zeros(rows))
+        return _Ties(same, same, np.zeros(rows))
     opens = np.empty(same.size + 1, bool)  # where a new group starts, and the end
     opens[0] = opens[-1] = True
     np.greater(same[1:] - same[:-1], 1, out=opens[1:-1])
@@ -162,7 +161,7 @@ def _ties(ordered: NDArray[np.float64], value: Rows, padding: _Padding) -> _Ties
     place += np.arange(place.size)
     change = np.repeat(2 * first + members - 1, members) - 2 * place
     cubes_C = np.bincount(first // size, _cubes(members), minlength=rows).astype(np.float64)
-    return _Ties(place, place // size, change, cubes_C)
+    return _Ties(place, change, cubes_C)
 
 
 def _cubes(members: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -198,7 +197,7 @@ def _correlation(
     key[:] = low  # a's doubled ranks in the order of b
     product = np.array([_dot(row, scratch.float_rank) for row in key])
     moved = key.reshape(-1)[ties_b.place_G] * ties_b.change_G
-    product += np.bincount(ties_b.row_G, moved, minlength=rows)
+    product += np.bincount(ties_b.place_G // size, moved, minlength=rows)
     members = np.full(rows, size)
     if padding is not None:  # it has the same ranks on both sides: 4 n^2 + ... + 4 (size - 1)^2
         members -= padding.sum(axis=1)
