@@ -1,4 +1,4 @@
-"""Values as people write them: exact facts of YAML 1.2, then what each type of setting makes of it."""
+"""Values as people write them: exact facts of YAML 1.2, and what each type of setting reads."""
 
 import json
 import math

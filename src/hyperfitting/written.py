@@ -10,7 +10,7 @@ import re
 import types
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -32,8 +32,6 @@ class Written:
 
 class _Core(yaml.SafeLoader):
     """The core schema's scalars; texts stand as keys, and no key twice."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set[str]()
@@ -75,6 +73,7 @@ def _written(_: _Core, node: yaml.ScalarNode) -> Written:
         raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
 
+_Core.yaml_implicit_resolvers = {}  # none of YAML 1.1's
 for _kind, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
