@@ -14,7 +14,8 @@ ALLOWED = {
     "errors": set(),
     "config": set(),
     "presets": {"config"},
-    "settings": {"config", "errors"},
+    "written": set(),
+    "settings": {"config", "errors", "written"},
     "resolve": BASE | {"settings", "judge"},  # its settings
     "records": set(),
     "progress": set(),
@@ -31,7 +32,7 @@ ALLOWED = {
     "study": BASE
     | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"}
     | {"explain"},
-    "judge": BASE | {"runs", "storage", "models", "generate"},
+    "judge": BASE | {"runs", "storage", "models", "generate", "written"},
     "report": BASE | {"measure", "runs", "storage"},
     "verbs": BASE
     | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}

@@ -6,9 +6,9 @@ depend on the method or on the built-in model stand in `presets.py`; how files, 
 `key=value` overrides are merged stands in `resolve.py`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MethodName = Literal[
     "full_sft", "full_lora", "late_stage_lora", "early_stage_lora", "late_stage_sft"
@@ -17,9 +17,21 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and closed to unknown keys."""
+    """A group of settings: immutable, and closed to unknown keys; a number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true where a number is asked for: Python would read it as 1."""
+        kind = str(cls.model_fields[str(info.field_name)].annotation)
+        each = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in each) and "bool" not in kind:
+            raise ValueError("a value that is not true or false")
+        return value
 
 
 class ModelConfig(Section):

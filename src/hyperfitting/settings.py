@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from hyperfitting.config import Section
 from hyperfitting.errors import InputError, did_you_mean, nearest
+from hyperfitting.written import TextError, read_argument, read_yaml, settle
 
 ConfigT = TypeVar("ConfigT", bound=Section)
 
@@ -81,29 +81,30 @@ def read_config_file(path: Path) -> Layer:
         InputError: missing or unreadable file, broken YAML, or no mapping at the top.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"config file {path} cannot be read: {error}", needed="a YAML file in UTF-8"
         ) from error
-    except yaml.YAMLError as error:
+    except TextError as error:
         raise InputError(
             f"config file {path} is not valid YAML: {error}",
             needed="a mapping such as `train: {epochs: 20}`",
         ) from error
     if not isinstance(content, dict):
+        kind = "list" if isinstance(content, list) else "no settings"
         raise InputError(
-            f"config file {path} holds {type(content).__name__}, not a mapping",
+            f"config file {path} holds {kind}, not a mapping",
             needed="a mapping such as `train: {epochs: 20}`",
         )
     return Layer(f"file {path}", flatten(content))
 
 
 def read_overrides(overrides: Sequence[str]) -> Layer:
-    """Settings of `key=value` arguments; values are read as YAML.
+    """Settings of `key=value` arguments, as `written.read_argument` reads values.
 
     Raises:
-        InputError: an argument without `=`, or a value that is not YAML.
+        InputError: an argument without `=`, or a value that cannot be read.
     """
     leaves: dict[str, Any] = {}
     for item in overrides:
@@ -115,10 +116,11 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
                 hint="`hyperfit config show` lists the keys",
             )
         try:
-            leaves[key] = yaml.safe_load(text) if text else None
-        except yaml.YAMLError as error:
+            leaves[key] = read_argument(text)
+        except TextError as error:
             raise InputError(
-                f"the value of override {item!r} cannot be read", needed="a YAML value"
+                f"the value of override {item!r} cannot be read",
+                needed="a text, a number, true, false, null, or a list such as [a, b]",
             ) from error
     return Layer("override", leaves)
 
@@ -165,10 +167,11 @@ def _explain(
     value = first["input"]
     if first["type"] == "tuple_type":
         return InputError(f"setting {key!r} is {value!r}", needed=f"a list such as [{value}]")
+    reason = first["msg"].removeprefix("Value error, ").lower()
     options = _allowed(key, schema) if first["type"] == "literal_error" else []
     return InputError(
         f"setting {key!r} is {value!r} ({sources.get(key, 'default')})",
-        needed=f"one of {', '.join(options)}" if options else first["msg"].lower(),
+        needed=f"one of {', '.join(options)}" if options else reason,
         hint=did_you_mean(str(value), options) if options else None,
     )
 
@@ -185,6 +188,8 @@ def build(schema: type[ConfigT], layers: Sequence[Layer]) -> Resolved[ConfigT]:
     for layer in layers:
         leaves |= layer.leaves
         sources |= dict.fromkeys(layer.leaves, layer.source)
+    kinds = {key: field.annotation for key, field in leaf_fields(schema)}
+    leaves = {key: settle(value, kinds[key]) for key, value in leaves.items()}
     nested: dict[str, Any] = {n: {} for n, f in schema.model_fields.items() if _section(f)}
     try:
         return Resolved(schema.model_validate(nested | nest(leaves)), sources)
@@ -193,8 +198,8 @@ def build(schema: type[ConfigT], layers: Sequence[Layer]) -> Resolved[ConfigT]:
 
 
 def peek(layers: Sequence[Layer], key: str) -> Any:
-    """The value the last layer with this key gives it, or None."""
+    """The value the last layer with this key gives it, or None; `key` is of a text."""
     for layer in reversed(layers):
         if key in layer.leaves:
-            return layer.leaves[key]
+            return settle(layer.leaves[key], str | None)
     return None

@@ -97,6 +97,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.answer = answer or (lambda prompt: json.dumps(opinion(prompt)))
         self.kinds = kinds
         self.page = None  # sent in the place of every chat completion
+        self.refuse = lambda _body: None  # status and content sent in the place of one
         self.lock = threading.Lock()
         self.asked = Counter()  # by question: how often it was asked
         self.faults = Counter()
@@ -161,6 +162,9 @@ class Handler(BaseHTTPRequestHandler):
         if server.page is not None:
             self.reply(200, None, text=server.page)
             return
+        if refused := server.refuse(body):
+            self.reply(*refused)
+            return
         fault = server.fault(question)
         time.sleep(server.slow if fault == "timeout" else server.delay)
         if fault == "429":
@@ -182,8 +186,11 @@ class Handler(BaseHTTPRequestHandler):
             answer = server.answer(prompt)
             if fault == "junk":
                 answer = JUNK[len(prompt) % len(JUNK)]
-            message = {"role": "assistant", "content": answer}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            # A text, or how a server of another kind would deliver it.
+            own = answer if isinstance(answer, dict) else {"content": answer}
+            finish = own.pop("finish_reason", "stop")
+            message = {"role": "assistant", **own}
+            choice = {"index": 0, "message": message, "finish_reason": finish}
             usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
             self.reply(
                 200,

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 import pytest
 
 from hyperfitting.errors import InputError
-from hyperfitting.judge.endpoint import Message
+from hyperfitting.generate.decode import Decoded
 from hyperfitting.judge.local import LocalJudge
+from hyperfitting.judge.reply import Message
 from hyperfitting.judge.run import judge
 from tests.judge.model import ANSWER, save_tiny_judge
 from tests.judge.serving import make_study
@@ -134,3 +135,55 @@ def test_a_real_openai_compatible_server_answers(tmp_path, settings, fixed_judge
     other = settings(model="no/such-model", endpoint=real_server, retries=0)
     with pytest.raises(InputError):
         judge(study, other)
+
+
+THINKS = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>OPENS{% endif %}"
+)
+DRAFT = ANSWER.replace('"winner": "A"', '"winner": "B"')
+# What the template opens, what the judge writes, and the verdict's winner; None for no verdict.
+WRITTEN = {
+    "opened by the template": ("<think>\n", f"At first {DRAFT}</think>{ANSWER}", "A"),
+    "opened and never closed": ("<think>\n", f"At first {DRAFT}", None),
+    "special tokens, opened": ("[THINK]", f"At first {DRAFT}[/THINK]{ANSWER}", "A"),
+    "special tokens, unclosed": ("[THINK]", f"At first {DRAFT}", None),
+    "special tokens of its own": ("", f"[THINK]At first {DRAFT}[/THINK]{ANSWER}", "A"),
+    "special tokens of its own, unclosed": ("", f"[THINK]At first {DRAFT}", None),
+    "closed by the template": ("<think>\n\n</think>\n\n", ANSWER, "A"),
+    "plain": ("", ANSWER, "A"),
+}
+
+
+@pytest.mark.parametrize(("opens", "written", "winner"), WRITTEN.values(), ids=WRITTEN)
+def test_a_local_judges_reasoning_is_told_from_its_answer(
+    tmp_path, settings, babbler, monkeypatch, opens, written, winner
+):
+    study = make_study(tmp_path / "study", ["alpha"])
+    folder = tmp_path / "thinker"
+    tiny_model("mistral", max_position_embeddings=8192).save_pretrained(folder)
+    tokenizer = byte_tokenizer(unnamed=["[THINK]", "[/THINK]"])
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[THINK]", "[/THINK]"]})
+    tokenizer.chat_template = THINKS.replace("OPENS", opens)
+    tokenizer.save_pretrained(folder)
+    ids = [*tokenizer(written)["input_ids"], 0]
+
+    def scripted(model, contexts, *, max_new_tokens, banned, ends):
+        assert not set(ids) & set(banned)  # the judge must be able to write its marks
+        assert set(ends) == {0}
+        assert tokenizer.decode(contexts[0]).endswith(f"<assistant>{opens}")
+        return [Decoded(ids[:max_new_tokens], 0)]
+
+    monkeypatch.setattr("hyperfitting.judge.local.decode", scripted)
+    config = settings(model=str(folder), local=True)
+    entry = judge(study, config)
+    rows = [json.loads(line) for line in (study / "judge" / "answers.jsonl").open()]
+    assert [row["verdict"] and row["verdict"]["winner"] for row in rows] == [winner] * 2
+    assert entry["n"] == (winner is not None)
+    if winner is None:
+        assert {row["reason"] for row in rows} == {"the reasoning has no end"}
+    # A whole verdict in an answer that was cut is none.
+    cut = judge(study, settings(model=str(folder), local=True, max_tokens=len(ids) - 1))
+    assert cut["n"] == 0
+    (reason,) = cut["unusable"]["reasons"]
+    assert f"cut at the longest answer: max_tokens={len(ids) - 1} is too small" in reason

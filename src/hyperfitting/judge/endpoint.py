@@ -10,53 +10,19 @@ import os
 import threading
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from hyperfitting.errors import InputError
 from hyperfitting.judge.config import JudgeConfig
+from hyperfitting.judge.refused import leaves_no_room, refused_option, words_of
+from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut
 from hyperfitting.progress import printable
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LONGEST_REASON = 300  # characters of a server's message
 ENVELOPE_TRIES = 3  # where the server, not the judge, answers nonsense
 SHORTEST_SECRET = 8  # characters of a key
-
-
-class Message(NamedTuple):
-    """One turn of the conversation."""
-
-    role: str  # user or assistant
-    text: str
-
-
-class Reply(NamedTuple):
-    """One answer of the judge. Token counts are None where they are unknown."""
-
-    text: str
-    is_cut: bool  # at the longest answer
-    prompt_tokens: int | None
-    answer_tokens: int | None
-    model: str | None
-
-
-class AskError(Exception):
-    """This question got no answer; others may. The message is fit to be stored."""
-
-
-class Judge(Protocol):
-    """Answers one conversation; called from several threads where it allows that."""
-
-    concurrency: int
-
-    def __call__(self, messages: Sequence[Message]) -> Reply:
-        """The judge's next turn.
-
-        Raises:
-            AskError: no answer to this one.
-            InputError: no question can be answered: wrong key, no such model, no server.
-        """
-        ...
 
 
 def check_endpoint(url: str | None) -> str:
@@ -149,7 +115,7 @@ class Endpoint:
         return text.replace(self._secret, "[key]") if self._secret else text
 
     def _reason(self, error: BaseException) -> str:
-        message = " ".join(printable(self._clean(str(error))).split())
+        message = " ".join(printable(self._clean(words_of(error))).split())
         return message[:LONGEST_REASON]
 
     def _refuse(self, error: Exception, hopeless: Collection[int]) -> None:
@@ -199,8 +165,38 @@ class Endpoint:
         except self._errors.OpenAIError as error:
             self._refuse(error, hopeless=(401, 403, 404))
             status = getattr(error, "status_code", None)
+            if status in (400, 422):
+                self._refuse_option(error)
             kind = f"status {status}" if status else "no answer"
             raise AskError(f"{kind}: {self._reason(error)}") from None
+
+    def _refuse_option(self, error: Exception) -> None:
+        """Raise with its cure what the server has against our `max_tokens` or `temperature`.
+
+        Raises:
+            InputError: it takes no such setting, so that no question can be answered.
+            AskError: this prompt leaves no room for the answer; others may.
+        """
+        message, param = words_of(error), getattr(error, "param", None)
+        if self.config.max_tokens is not None and leaves_no_room(message, param):
+            raise AskError(
+                f"no room for an answer of {self.config.max_tokens} tokens (a smaller max_tokens, "
+                f"or max_tokens=null, may cure it): {self._reason(error)}"
+            ) from None
+        name = refused_option(message, param)
+        if name is None:
+            return
+        value = getattr(self.config, name)
+        cure = f"{name}=null: it is then not sent"
+        raise InputError(
+            f"the judge's server refuses {name}={'null' if value is None else value}: "
+            f"{self._reason(error)}",
+            needed=cure if value is not None else f"a value of {name} that it accepts",
+            hint="a model that refuses one of the two often refuses both: "
+            "max_tokens=null temperature=null"
+            if value is not None
+            else None,
+        ) from None
 
     def __call__(self, messages: Sequence[Message]) -> Reply:
         """See `Judge`."""
@@ -214,10 +210,12 @@ class Endpoint:
 
     def _reply(self, completion: Any) -> Reply:
         choice, usage = completion.choices[0], completion.usage
+        text, has_reasoning = text_of(choice.message)
         return Reply(
-            text=self._clean(choice.message.content or ""),
-            is_cut=choice.finish_reason == "length",
+            text=self._clean(text),
+            cut=why_cut(choice.finish_reason, self.config.max_tokens),
             prompt_tokens=usage.prompt_tokens if usage else None,
             answer_tokens=usage.completion_tokens if usage else None,
             model=self._clean(completion.model) if completion.model else None,
+            has_reasoning=has_reasoning,
         )

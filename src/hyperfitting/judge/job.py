@@ -10,17 +10,25 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.judge.config import JudgeConfig
-from hyperfitting.judge.endpoint import AskError, Judge, Message, Reply
 from hyperfitting.judge.pairs import Order, Pair
 from hyperfitting.judge.prompt import PROMPT_DIGEST, build_prompt, build_reask
+from hyperfitting.judge.reasoning import split_reasoning
+from hyperfitting.judge.reply import AskError, Judge, Message, Reply
 from hyperfitting.judge.store import Answer, AnswerFile, Status
-from hyperfitting.judge.verdict import NoVerdictError, Verdict, read_verdict
+from hyperfitting.judge.verdict import (
+    READING,
+    NoAnswerError,
+    NoVerdictError,
+    Verdict,
+    read_verdict,
+)
 from hyperfitting.progress import Stage
 
 FAILURES_TO_STOP = 5  # in a row: the server is gone, or refuses what we send
@@ -35,6 +43,11 @@ class Question:
     key: str
     pair: Pair
     order: Order
+    former_key: str  # of versions that did not keep whether an answer was whole
+
+
+def _key(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def questions(pairs: Sequence[Pair], config: JudgeConfig, judge_name: str) -> list[Question]:
@@ -49,9 +62,9 @@ def questions(pairs: Sequence[Pair], config: JudgeConfig, judge_name: str) -> li
     found = []
     for pair in pairs:
         for order in () if pair.has_empty_text else ORDERS[config.orders]:
-            content = json.dumps({**asked, "pair": pair.digest(), "order": order}, sort_keys=True)
-            key = hashlib.sha256(content.encode()).hexdigest()
-            found.append(Question(key=key, pair=pair, order=order))
+            former = {**asked, "pair": pair.digest(), "order": order}
+            key = _key({**former, "reading": READING})
+            found.append(Question(key=key, pair=pair, order=order, former_key=_key(former)))
     return found
 
 
@@ -60,8 +73,31 @@ def outstanding(asked: Sequence[Question], file: AnswerFile) -> list[Question]:
     return list({q.key: q for q in asked if not file.settled(q.key)}.values())
 
 
-def _fault(reply: Reply, error: NoVerdictError) -> str:
-    return f"{error}; cut at the longest answer" if reply.is_cut else str(error)
+def distrusted(asked: Sequence[Question], file: AnswerFile) -> int:
+    """Verdicts of older versions among the outstanding questions, which are asked again.
+
+    Those versions took a draft, or what stood in an answer that was cut, for a verdict, and did
+    not keep the text.
+    """
+    old = [file.settled(question.former_key) for question in outstanding(asked, file)]
+    return sum(answer is not None and answer.status == "usable" for answer in old)
+
+
+def _read(reply: Reply, question: str) -> Verdict:
+    """The verdict in a reply; one that is not whole has none, whatever stands in it.
+
+    Raises:
+        NoAnswerError: it holds nothing but reasoning.
+        NoVerdictError: it holds no verdict, or is cut.
+    """
+    if reply.cut:
+        unclosed = split_reasoning(reply.text).unclosed
+        if reply.has_reasoning or unclosed or not reply.text.strip():
+            raise NoAnswerError(f"{reply.cut}, after nothing but reasoning")
+        raise NoVerdictError(reply.cut)
+    if reply.has_reasoning and not reply.text.strip():
+        raise NoAnswerError("nothing but reasoning, and an empty answer")
+    return read_verdict(reply.text, question)
 
 
 def _total(counts: Sequence[int | None]) -> int | None:
@@ -88,11 +124,14 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
             break
         replies.append(reply)
         try:
-            verdict, status, reason = read_verdict(reply.text), "usable", None
+            verdict, status, reason = _read(reply, prompt), "usable", None
         except NoVerdictError as error:
-            reason = _fault(reply, error)
+            reason = str(error)
+            if reply.cut and isinstance(error, NoAnswerError):
+                break  # the same limit would cut its reasoning again
             if reply.text.strip():  # to an empty answer there is nothing to refer to
-                again = Message("user", build_reask(str(error)))
+                fault = "it was cut before its end" if reply.cut else str(error)
+                again = Message("user", build_reask(fault))
                 messages = [messages[0], Message("assistant", reply.text), again]
     return Answer(
         key=question.key,

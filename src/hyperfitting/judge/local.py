@@ -7,7 +7,8 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.judge.config import JudgeConfig
-from hyperfitting.judge.endpoint import AskError, Message, Reply
+from hyperfitting.judge.reasoning import split_reasoning
+from hyperfitting.judge.reply import AskError, Message, Reply, longest_answer
 from hyperfitting.models.load import (
     end_token_ids,
     load_model,
@@ -47,20 +48,31 @@ class LocalJudge:
         self.model = load_model(model_config)
         self.digest = model_digest(self.model)
         self.ends = end_token_ids(self.model, self.tokenizer)
-        banned = unwritable_token_ids(self.model, self.tokenizer)
-        self.banned = [i for i in banned if i not in self.ends]
+        # Special tokens are not banned: many mark where the reasoning ends (Mistral, gpt-oss).
+        unwritable = unwritable_token_ids(self.model, self.tokenizer)
+        self.banned = [i for i in unwritable if i >= len(self.tokenizer)]
         self.longest = config.max_tokens or NO_LIMIT
 
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The conversation as text, ready for the judge's turn."""
+        turns = [{"role": turn.role, "content": turn.text} for turn in messages]
+        if not self.tokenizer.chat_template:
+            return "\n".join(turn.text for turn in messages)
+        return str(
+            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        )
+
     def token_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The conversation as tokens, ready for the judge's turn."""
-        if self.tokenizer.chat_template:
-            turns = [{"role": turn.role, "content": turn.text} for turn in messages]
-            text = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
-            )
-            # The template writes the opening token itself.
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer("\n".join(turn.text for turn in messages))["input_ids"])
+        """The conversation as tokens; a template writes the opening token itself."""
+        is_chat = bool(self.tokenizer.chat_template)
+        encoded = self.tokenizer(self.prompt(messages), add_special_tokens=not is_chat)
+        return list(encoded["input_ids"])
+
+    def _opened(self, messages: Sequence[Message]) -> str:
+        """The marks of reasoning that the template opens for the judge, as R1's does."""
+        # After the last message only: a system prompt may explain the marks.
+        after = self.prompt(messages).rpartition(messages[-1].text.strip())[2]
+        return "".join(split_reasoning(after).unclosed)
 
     def __call__(self, messages: Sequence[Message]) -> Reply:
         """See `Judge`."""
@@ -69,11 +81,16 @@ class LocalJudge:
         if positions is not None and len(prompt) + self.longest > positions:
             raise AskError(
                 f"{len(prompt)} tokens and an answer of {self.longest} are more than the "
-                f"{positions} positions of the judge"
+                f"{positions} positions of the judge (a smaller max_tokens may cure it)"
             )
         (answer,) = decode(
             self.model, [prompt], max_new_tokens=self.longest, banned=self.banned, ends=self.ends
         )
-        text = str(self.tokenizer.decode(answer.ids, skip_special_tokens=True))
-        is_cut = not (answer.ids and answer.ids[-1] in self.ends)
-        return Reply(text, is_cut, len(prompt), len(answer.ids), None)
+        is_whole = bool(answer.ids) and answer.ids[-1] in self.ends
+        # Special tokens stay in the text: without them reasoning and answer cannot be told apart.
+        written = answer.ids[:-1] if is_whole else answer.ids
+        text = self._opened(messages) + str(
+            self.tokenizer.decode(written, skip_special_tokens=False)
+        )
+        cut = None if is_whole else longest_answer(self.longest)
+        return Reply(text, cut, len(prompt), len(answer.ids), None)

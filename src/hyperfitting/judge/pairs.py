@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.records import Generation, Mode
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
+from hyperfitting.written import TextError, Written, read_argument
 
 Order = Literal["ab", "ba"]  # whose text is shown as A: arm a's, or arm b's
 
@@ -103,15 +103,30 @@ def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
         key, equals, value = condition.partition("=")
         if not equals:
             raise InputError(f"{condition!r} in {wanted!r} is not of the form key=value")
-        asked[key] = yaml.safe_load(value)
+        try:
+            asked[key] = read_argument(value)
+        except TextError as error:
+            raise InputError(f"the value of {condition!r} in {wanted!r} cannot be read") from error
     here = [side for side in sides if side.arm == arm]
-    fitting = [s for s in here if all(s.settings.get(k) == v for k, v in asked.items())]
+    fitting = [
+        s
+        for s in here
+        if all(k in s.settings and _fits(s.settings[k], v) for k, v in asked.items())
+    ]
     if len(fitting) != 1:
         raise InputError(
             f"{wanted!r} fits {len(fitting)} of the {len(here)} entries of that arm",
             needed="one of: " + "; ".join(side.name for side in here),
         )
     return fitting[0]
+
+
+def _fits(actual: Any, wanted: Any) -> bool:
+    """Whether a setting has the value that is asked for: 0.10 is 0.1, but true is not 1."""
+    if str(wanted) == str(actual):  # as `Side.name` writes it
+        return True
+    value = wanted.value if isinstance(wanted, Written) else wanted
+    return bool(value == actual) and isinstance(value, bool) == isinstance(actual, bool)
 
 
 def _by_context(study: StudyFolder, side: Side) -> dict[int, Generation]:

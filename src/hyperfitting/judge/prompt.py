@@ -11,6 +11,7 @@ import re
 import secrets
 import unicodedata
 
+from hyperfitting.judge.reasoning import defuse
 from hyperfitting.progress import printable
 
 VERSION = 1
@@ -57,7 +58,7 @@ PROMPT_DIGEST = hashlib.sha256((TEMPLATE + REASK).encode()).hexdigest()
 
 # What chat templates of common models put between turns; a tokenizer would read it as such.
 _TURN_MARKS = re.compile(
-    r"<(?=\||/?s>|/?(?:bos|eos|pad|unk)>|(?:start|end)_of_turn>|/?think>|\uff5c)"
+    r"<(?=\||/?s>|/?(?:bos|eos|pad|unk)>|(?:start|end)_of_turn>|\uff5c)"
     r"|\[(?=/?INST\]|/?SYSTEM_PROMPT\])"
 )
 
@@ -67,10 +68,10 @@ def as_data(text: str) -> str:
 
     Control and format characters go (terminal codes, invisible letters, changes of writing
     direction), lone surrogates become U+FFFD, and a space is put inside what chat templates use
-    to separate turns, such as `<|im_end|>`. Everything else stays.
+    to separate turns, such as `<|im_end|>`, and inside marks of reasoning. Everything else stays.
     """
     whole = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
-    return _TURN_MARKS.sub(lambda mark: mark.group() + " ", printable(whole))
+    return defuse(_TURN_MARKS.sub(lambda mark: mark.group() + " ", printable(whole)))
 
 
 def build_prompt(context: str, text_a: str, text_b: str, *, boundary: str | None = None) -> str:

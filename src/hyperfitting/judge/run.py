@@ -11,13 +11,15 @@ from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.judge.config import JudgeConfig
-from hyperfitting.judge.endpoint import Endpoint, Judge, check_endpoint
+from hyperfitting.judge.endpoint import Endpoint, check_endpoint
 from hyperfitting.judge.estimate import describe, estimate
-from hyperfitting.judge.job import Question, outstanding, questions, run_job
+from hyperfitting.judge.job import Question, distrusted, outstanding, questions, run_job
 from hyperfitting.judge.pairs import Pair, Side, choose_pairs, find_side, read_pairs
 from hyperfitting.judge.prompt import PROMPT_DIGEST, VERSION
+from hyperfitting.judge.reply import Judge
 from hyperfitting.judge.results import as_rows, compare
 from hyperfitting.judge.store import Answer, AnswerFile
+from hyperfitting.judge.verdict import READING
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import only_writer, read_json, sweep_temporaries, write_json
@@ -123,6 +125,11 @@ def judge(
         file = AnswerFile(folder.answers_file)
         progress.say(describe(estimate(asked, file, config)))
         waiting = len(outstanding(asked, file))
+        if old := distrusted(asked, file):
+            progress.say(
+                f"{old} verdicts of an older version are asked for again: it read drafts and cut "
+                "answers as verdicts, and did not keep the texts"
+            )
         with progress.stage(f"judge {config.a} against {config.b}", waiting) as stage:
             run_job(asked, opened, config, file, stage, progress.say)
         entry = _entry(plan, config, name, asked, file)
@@ -156,6 +163,7 @@ def _entry(
             "temperature": config.temperature,
             "prompt_version": VERSION,
             "prompt_digest": PROMPT_DIGEST,
+            "reading_version": READING,
         },
         "first_answer": dates[0] if dates else None,
         "last_answer": dates[-1] if dates else None,

@@ -1,12 +1,18 @@
 """A judge's answer to a verdict, or to the reason why it is none. Pure.
 
-Nothing is repaired and nothing is guessed: an answer holds exactly one valid object, or no verdict.
+Nothing is repaired and nothing is guessed: what follows the reasoning holds exactly one valid
+object, or there is no verdict.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from hyperfitting.judge.reasoning import split_reasoning
+
+# Raise it where a stored answer could be read otherwise: its question is then asked again.
+READING = 2
 Winner = Literal["A", "B", "tie"]
 WINNERS: Mapping[str, Winner] = {"a": "A", "b": "B", "tie": "tie"}
 SCORES = ("coherence_a", "coherence_b", "diversity_a", "diversity_b")
@@ -32,6 +38,10 @@ class NoVerdictError(ValueError):
     """An answer without exactly one valid verdict; the message says what is wrong."""
 
 
+class NoAnswerError(NoVerdictError):
+    """Nothing but reasoning: the judge did not come to its answer."""
+
+
 def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; the standard reader would silently keep the last of two equal keys."""
     content = dict(pairs)
@@ -40,19 +50,22 @@ def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The outermost JSON objects in a text, whatever stands around them."""
+def _objects(text: str) -> list[tuple[dict[str, Any], int]]:
+    """The outermost JSON objects in a text, whatever stands around them, and where each ends."""
     decoder = json.JSONDecoder(object_pairs_hook=_no_repeats)
-    found: list[dict[str, Any]] = []
+    found: list[tuple[dict[str, Any], int]] = []
     start = text.find("{")
     while start >= 0:
         try:
             content, end = decoder.raw_decode(text, start)
-            found.append(content)
+            found.append((content, end))
         except (ValueError, RecursionError):
             end = start + 1
         start = text.find("{", end)
     return found
+
+
+_FURTHER = re.compile(r"""["']winner["']\s*:""")
 
 
 def _verdict(content: Mapping[str, Any]) -> Verdict:
@@ -74,28 +87,41 @@ def _verdict(content: Mapping[str, Any]) -> Verdict:
     )
 
 
-def read_verdict(answer: str) -> Verdict:
-    """The one verdict in an answer, which may stand in a code fence or in prose.
+def read_verdict(answer: str, question: str = "") -> Verdict:
+    """The one verdict that follows the reasoning, which may stand in a code fence or in prose.
 
-    A `<think>` block that opens the answer is left out: a draft in it is no verdict. The
-    reasoning may be missing, because no number is made of it.
+    Drafts inside the reasoning are no verdicts (`judge.reasoning` knows its marks), nor is an
+    object that stands word for word in the `question`: that is a quotation of a judged text. The
+    field `reasoning` may be missing, because no number is made of it.
 
     Raises:
-        NoVerdictError: no object, no valid one, several valid ones, or an answer too long to read.
+        NoAnswerError: reasoning without an end, or with nothing after it.
+        NoVerdictError: no object, no valid one, several valid ones, one that is taken up again
+            afterwards, or an answer too long to read.
     """
-    if answer.lstrip().startswith("<think>") and "</think>" in answer:
-        answer = answer.split("</think>", 1)[1]
-    if len(answer) > LONGEST:
+    text, unclosed = split_reasoning(answer)
+    if unclosed:
+        raise NoAnswerError("the reasoning has no end")
+    if len(text) < len(answer) and not text.strip():
+        raise NoAnswerError("nothing follows the reasoning")
+    if len(text) > LONGEST:
         raise NoVerdictError(f"an answer of more than {LONGEST:,} characters")
-    objects = _objects(answer)
-    valid, faults = [], []
-    for content in objects:
+    valid: list[tuple[Verdict, int]] = []
+    faults: list[str] = []
+    quoted = [content for content, _ in _objects(question)]
+    for content, end in _objects(text):
         try:
-            valid.append(_verdict(content))
+            valid.append((_verdict(content), end))
         except NoVerdictError as fault:
             faults.append(str(fault))
-    if len(valid) == 1:
-        return valid[0]
-    if valid:
+            continue
+        if content in quoted:
+            raise NoVerdictError("the verdict stands word for word in a judged text")
+    if len(valid) > 1:
         raise NoVerdictError(f"{len(valid)} verdicts in one answer")
-    raise NoVerdictError(faults[0] if faults else "no JSON object in the answer")
+    if not valid:
+        raise NoVerdictError(faults[0] if faults else "no JSON object in the answer")
+    verdict, end = valid[0]
+    if _FURTHER.search(text, end):
+        raise NoVerdictError("a further, broken verdict follows the first")
+    return verdict

@@ -1,0 +1,153 @@
+"""Values as people write them: YAML 1.2's core schema, and beside each value its own text.
+
+PyYAML reads YAML 1.1, in which `off` is false, 010 is eight, 12:30 is 750 and a date is no text.
+Here true and false are the only booleans, a number is decimal, 0x or 0o, and all else is text.
+What `2` or `0012345` means depends on the setting, a column's name or a number: so such a value
+keeps the text it was written as until `settle` knows the setting's type.
+"""
+
+import re
+import types
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+TextError = yaml.YAMLError
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A number, boolean or null beside the text that it was written as."""
+
+    value: Any
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class _Core(yaml.SafeLoader):
+    """The core schema's scalars; texts stand as keys, and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is no plain text", key.start_mark
+                )
+            if key.value in seen and key.tag != _MERGE:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        self.flatten_mapping(node)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+
+
+def _number(text: str) -> int | float:
+    sign, digits = (-1 if text[0] == "-" else 1), text.lstrip("+-").lower()
+    if digits in (".inf", ".nan"):
+        return sign * float(digits[1:])
+    if digits[:2] in ("0x", "0o"):
+        return int(digits, 0)
+    return sign * (int(digits) if digits.isdigit() else float(digits))
+
+
+_VALUES: Mapping[str, Callable[[str], Any]] = {
+    _TAG + "null": lambda _: None,
+    _TAG + "bool": lambda text: text.lower() == "true",
+    _TAG + "int": _number,
+    _TAG + "float": _number,
+}
+
+
+def _written(_: _Core, node: yaml.ScalarNode) -> Written:
+    try:
+        return Written(_VALUES[node.tag](node.value), node.value)
+    except ValueError as error:  # an explicit tag, or more digits than Python reads
+        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+
+_Core.yaml_implicit_resolvers = {}  # none of YAML 1.1's
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+):
+    _Core.add_implicit_resolver(_TAG + _kind, re.compile(rf"(?:{_pattern})\Z"), _first)
+    _Core.add_constructor(_TAG + _kind, _written)
+_Core.add_implicit_resolver(_MERGE, re.compile(r"<<\Z"), ["<"])
+
+
+def read_yaml(text: str) -> Any:
+    """A YAML document: mappings, lists, texts, and `Written` numbers, booleans and nulls.
+
+    Raises:
+        TextError: it is no YAML, has an unknown tag, or a key twice.
+    """
+    return yaml.load(text, Loader=_Core)
+
+
+def read_argument(text: str) -> Any:
+    """The value of `key=value`. What is no whole YAML value is text, as it was written.
+
+    `[a, b]` and `{a: b}` are read; `a: b` and `draft #2.txt` are texts: an argument is one line,
+    and nothing in it is a comment.
+
+    Raises:
+        TextError: it begins like a list, a mapping or a quotation and does not end like one.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return Written(None, "")
+    try:
+        value = read_yaml(text)
+    except TextError:
+        if stripped[:1] in tuple("[{\"'"):
+            raise
+        return stripped
+    if isinstance(value, Mapping | list):
+        return value if stripped[:1] in ("[", "{") else stripped
+    if stripped[:1] in ('"', "'"):
+        return value
+    # The text of a plain value; YAML has cut a comment off.
+    return value if str(value) == stripped else stripped
+
+
+def settle(value: Any, annotation: Any) -> Any:
+    """`value` as a setting of this type means it: its text where texts are asked for.
+
+    An empty value or null is None, but an empty text where None is not accepted. What fits no
+    type stays as it is, for the check to refuse.
+    """
+    kinds = _kinds(annotation)
+    if isinstance(value, list):
+        inner = [get_args(kind)[0] for kind in kinds if get_origin(kind) in (tuple, list)]
+        element = inner[0] if inner else Any
+        return [settle(each, element) for each in value]
+    if isinstance(value, Mapping):
+        return {key: settle(each, Any) for key, each in value.items()}
+    if not isinstance(value, Written):
+        return value
+    takes_text = str in kinds or any(get_origin(kind) is Literal for kind in kinds)
+    if value.value is None:
+        return value.text if takes_text and not value.text and type(None) not in kinds else None
+    return value.text if takes_text else value.value
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)

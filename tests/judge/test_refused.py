@@ -1,0 +1,154 @@
+"""Refusals of `max_tokens` and `temperature` in the words of real servers."""
+
+import json
+
+import pytest
+
+from hyperfitting.errors import InputError
+from hyperfitting.judge.refused import leaves_no_room, refused_option
+from hyperfitting.judge.run import judge
+from tests.judge.serving import make_study, serving
+
+INSTEAD = "Use 'max_completion_tokens' instead."
+OPENAI_TOKENS = {
+    "message": f"Unsupported parameter: 'max_tokens' is not supported with this model. {INSTEAD}",
+    "type": "invalid_request_error", "param": "max_tokens", "code": "unsupported_parameter",
+}  # fmt: skip
+OPENAI_TEMPERATURE = {
+    "message": "Unsupported value: 'temperature' does not support 0.0 with this model. Only the "
+    "default (1) value is supported.",
+    "type": "invalid_request_error", "param": "temperature", "code": "unsupported_value",
+}  # fmt: skip
+# Status and body, and the setting that is to be left out.
+REFUSALS = {
+    "openai max_tokens": (400, {"error": OPENAI_TOKENS}, "max_tokens"),
+    "openai temperature": (400, {"error": OPENAI_TEMPERATURE}, "temperature"),
+    "copilot": (
+        400,
+        {"error": {"message": OPENAI_TOKENS["message"], "code": "invalid_request_body"}},
+        "max_tokens",
+    ),
+    "o3 temperature": (
+        400,
+        {"error": {"message": "Unsupported parameter: 'temperature' is not supported with this "
+                   "model.", "param": "temperature"}},
+        "temperature",
+    ),
+    "vllm, a validator": (
+        400,
+        {"object": "error", "message": "[{'type': 'extra_forbidden', 'loc': ('body', "
+         "'max_completion_tokens'), 'msg': 'Extra inputs are not permitted', 'input': 800}]",
+         "type": "BadRequestError", "param": None, "code": 400},
+        "max_tokens",
+    ),
+    "fastapi": (
+        422,
+        {"detail": [{"type": "extra_forbidden", "loc": ["body", "temperature"],
+                     "msg": "Extra inputs are not permitted", "input": 0.0}]},
+        "temperature",
+    ),
+    "tgi": (
+        422,
+        {"error": "Input validation error: `temperature` must be strictly positive",
+         "error_type": "validation"},
+        "temperature",
+    ),
+    "bedrock": (
+        400,
+        {"message": "The model returned the following errors: `temperature` is deprecated for "
+         "this model."},
+        "temperature",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path):
+    return make_study(tmp_path / "study", ["alpha"] * 3)
+
+
+@pytest.mark.parametrize(("status", "body", "name"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_setting_is_named_with_its_cure(study, settings, status, body, name):
+    with serving() as server:
+        server.refuse = lambda sent: (status, body) if name in sent else None
+        with pytest.raises(InputError) as error:
+            judge(study, settings(server, concurrency=1))
+        assert f"refuses {name}=" in error.value.given
+        assert f"{name}=null" in error.value.needed
+        assert "max_tokens=null temperature=null" in error.value.hint
+        assert len(server.bodies) == 1  # no other question could be answered
+        entry = judge(study, settings(server, **{name: None}))
+    assert entry["n"] == 3
+
+
+def test_a_server_that_needs_max_tokens_says_so(study, settings):
+    needs = {"type": "error", "error": {"message": "max_tokens: Field required"}}
+    with serving() as server:
+        server.refuse = lambda sent: None if "max_tokens" in sent else (400, needs)
+        with pytest.raises(InputError, match="refuses max_tokens=null.*Field required") as error:
+            judge(study, settings(server, max_tokens=None))
+        assert error.value.needed == "a value of max_tokens that it accepts"
+        assert judge(study, settings(server))["n"] == 3
+
+
+LONG = [
+    "This model's maximum context length is 2048 tokens. However, you requested 2600 tokens (1576 "
+    "in the messages, 1024 in the completion). Please reduce the length of the messages or "
+    "completion.",
+    "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum context "
+    "length is 2048 tokens and your request has 1576 input tokens (1024 > 2048 - 1576).",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 1576 "
+    "`inputs` tokens and 1024 `max_new_tokens`",
+    "max_tokens must be at least 1, got -186.",
+    "the request exceeds the available context size. try increasing the context size",
+]
+
+
+@pytest.mark.parametrize("message", LONG)
+def test_one_prompt_without_room_ends_no_job(study, settings, message):
+    refused = []
+
+    def refuse(body):
+        if not refused or refused[0] == body["messages"]:
+            refused[:] = [body["messages"]]
+            return 400, {"error": {"message": message}}
+        return None
+
+    with serving() as server:
+        server.refuse = refuse
+        entry = judge(study, settings(server, concurrency=1))
+    assert entry["n"] == 2
+    (reason,) = entry["unusable"]["reasons"]
+    assert (
+        "no room for an answer of 1024 tokens (a smaller max_tokens, or max_tokens=null" in reason
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Error code: 400 - {'error': {'message': 'The response was filtered', 'param': 'prompt'}}",
+        "{'detail': [{'loc': ['body', 'messages'], 'input': [{'content': 'the temperature'}]}]}",
+        "messages: roles must alternate",
+        "this_temperature_is",
+    ],
+)
+def test_another_refusal_is_not_blamed_on_our_settings(message):
+    assert refused_option(message) is None
+    assert not leaves_no_room(message)
+
+
+def test_the_field_that_names_the_parameter_counts_before_the_words():
+    assert refused_option("temperature, max_tokens", "max_tokens") == "max_tokens"
+    assert refused_option("temperature and top_p", "top_p") is None
+    assert refused_option("", "generation_config.max_output_tokens") == "max_tokens"
+
+
+def test_a_job_that_has_no_room_at_all_ends_with_the_cure(tmp_path, settings):
+    study = make_study(tmp_path / "long", ["alpha"] * 5)
+    with serving() as server:
+        server.refuse = lambda _: (400, {"error": {"message": LONG[1]}})
+        with pytest.raises(InputError, match="max_tokens=null, may cure it"):
+            judge(study, settings(server))
+    rows = [json.loads(line) for line in (study / "judge" / "answers.jsonl").open()]
+    assert {row["status"] for row in rows} == {"failed"}  # asked again by the next job
