@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.judge.config import JudgeConfig
@@ -46,6 +47,7 @@ class LocalJudge:
         self.tokenizer: Any = load_tokenizer(model_config)
         self.model = load_model(model_config)
         self.digest = model_digest(self.model)
+        self.borders = borders_of(self.tokenizer)
         self.ends = end_token_ids(self.model, self.tokenizer)
         banned = unwritable_token_ids(self.model, self.tokenizer)
         self.banned = [i for i in banned if i not in self.ends]
@@ -60,7 +62,8 @@ class LocalJudge:
             )
             # The template writes the opening token itself.
             return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer("\n".join(turn.text for turn in messages))["input_ids"])
+        text = "\n".join(turn.text for turn in messages)
+        return self.borders.lead + self.borders.encode(text)
 
     def __call__(self, messages: Sequence[Message]) -> Reply:
         """See `Judge`."""
