@@ -253,6 +253,15 @@ def test_a_message_that_says_nothing_is_left_out_and_counted():
     assert account["message_says_nothing"] == 3
 
 
+@pytest.mark.parametrize("token", [END, STOP])
+def test_an_end_that_a_message_brings_along_does_not_end_a_window_twice(token):
+    ending = Document("e", messages=talk("a question", f"an answer of some length{token}"))
+    asked = Document("q", messages=talk(f"what is {token}?", answer(50)))
+    dataset = build_dataset([ending, *chats(), asked], chatml(), config())
+    assert dataset.account["end_in_content"] == 2
+    assert all(whole.count(STOP) == 2 for whole, _ in rows(dataset.train, chatml()))
+
+
 def test_functions_of_the_conversation_are_written_by_the_template():
     template = "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}" + CHATML
     docs = [Document(d.origin, messages=d.messages, tools=(call("look_up"),)) for d in chats()]

@@ -133,8 +133,12 @@ def _text_end(whole: _Rendered, number: int, start: int, closers: set[int]) -> i
     return min(ends, default=None)
 
 
-def _check_what_is_said(whole: _Rendered) -> None:
-    """Refuse a message that says nothing, and calls that the template does not write."""
+def _check_what_is_said(whole: _Rendered, ends: set[int]) -> None:
+    """Leave out a message that says nothing or ends its turn itself, and calls left unwritten."""
+    closing = [str(token) for token in whole.template.tokenizer.convert_ids_to_tokens([*ends])]
+    said = [joined(message.get("content")) for message in whole.messages]
+    if any(token in content for token in closing for content in said):
+        raise UnusableError("end_in_content")
     if any(says_nothing(message) for message in whole.messages):
         raise UnusableError("message_says_nothing")
     if not all(name in whole.text for name in called_functions(whole.messages)):
@@ -153,7 +157,7 @@ def encode_conversation(
     """
     try:
         whole = _render(template, document)
-        _check_what_is_said(whole)
+        _check_what_is_said(whole, ends)
         turns = _turns(whole.messages)
         if mark_answers and not turns:
             raise UnusableError("no_answer")

@@ -38,6 +38,10 @@ DROPPED: Mapping[str, Reason] = {
     "message_says_nothing": Reason(
         "hold a message with neither content nor calls", "leave such messages out"
     ),
+    "end_in_content": Reason(
+        "hold a message with a token that ends a text written out in it",
+        "take such tokens out of the content: the chat template writes them",
+    ),
     "tool_calls_not_written": Reason(
         "hold tool calls that the chat template does not write",
         "take a model whose template writes calls, or write them into the content",
