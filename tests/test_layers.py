@@ -32,7 +32,7 @@ ALLOWED = {
     "study": BASE
     | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"}
     | {"explain"},
-    "judge": BASE | {"runs", "storage", "models", "generate", "written"},
+    "judge": BASE | {"data", "runs", "storage", "models", "generate", "written"},
     "report": BASE | {"measure", "runs", "storage"},
     "verbs": BASE
     | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}

@@ -42,7 +42,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=()):
+def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=(), around=None):
+    """`around` is what the tokenizer puts around every text, such as "<|a|> <|b|> $A <|end|>"."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {END: 0} | {symbol: i for i, symbol in enumerate(alphabet, start=1)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -53,6 +54,12 @@ def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=()):
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{END} $A", special_tokens=[(END, 0)]
         )
+    if around:
+        added = [token for token in around.split() if token != "$A"]
+        tokenizer.add_special_tokens(added)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=around, special_tokens=[(t, tokenizer.token_to_id(t)) for t in set(added)]
+        )
     special = {"eos_token": END} if eos else {}
     if pad:
         special["pad_token"] = END
@@ -60,7 +67,7 @@ def byte_tokenizer(*, eos=True, pad=False, chat=False, bos=False, unnamed=()):
         special["bos_token"] = END
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
     if chat:
-        fast.chat_template = CHAT_TEMPLATE
+        fast.chat_template = CHAT_TEMPLATE if chat is True else chat
     return fast
 
 

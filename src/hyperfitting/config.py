@@ -6,6 +6,7 @@ depend on the method or on the built-in model stand in `presets.py`; how files, 
 `key=value` overrides are merged stands in `resolve.py`.
 """
 
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -77,6 +78,11 @@ class DataConfig(Section):
     split_seed: int = Field(0, ge=0, description="which documents are held out")
     loss_on: Literal["all", "assistant"] = Field(
         "all", description="chat data: tokens that are trained on"
+    )
+    template_date: date | None = Field(
+        None,
+        description="day that a chat template writes as today, such as 2026-01-10; default: the "
+        "day of training, and its time is 00:00",
     )
     context_tokens: int = Field(32, ge=1, description="tokens of a prompt (Carlsson et al.)")
     continuation_tokens: int = Field(96, ge=4, description="tokens scored (Carlsson et al.)")

@@ -6,6 +6,7 @@ returns the folder it wrote. Nothing is written before the input has been checke
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def train(
     elif run.is_complete():
         progress.say(f"{out} is complete: there is nothing to resume")
         return run
-    dataset = read_dataset(resolved.config, progress)
+    started = read_json(run.manifest_file) if resume and run.manifest_file.exists() else {}
+    dataset = read_dataset(resolved.config, progress, started.get("template_date"))
     train_run(run, resolved, dataset, progress, resume=resume)
     save_run_figure(run.metrics(), METHODS[resolved.config.train.method].arm, run.figure_file)
     return run
@@ -174,6 +176,12 @@ def explain_checkpoints(
     study = StudyFolder(out)
     if not study.study_file.exists():
         require_free(out)
+    else:  # the day that its texts were rendered on
+        written = read_json(study.study_file).get("data", {}).get("template_date")
+        if written and checkpoints.data.template_date is None:
+            day = {"template_date": date.fromisoformat(written)}
+            data = checkpoints.data.model_copy(update=day)
+            checkpoints = checkpoints.model_copy(update={"data": data})
     comparison: Comparison = open_checkpoints(checkpoints, progress)
     write_explanation(study, comparison, config, progress)
     return study

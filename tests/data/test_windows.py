@@ -71,10 +71,10 @@ def test_no_text_is_on_both_sides_whatever_is_repeated(seed, num_heldout, data):
     assert dataset.account["duplicate"] == len(copies)
 
 
-def test_documents_that_open_with_the_same_window_are_duplicates():
+def test_of_documents_that_open_with_the_same_window_one_is_kept():
     docs = documents()
     longer = Document("longer", text=docs[0].text + "and more")
-    assert build([*docs, longer]).account["duplicate"] == 1
+    assert build([*docs, longer]).account["same_window"] == 1
 
 
 def test_the_account_adds_up():

@@ -1,28 +1,46 @@
-"""Texts and conversations to tokens; what cannot be used is dropped and counted."""
+"""Texts and conversations to tokens; what cannot be used is dropped and counted by its reason."""
 
+import json
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import date
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.chat import encode_conversation, special_token_ids
+from hyperfitting.data.borders import Borders, end_tokens
+from hyperfitting.data.chat import UnusableError, encode_conversation, roles_of
+from hyperfitting.data.reasons import needed_tokens, nothing_usable
 from hyperfitting.data.sources import Document
+from hyperfitting.data.template import ChatTemplate
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Stage
 
 
 @dataclass(frozen=True)
 class EncodedDocument:
-    """A document in tokens. `lead` (a BOS token or nothing) opens every cut made from it."""
+    """A document in tokens. `lead` opens every cut made from it, `close` closes the whole."""
 
     origin: str
     lead: list[int]
-    ids: list[int]  # without the lead
+    ids: list[int]  # without the lead, and without what closes it
     trained: list[bool]  # tokens of `ids` that the loss may fall on
+    close: list[int]  # the token that ends it; none where a template wrote one
+    is_close_trained: bool = True
+    is_chat: bool = False
     prompt_tokens: int | None = None  # conversations: where the last answer begins
     text_end: int | None = None  # conversations: where the last answer's text ends
+    untestable: str | None = None  # conversations: a key of `reasons.UNTESTABLE`
+    unlike_prompt: str = ""  # conversations: see `chat.Conversation`
 
     def __len__(self) -> int:
         return len(self.lead) + len(self.ids)
+
+    def closed(self) -> "EncodedDocument":
+        """The document with its end."""
+        return replace(
+            self,
+            ids=self.ids + self.close,
+            trained=self.trained + [self.is_close_trained] * len(self.close),
+            close=[],
+        )
 
     def cut(self, start: int, width: int) -> tuple[list[int], list[bool]]:
         """At most `width` tokens from `start` on, the lead included, and which are trained on."""
@@ -33,121 +51,148 @@ class EncodedDocument:
         )
 
 
-def _encode_chat(document: Document, tokenizer: Any, config: DataConfig) -> EncodedDocument:
-    only_answers = config.loss_on == "assistant"
-    chat = encode_conversation(tokenizer, document, mark_answers=only_answers)
-    trained = chat.by_assistant if only_answers else [True] * len(chat.ids)
-    special = special_token_ids(tokenizer)
-    start, end = chat.last_answer, None
-    if start is not None:  # the answer's text, without the tokens that close its turn
-        end = next((i for i in range(start, len(chat.ids)) if chat.ids[i] in special), None)
-        end = len(chat.ids) if end is None else end
-    return EncodedDocument(document.origin, [], chat.ids, trained, start, end)
+class Encoder:
+    """Tokenises documents as one config asks for."""
 
+    def __init__(self, borders: Borders, config: DataConfig) -> None:
+        self.borders, self.config = borders, config
+        self.ends = set(end_tokens(borders.tokenizer))
+        self.template: ChatTemplate | None = None
 
-def _encode(
-    document: Document, tokenizer: Any, lead: list[int], config: DataConfig
-) -> EncodedDocument:
-    if document.messages is not None:
-        return _encode_chat(document, tokenizer, config)
-    if config.loss_on == "assistant":
-        raise InputError(
-            f"{document.origin} is plain text, but the loss is to fall on the assistant only",
-            needed="data with a `messages` column",
-            hint="leave out --loss-on, or choose the column with --text-field",
+    @property
+    def template_date(self) -> str | None:
+        """The day that the chat template wrote into texts; None where it writes none."""
+        is_dated = self.template is not None and self.template.writes_date
+        return self.template.day.isoformat() if self.template and is_dated else None
+
+    def __call__(self, document: Document) -> EncodedDocument:
+        """One document in tokens.
+
+        Raises:
+            UnusableError: a conversation that is to be left out.
+            InputError: it does not fit the template or `loss_on`.
+        """
+        if document.messages is not None:
+            return self._chat(document)
+        if self.config.loss_on == "assistant":
+            raise InputError(
+                f"{document.origin} is plain text, but the loss is to fall on the assistant only",
+                needed="data with a `messages` column",
+                hint="leave out --loss-on, or choose the column with --text-field",
+            )
+        ids = self.borders.encode(document.text)
+        return EncodedDocument(
+            document.origin, self.borders.lead, ids, [True] * len(ids), [self.borders.end]
         )
-    # A control token that is written out in a text stays plain characters.
-    ids = tokenizer(
-        document.text, add_special_tokens=False, split_special_tokens=True, verbose=False
-    )["input_ids"]
-    return EncodedDocument(document.origin, lead, list(ids), [True] * len(ids))
 
+    def _chat(self, document: Document) -> EncodedDocument:
+        only_answers = self.config.loss_on == "assistant"
+        chat = encode_conversation(
+            self._template(document), document, self.ends, mark_answers=only_answers
+        )
+        roles = roles_of(document)
+        untestable = None
+        if chat.last_answer is None:
+            untestable = "answer_not_found" if "assistant" in roles else "no_answer"
+        by_assistant = (document.messages or ())[-1]["role"] == "assistant"
+        return EncodedDocument(
+            document.origin,
+            [],
+            chat.ids,
+            chat.by_assistant if only_answers else [True] * len(chat.ids),
+            [] if self._is_closed(chat.ids) else [self.borders.end],
+            is_close_trained=by_assistant or not only_answers,
+            is_chat=True,
+            prompt_tokens=chat.last_answer,
+            text_end=chat.text_end,
+            untestable=untestable,
+            unlike_prompt=chat.unlike_prompt,
+        )
 
-def _lead(tokenizer: Any) -> list[int]:
-    """The tokens this tokenizer puts before a text: its BOS token or none."""
-    bos = tokenizer.bos_token_id
-    opens = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
-    return [bos] if opens else []
+    def _template(self, document: Document) -> ChatTemplate:
+        if self.template is None:
+            try:
+                day = self.config.template_date or date.today()
+                self.template = ChatTemplate(self.borders.tokenizer, day)
+            except InputError as error:
+                given = f"{document.origin} is a conversation, but {error.given}"
+                raise InputError(given, needed=error.needed, hint=error.hint) from error
+        return self.template
+
+    def _is_closed(self, ids: list[int]) -> bool:
+        """Whether the rendering ends with a token that ends texts, white space apart."""
+        for i in reversed(ids):
+            if i in self.ends:
+                return True
+            if str(self.borders.tokenizer.decode([i])).strip():
+                return False
+        return False
 
 
 def _content_key(document: Document) -> str:
     """Equal for documents that differ in white space only."""
     if document.messages is not None:
-        return repr([(m["role"], m["content"]) for m in document.messages])
+        return json.dumps([document.messages, document.tools], sort_keys=True, default=str)
     return " ".join(document.text.split())
 
 
 def usable_documents(
     documents: list[Document],
-    tokenizer: Any,
-    config: DataConfig,
+    encode: Encoder,
     account: dict[str, int],
     stage: Stage | None,
 ) -> list[EncodedDocument]:
     """Tokenised documents without the empty, the repeated and those that fill no window.
 
-    Two documents are also repeats when they open with the same window: one of them held out
-    would be a training text under another name. One long text becomes sections, see `_sections`.
+    Of documents that open with the same window one is kept: another of them held out would be a
+    training text under another name. One long text becomes sections, see `_sections`.
 
     Raises:
         InputError: nothing is left, or data that does not fit `loss_on`.
     """
+    config = encode.config
     seen: set[str] = set()
     seen_windows: set[tuple[int, ...]] = set()
-    usable, lengths = [], []
-    lead, needed = _lead(tokenizer), needed_tokens(config)
+    usable: list[EncodedDocument] = []
+    lengths: list[int] = []
+    roles: set[str] = set()
     account |= {"read": len(documents), "empty": 0, "duplicate": 0, "too_short": 0}
     account |= {"nothing_to_train_on": 0}
+
+    def drop(reason: str) -> None:
+        account[reason] = account.get(reason, 0) + 1
+
     for done, document in enumerate(documents):
         if stage:
             stage.update(done, f"{done} of {len(documents)} documents")
         key = _content_key(document)
         if not key or document.messages == ():
-            account["empty"] += 1
+            drop("empty")
             continue
         if key in seen:
-            account["duplicate"] += 1
+            drop("duplicate")
             continue
         seen.add(key)
-        encoded = _encode(document, tokenizer, lead, config)
+        try:
+            encoded = encode(document)
+        except UnusableError as why:
+            roles |= set(roles_of(document))
+            drop(why.reason)
+            continue
         lengths.append(len(encoded))
         ids, trained = encoded.cut(0, config.window_tokens)
-        if len(encoded) < needed:
-            account["too_short"] += 1
-        elif not any(trained[1:]):  # no answer, or only beyond the window
-            account["nothing_to_train_on"] += 1
+        if len(encoded) < needed_tokens(config):
+            drop("too_short")
+        elif not any(trained[1:]):  # the answers stand beyond the window
+            drop("nothing_to_train_on")
         elif tuple(ids) in seen_windows:
-            account["duplicate"] += 1
+            drop("same_window")
         else:
             seen_windows.add(tuple(ids))
             usable.append(encoded)
     if not usable:
-        raise _nothing_usable(config, account, lengths)
+        raise nothing_usable(config, account, max(lengths, default=None), roles)
     return _sections(usable, config, account)
-
-
-def needed_tokens(config: DataConfig) -> int:
-    """Fewest tokens a document must have to be a training window."""
-    return config.window_tokens if config.windows == "fixed" else 2
-
-
-def _nothing_usable(config: DataConfig, account: dict[str, int], lengths: list[int]) -> InputError:
-    if not lengths:
-        return InputError(f"{config.source} holds no text", needed="documents with text")
-    if account["nothing_to_train_on"]:
-        return InputError(
-            f"no window of {config.source} holds a token to train on: in "
-            f"{account['nothing_to_train_on']} documents the assistant says nothing within the "
-            f"first {config.window_tokens} tokens",
-            needed="answers inside the window",
-            hint="use longer windows (data.window_tokens=...), or --loss-on all",
-        )
-    return InputError(
-        f"no document of {config.source} fills one window: the longest has {max(lengths)} tokens",
-        needed=f"at least {needed_tokens(config)} tokens",
-        hint="use shorter windows (data.window_tokens=..., with data.context_tokens and "
-        "data.continuation_tokens), or --windows documents",
-    )
 
 
 def _sections(
@@ -158,7 +203,7 @@ def _sections(
     width = max(config.window_tokens, config.context_tokens + config.continuation_tokens)
     step = width - len(only.lead)
     starts = range(0, len(only.ids) - step + 1, step)
-    if len(usable) > 1 or only.prompt_tokens is not None or len(starts) < 2:
+    if len(usable) > 1 or only.is_chat or len(starts) < 2:
         return usable
     account["sections_of_the_only_document"] = len(starts)
     return [

@@ -14,9 +14,16 @@ from typing import Any
 
 from hyperfitting.builtin import CORPORA
 from hyperfitting.config import DataConfig
+from hyperfitting.data.messages import (
+    NEEDED,
+    check_messages,
+    is_conversation,
+    parse_list,
+    without_nulls,
+)
+from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
 
-Message = Mapping[str, Any]
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -46,6 +53,7 @@ class Document:
     origin: str  # file name and row: names the document in reports and messages
     text: str = ""
     messages: tuple[Message, ...] | None = None
+    tools: tuple[Message, ...] | None = None  # functions that the conversation may call
 
 
 def _decode(path: Path) -> str:
@@ -62,6 +70,22 @@ def _decode(path: Path) -> str:
     return text
 
 
+def _conversation(value: Any, row: Mapping[str, Any], where: str, name: str) -> Document:
+    """The conversation of one row, with the functions of its column `tools`."""
+    messages = check_messages(value, f"{where}: column {name!r}")
+    tools = row.get("tools") or None
+    if isinstance(tools, str):
+        tools = parse_list(tools)
+    given = isinstance(tools, (list, tuple)) and all(isinstance(tool, Mapping) for tool in tools)
+    if row.get("tools") and not given:
+        raise InputError(
+            f"{where}: column 'tools' is no list of functions",
+            needed="functions as JSON schemas, which the chat template writes",
+            hint="rename the column if it is about something else",
+        )
+    return Document(where, messages=messages, tools=tuple(tools) if tools else None)
+
+
 def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
     """The text or the conversation of one row."""
     columns = [str(name) for name in row]
@@ -75,14 +99,18 @@ def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
             "data.csv_header=false, its columns are then column_1, column_2, ...",
         )
     value = row[name]
-    if isinstance(value, (list, tuple)):
-        messages = tuple(value)
-        if not all(isinstance(m, Mapping) and {"role", "content"} <= m.keys() for m in messages):
+    if isinstance(value, str) and name != "text":
+        parsed = parse_list(value)
+        if parsed is not None and is_conversation(parsed):
+            value = parsed
+        elif name == "messages" and field is None and value.strip():
             raise InputError(
-                f"{where}: column {name!r} is a list, but not of chat messages",
-                needed="a text, or messages such as {'role': 'user', 'content': '...'}",
+                f"{where}: column 'messages' holds text that is no JSON list of messages",
+                needed=NEEDED,
+                hint="--text-field messages trains on it as plain text",
             )
-        return Document(where, messages=messages)
+    if isinstance(value, (list, tuple)):
+        return _conversation(value, row, where, name)
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         raise InputError(
             f"{where}: column {name!r} holds half a character (a lone surrogate escape)",
@@ -95,6 +123,14 @@ def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
             hint=f"the columns are: {', '.join(map(repr, columns))}",
         )
     return Document(where, text=value or "")
+
+
+def without_nulls_inside(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a columnar source: every column stays, what pads lists and mappings goes."""
+    return {
+        name: without_nulls(value) if isinstance(value, (Mapping, list)) else value
+        for name, value in row.items()
+    }
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], config: DataConfig, name: str) -> list[Document]:
@@ -154,7 +190,7 @@ def _read_parquet(path: Path, config: DataConfig) -> list[Document]:
         raise InputError(f"{path} is not a parquet file: {error}") from error
     if table.num_rows == 0:
         raise InputError(f"{path} is empty", needed="a file with rows")
-    return _rows(table.to_pylist(), config, path.name)
+    return _rows(map(without_nulls_inside, table.to_pylist()), config, path.name)
 
 
 def _read_txt(path: Path, config: DataConfig) -> list[Document]:
@@ -222,7 +258,7 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
             needed="an existing path, builtin:fiction, builtin:news, "
             f"{', '.join(DATASETS)}, or a reachable dataset id",
         ) from error
-    return _rows(dataset, config, name)
+    return _rows(map(without_nulls_inside, dataset), config, name)
 
 
 def file_of(source: str) -> str:

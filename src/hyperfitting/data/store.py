@@ -24,6 +24,8 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         arrays[f"{name}.label"] = np.ascontiguousarray(windows.label_NT)
         arrays[f"{name}.length"] = np.ascontiguousarray(windows.length_N)
     metadata = {"origins": json.dumps(contexts.origins), "account": json.dumps(dataset.account)}
+    if dataset.template_date:
+        metadata["template_date"] = dataset.template_date
     save_file(arrays, path, metadata=metadata)
 
 
@@ -47,7 +49,8 @@ def load_dataset(path: Path) -> Dataset:
             Windows(*(arrays[f"{name}.{part}"] for part in ("ids", "label", "length")))
             for name in ("train", "heldout")
         )
-        return Dataset(train, heldout, contexts, json.loads(metadata["account"]))
+        account = json.loads(metadata["account"])
+        return Dataset(train, heldout, contexts, account, metadata.get("template_date"))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}",

@@ -3,19 +3,22 @@
 Shape letters: N windows, T tokens of a window.
 
 Windows are `fixed` (exact cuts; no text shorter than a window) or `documents` (whole text and
-an end token, padded on the right). Padding is told by position, never by token id, so an end
+one end token, padded on the right). Padding is told by position, never by token id, so an end
 token that doubles as the padding token keeps its label.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.documents import EncodedDocument, usable_documents
+from hyperfitting.data.borders import borders_of
+from hyperfitting.data.documents import EncodedDocument, Encoder, usable_documents
+from hyperfitting.data.reasons import too_few
 from hyperfitting.data.sources import Document
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Stage
@@ -65,23 +68,30 @@ class Dataset:
     heldout: Windows
     contexts: Contexts
     account: dict[str, int]  # what happened to how many documents, in reading order
+    template_date: str | None = None  # the day that a chat template wrote into the texts
 
 
-def _context_of(
-    document: EncodedDocument, config: DataConfig
-) -> tuple[list[int], list[int]] | None:
-    """Prompt and human continuation of a held-out document, or None where it is too short.
+def _untestable(document: EncodedDocument, config: DataConfig) -> str | None:
+    """Why a document cannot be held out, a key of `reasons.UNTESTABLE`; None where it can.
 
     A conversation's prompt ends where its last answer begins, and must fit in one window.
     """
+    if not document.is_chat:
+        needed = config.context_tokens + config.continuation_tokens
+        return None if len(document) >= needed else "short"
+    if document.untestable or not document.prompt_tokens or document.text_end is None:
+        return document.untestable or "answer_not_found"
+    end = document.prompt_tokens + config.continuation_tokens
+    if end > document.text_end:
+        return "short_answer"
+    return "answer_beyond_window" if end > config.window_tokens else None
+
+
+def _context_of(document: EncodedDocument, config: DataConfig) -> tuple[list[int], list[int]]:
+    """Prompt and human continuation of a document that can be held out."""
     ids = document.lead + document.ids
-    start, end = config.context_tokens, config.context_tokens + config.continuation_tokens
-    if document.prompt_tokens is not None and document.text_end is not None:
-        start = document.prompt_tokens
-        end = start + config.continuation_tokens
-        if end > min(document.text_end, config.window_tokens) or start < 1:
-            return None
-    return (ids[:start], ids[start:end]) if len(ids) >= end else None
+    start = document.prompt_tokens or config.context_tokens
+    return ids[:start], ids[start : start + config.continuation_tokens]
 
 
 def _split(
@@ -89,19 +99,14 @@ def _split(
 ) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
     """Held-out and training documents, chosen by `split_seed` alone."""
     order = np.random.default_rng(config.split_seed).permutation(len(usable))
-    can_test = [i for i in order if _context_of(usable[i], config) is not None]
+    reasons = [_untestable(document, config) for document in usable]
+    can_test = [i for i in order if reasons[i] is None]
     wanted_heldout = config.num_heldout or min(MAX_HELDOUT, max(2, len(usable) // 4))
     wanted_train = -(-(config.num_train or 1) // config.windows_per_document)
     if len(can_test) < wanted_heldout or len(usable) < wanted_heldout + wanted_train:
-        raise InputError(
-            f"{config.source} has {len(usable)} usable documents, {len(can_test)} of them long "
-            f"enough to test on (the longest has {max(map(len, usable))} tokens)",
-            needed=f"{wanted_heldout} held-out documents of at least "
-            f"{config.context_tokens + config.continuation_tokens} tokens, "
-            f"and {wanted_train} more to train on",
-            hint="ask for fewer (data.num_heldout=..., data.num_train=...), or for shorter "
-            "contexts (data.context_tokens=..., data.continuation_tokens=...)",
-        )
+        untestable = Counter(reason for reason in reasons if reason)
+        wanted, longest = (wanted_heldout, wanted_train), max(map(len, usable))
+        raise too_few(config, account, len(usable), longest, untestable, wanted)
     heldout = can_test[:wanted_heldout]
     kept = set(heldout)
     account |= {"held_out": len(heldout), "training_documents": len(usable) - len(heldout)}
@@ -116,22 +121,19 @@ def _starts(document: EncodedDocument, config: DataConfig) -> range:
 
 
 def _cut(
-    documents: list[EncodedDocument], config: DataConfig, eos: int, per_document: int
+    documents: list[EncodedDocument], config: DataConfig, filler: int, per_document: int
 ) -> Windows:
-    """Windows of `documents`, at most `per_document` from each."""
+    """Windows of `documents`, at most `per_document` from each; `filler` stands after the end."""
     width = config.window_tokens
     rows: list[tuple[list[int], list[bool]]] = []
     for document in documents:
-        if config.windows == "documents" and document.prompt_tokens is None:
-            # A whole text and its end; a chat template ends its own turns.
-            document = replace(
-                document, ids=[*document.ids, eos], trained=[*document.trained, True]
-            )
+        if config.windows == "documents":
+            document = document.closed()
         starts = _starts(document, config)[:per_document]
         cuts = [document.cut(start, width) for start in starts]
         rows += [cut for cut in cuts if any(cut[1][1:])]  # a later window may hold no answer
     length_N = np.array([len(ids) for ids, _ in rows])
-    ids_NT = np.full((len(rows), width), eos, dtype=np.int64)
+    ids_NT = np.full((len(rows), width), filler, dtype=np.int64)
     label_NT = np.zeros((len(rows), width), dtype=bool)
     for n, (ids, trained) in enumerate(rows):
         ids_NT[n, : len(ids)] = ids
@@ -149,7 +151,8 @@ def build_dataset(
         InputError: too few or too short documents, or data that does not fit `loss_on`.
     """
     account: dict[str, int] = {}
-    usable = usable_documents(documents, tokenizer, config, account, stage)
+    encode = Encoder(borders_of(tokenizer), config)
+    usable = usable_documents(documents, encode, account, stage)
     heldout, train_documents = _split(usable, config, account)
     eos = tokenizer.eos_token_id
     train = _cut(train_documents, config, eos, config.windows_per_document)
@@ -168,16 +171,19 @@ def build_dataset(
     }
     if config.windows == "documents":
         account["training_windows_truncated"] = sum(
-            len(document) >= config.window_tokens for document in train_documents[:limit]
+            len(document.closed()) > config.window_tokens for document in train_documents[:limit]
         )
+    if unlike := sum(bool(document.unlike_prompt) for document in usable):
+        account["answers_without_generation_prompt"] = unlike
     pairs = [_context_of(document, config) for document in heldout]
     return Dataset(
         Windows(train.ids_NT[:limit], train.label_NT[:limit], train.length_N[:limit]),
         _cut(heldout, config, eos, 1),
         Contexts(
-            [pair[0] for pair in pairs if pair],
-            [pair[1] for pair in pairs if pair],
+            [context for context, _ in pairs],
+            [continuation for _, continuation in pairs],
             [document.origin for document in heldout],
         ),
         account,
+        encode.template_date,
     )

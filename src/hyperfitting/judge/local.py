@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.judge.config import JudgeConfig
@@ -47,6 +48,7 @@ class LocalJudge:
         self.tokenizer: Any = load_tokenizer(model_config)
         self.model = load_model(model_config)
         self.digest = model_digest(self.model)
+        self.borders = borders_of(self.tokenizer)
         self.ends = end_token_ids(self.model, self.tokenizer)
         # Special tokens are not banned: many mark where the reasoning ends (Mistral, gpt-oss).
         unwritable = unwritable_token_ids(self.model, self.tokenizer)
@@ -64,9 +66,10 @@ class LocalJudge:
 
     def token_ids(self, messages: Sequence[Message]) -> list[int]:
         """The conversation as tokens; a template writes the opening token itself."""
-        is_chat = bool(self.tokenizer.chat_template)
-        encoded = self.tokenizer(self.prompt(messages), add_special_tokens=not is_chat)
-        return list(encoded["input_ids"])
+        text = self.prompt(messages)
+        if self.tokenizer.chat_template:
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.borders.lead + self.borders.encode(text)
 
     def _opened(self, messages: Sequence[Message]) -> str:
         """The marks of reasoning that the template opens for the judge, as R1's does."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.load import load_model, load_tokenizer
@@ -79,7 +80,7 @@ def last_token_features(
 ) -> TextFeatures:
     """Features of `texts` from the causal model `name`: `builtin`, a folder or a hub id.
 
-    Each text is read with the model's own tokenizer, as it reads texts by default, and cut after
+    Each text is read with the model's own tokenizer, opened as it opens texts, and cut after
     `max_tokens` or the model's last position. See `last_hidden_states`; computed in float32.
 
     Raises:
@@ -94,14 +95,16 @@ def last_token_features(
     tokenizer, model = load_tokenizer(config), load_model(config)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     limit = max_tokens if positions is None else min(max_tokens, positions)
-    # verbose=False: the tokenizer would warn of texts longer than the model, which are cut here.
-    rows = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
-    empty = [i for i, row in enumerate(rows) if not row]
+    borders = borders_of(tokenizer)
+    written = [borders.encode(text) for text in texts]
+    empty = [i for i, ids in enumerate(written) if not ids]
     if empty:
         raise InputError(
-            f"text {empty[0]} of {len(rows)} has no tokens, so it has no features",
+            f"text {empty[0]} of {len(written)} has no tokens, so it has no features",
             needed="texts with at least one token",
         )
+    # What the tokenizer appends is no token of the text: the last one would always be that.
+    rows = [borders.lead + ids for ids in written]
     feature_ND = last_hidden_states(
         model, [row[:limit] for row in rows], batch_size=batch_size, stage=stage
     )

@@ -23,7 +23,7 @@ from transformers import (
 
 from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
-from hyperfitting.data.chat import special_token_ids
+from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
 from hyperfitting.models.devices import DTYPE, choose_device
@@ -228,18 +228,28 @@ def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
     return texts, starts
 
 
-def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends a text: the tokenizer's, and those generation stops at."""
+def end_reasons(model: Any, tokenizer: Any) -> dict[int, list[str]]:
+    """Every token that ends a text, with the reasons why: see `borders.end_tokens`."""
     declared = model.generation_config.eos_token_id
     declared = declared if isinstance(declared, list) else [declared]
-    return sorted({tokenizer.eos_token_id, *(i for i in declared if i is not None)})
+    rows = vocabulary_rows(model)
+    found = end_tokens(tokenizer, [i for i in declared if i is not None])
+    return {i: why for i, why in found.items() if i < rows}  # one it has no row for never comes
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a text: see `end_reasons`."""
+    return sorted(end_reasons(model, tokenizer))
 
 
 def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
     """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
     rows = vocabulary_rows(model)
     special = {i for i in special_token_ids(tokenizer) if i < rows}
-    return sorted(special | set(range(len(tokenizer), rows)))
+    beyond = set(range(len(tokenizer), rows))
+    if beyond:  # a tokenizer may leave numbers out and go on beyond its count
+        beyond -= set(tokenizer.get_vocab().values())
+    return sorted(special | beyond)
 
 
 def check_fit(

@@ -18,7 +18,7 @@ from hyperfitting.data.windows import Contexts
 from hyperfitting.generate.choose import Sample
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
-from hyperfitting.models.load import end_token_ids, unwritable_token_ids
+from hyperfitting.models.load import end_reasons, unwritable_token_ids
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation, Mode
 from hyperfitting.study.compare import PairScores
@@ -28,16 +28,26 @@ from hyperfitting.study.compare import PairScores
 class Tokens:
     """The tokens that end a text and those that are no part of one."""
 
-    ends: list[int]
+    ends: Mapping[int, Sequence[str]]  # with the reasons why, in rising order
     unwritable: list[int]  # special tokens and vocabulary padding
     tokenizer: Any
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> "Tokens":
         """Read both sets from a model and its tokenizer."""
-        return cls(
-            end_token_ids(model, tokenizer), unwritable_token_ids(model, tokenizer), tokenizer
-        )
+        return cls(end_reasons(model, tokenizer), unwritable_token_ids(model, tokenizer), tokenizer)
+
+    def listed_ends(self) -> list[dict[str, Any]]:
+        """What ends a text and why, as manifest and study list it."""
+        return [
+            {"id": i, "token": str(self.tokenizer.convert_ids_to_tokens(i)), "why": [*why]}
+            for i, why in self.ends.items()
+        ]
+
+    def ends_in_words(self) -> str:
+        """One line: what ends a text and why."""
+        each = (f"{end['token']} ({', '.join(end['why'])})" for end in self.listed_ends())
+        return f"a text ends with {' or '.join(each)}"
 
     def for_model(self, model: Any) -> "Tokens":
         """The same of another model: it may end texts otherwise or pad its vocabulary more."""
@@ -51,11 +61,13 @@ class Tokens:
 
     def texts(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[str, str]:
         """Both parts as text; decoded together, because some tokenizers drop a leading space."""
+        # An end that is no special token would otherwise be read as a word.
+        written = [i for i in continuation if i not in self.ends]
         head = self.tokenizer.decode(list(context), skip_special_tokens=True)
-        whole = self.tokenizer.decode([*context, *continuation], skip_special_tokens=True)
+        whole = self.tokenizer.decode([*context, *written], skip_special_tokens=True)
         if whole.startswith(head):
             return head, whole[len(head) :]
-        return head, self.tokenizer.decode(list(continuation), skip_special_tokens=True)
+        return head, self.tokenizer.decode(written, skip_special_tokens=True)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class Evaluation:
     def run(self) -> None:
         """Every arm of the comparison."""
         dataset = self.comparison.dataset
+        self._say_ends()
         self.arms.append(human_outputs(dataset.contexts, self.tokens))
         self._model(Arm("original"), make_pair(self.original, self.original))
         self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
@@ -124,6 +125,7 @@ class Evaluation:
         model = tuned.load()
         pair = make_pair(self.original, model)
         self._say_padding(model)
+        self._say_ends(model)
         if self.is_greedy_only:
             self._model(tuned.arm, pair)
             return
@@ -256,6 +258,12 @@ class Evaluation:
             )
         found, self.mauve = set_values(self.arms, self.config, self.progress)
         self.of_sets += found
+
+    def _say_ends(self, tuned: Any | None = None) -> None:
+        """What ends a text of the original; of a tuned model where that is something else."""
+        tokens = self.tokens if tuned is None else self.tokens.for_model(tuned)
+        if len(tokens.ends) > 1 and (tuned is None or tokens.ends != self.tokens.ends):
+            self.progress.say(f"  {tokens.ends_in_words()}")
 
     def _say_padding(self, tuned: Any) -> None:
         rows = [vocabulary_rows(model) for model in (self.original, tuned)]

@@ -31,6 +31,7 @@ def new_manifest(
     digests: Mapping[str, str],
     precision: Precision,
     setup: Setup,
+    ends: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The manifest of a run that starts now."""
     config = resolved.config
@@ -49,6 +50,8 @@ def new_manifest(
         "heldout_digest": dataset.heldout.digest(),
         "train_digest": dataset.train.digest(),
         "data_account": dataset.account,
+        "template_date": dataset.template_date,
+        "ends": ends,
         "trainable": {
             "count": trainable.count,
             "blocks_0_based": trainable.blocks,

@@ -50,12 +50,14 @@ def open_runs(
     manifests = [run.manifest() for run in runs]
     _require_shared(
         runs, manifests, SHARED, "runs of one base model on one data set and split",
-        hint="hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
+        hint=_hint_of_dates(runs, manifests)
+        or "hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
     )  # fmt: skip
     here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = _opened(runs, manifests, here, best_val=best_val)
     data = manifests[0]["config"]["data"]
     data |= {"contexts_digest": manifests[0]["contexts_digest"]}
+    data |= {"template_date": manifests[0].get("template_date")}
     return Comparison(
         model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
     )
@@ -97,16 +99,23 @@ def open_runs_on(
         if of_source:
             own, its = [each for each, _ in of_source], [each for _, each in of_source]
             held_out = {key: SHARED[key] for key in ("contexts_digest", "heldout_digest")}
-            _require_shared(own, its, held_out, f"runs with one split of {source}")
+            _require_shared(
+                own, its, held_out, f"runs with one split of {source}",
+                hint=_hint_of_dates(own, its),
+            )  # fmt: skip
             dataset, data = load_dataset(own[0].windows_file), dict(its[0]["config"]["data"])
         else:
-            config = _held_out_of(source, text_field, manifests[0]["config"]["data"])
+            like = manifests[0]["config"]["data"]
+            # As in the texts that the runs were trained on, whatever the day is now.
+            like |= {"template_date": manifests[0].get("template_date")}
+            config = _held_out_of(source, text_field, like)
             with progress.stage(f"read {source}") as stage:
                 dataset = _read_elsewhere(config, tokenizer, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
             _require_unseen(source, dataset, tuned)
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
+        data |= {"template_date": dataset.template_date}
         comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
     return comparisons
 
@@ -155,8 +164,21 @@ def _held_out_of(source: str, text_field: str | None, like: Mapping[str, Any]) -
     same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed")
     settings = {name: like[name] for name in same}
     own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
-    settings |= {"num_heldout": own.get("num_heldout")}
+    settings |= {"num_heldout": own.get("num_heldout"), "template_date": like["template_date"]}
     return DataConfig(source=source, text_field=text_field, windows="documents", **settings)
+
+
+def _hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[dict[str, Any]]) -> str | None:
+    """How runs become comparable whose chat template wrote the dates of different days."""
+    days = [manifest.get("template_date") for manifest in manifests]
+    if len(set(days)) == 1:
+        return None
+    named = (f"{day or 'no date'} in {run.path}" for day, run in zip(days, runs, strict=True))
+    first = next(day for day in days if day)
+    return (
+        f"the model's chat template writes the date into every text: {', '.join(named)}; train "
+        f"again those of another day with data.template_date={first}"
+    )
 
 
 def _require_shared(
@@ -283,4 +305,5 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
     tuned = TunedModel(Arm("tuned"), load, {"checkpoint": config.tuned})
     data = config.data.model_dump(mode="json")
     data |= {"contexts_digest": dataset.contexts.digest()}
+    data |= {"template_date": dataset.template_date}
     return Comparison(model, None, [tuned], dataset, data)

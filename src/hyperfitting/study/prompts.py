@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
 from hyperfitting.generate.run import run_decoder
@@ -68,7 +69,8 @@ def continue_prompts(
     model, tokenizer = open_model(config.model)
     tokens = Tokens.of(model, tokenizer)
     amateur = _amateur(config, spec, tokenizer)
-    contexts = [list(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    borders = borders_of(tokenizer)
+    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
     if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
         raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
     longest, of_prompt = max((len(ids), n + 1) for n, ids in enumerate(contexts))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
+from hyperfitting.data.borders import borders_of
 from hyperfitting.measure.mauve import require_sklearn
 from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex
 from hyperfitting.measure.quality import require_sacrebleu
@@ -128,9 +129,10 @@ def _mean_log_likelihoods(
     """Of each continuation after its context; None where it adds no token."""
     found: dict[tuple[str, str], float | None] = {}
     by_count: dict[int, list[tuple[tuple[str, str], list[int]]]] = defaultdict(list)
+    borders = borders_of(tokenizer)
     for context, continuation in pairs:
-        before = len(tokenizer(context)["input_ids"])
-        row = list(tokenizer(context + continuation)["input_ids"])
+        before = len(borders.lead) + len(borders.encode(context))
+        row = borders.lead + borders.encode(context + continuation)
         # At least one token stands before; a merge across the border counts as context.
         by_count[len(row) - max(before, 1)].append(((context, continuation), row))
     rows = [row for group in by_count.values() for _, row in group]

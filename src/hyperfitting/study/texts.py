@@ -1,21 +1,31 @@
 """Read a run's texts and say what became of them."""
 
+from datetime import date
+
 from hyperfitting.config import RunConfig
+from hyperfitting.data.reasons import DROPPED, counted
 from hyperfitting.data.sources import read_documents
 from hyperfitting.data.windows import Dataset, build_dataset
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress
 
 
-def read_dataset(config: RunConfig, progress: Progress) -> Dataset:
+def read_dataset(
+    config: RunConfig, progress: Progress, template_date: str | None = None
+) -> Dataset:
     """Read, tokenise, cut and split the run's texts, and say what became of them.
+
+    `template_date` is the day that the run's chat template wrote before, where it is resumed.
 
     Raises:
         InputError: anything wrong with the source or the tokenizer.
     """
     tokenizer = load_tokenizer(config.model)
     with progress.stage("read texts") as stage:
-        dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
+        data = config.data
+        if template_date and data.template_date is None:
+            data = data.model_copy(update={"template_date": date.fromisoformat(template_date)})
+        dataset = build_dataset(read_documents(data), tokenizer, data, stage)
         stage.update(1, describe_data(dataset, config))
     return dataset
 
@@ -24,9 +34,17 @@ def describe_data(dataset: Dataset, config: RunConfig) -> str:
     """One line: how many texts were read, dropped and used, and why."""
     account = dataset.account
     reasons = ["empty", "duplicate", "too_short"]
-    reasons += ["nothing_to_train_on"] * bool(account["nothing_to_train_on"])
     dropped = [f"{account[reason]} {reason.replace('_', ' ')}" for reason in reasons]
+    others = {key: reason for key, reason in DROPPED.items() if key not in reasons}
+    dropped += counted(others, account, config.data)[0]
     parts = [f"{account['read']} documents ({', '.join(dropped)})"]
+    if unlike := account.get("answers_without_generation_prompt"):
+        parts.append(
+            f"{unlike} stored answers do not open as the chat template's generation prompt does: "
+            "contexts end before it, where these answers begin"
+        )
+    if dataset.template_date:
+        parts.append(f"the chat template writes the date {dataset.template_date}")
     if sections := account.get("sections_of_the_only_document"):
         parts.append(f"one document, cut into {sections} sections: train and held-out share it")
     parts.append(

@@ -115,7 +115,8 @@ def train_run(
             ),
             progress=progress,
         )
-        manifest = new_manifest(resolved, dataset, trainable, digests, precision, setup)
+        ends = tokens.listed_ends()
+        manifest = new_manifest(resolved, dataset, trainable, digests, precision, setup, ends)
         if resume and run.manifest_file.exists():
             manifest = same_run(read_json(run.manifest_file), manifest)
         for path in (run.manifest_file, run.metrics_file, run.adapter, run.model):
@@ -123,6 +124,8 @@ def train_run(
         sweep_temporaries(run.checkpoints / "step-*")
         write_json(run.manifest_file, manifest)
         save_dataset(run.windows_file, dataset)
+        if len(tokens.ends) > 1:
+            progress.say(f"  {tokens.ends_in_words()}")
         for note in setup.notes:
             progress.say(f"  {note}")
         trainer = _trainer(

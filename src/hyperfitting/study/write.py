@@ -173,6 +173,7 @@ def _about(
         "model": comparison.model.model_dump(mode="json") | {"digest": comparison.digest},
         **_texts(home),
         "elsewhere": [_texts(each) for each in evaluations[1:]],
+        "ends": home.tokens.listed_ends(),
         "evaluate": home.config.model_dump(mode="json"),
         "runs": [tuned.listed(study.path) for tuned in comparison.tuned],
         "entropy_matching": home.matching,
