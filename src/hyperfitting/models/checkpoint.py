@@ -188,8 +188,9 @@ def unavailable(config: ModelConfig, error: Exception) -> InputError:
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     is_here = config.name == "builtin" or Path(config.name).exists()
     nowhere = "" if is_here else ", and there is no such folder here"
+    at = f" at revision {config.revision!r}" if config.revision else ""
     return InputError(
-        f"the model {config.name!r} cannot be loaded{nowhere}: {first_line}",
+        f"the model {config.name!r}{at} cannot be loaded{nowhere}: {first_line}",
         needed="a folder with config.json, tokenizer and .safetensors weights, "
         "or the id of a hub model that can be reached",
         hint="--trust-remote-code runs code that the model brings along, if you trust it"

@@ -17,6 +17,7 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
+from transformers.quantizers import AutoHfQuantizer
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.chat import special_token_ids
@@ -90,9 +91,24 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Any:
 
 
 def stored_quantization(checkpoint: Checkpoint) -> str | None:
-    """How the stored weights are quantised (`gptq`, `awq`, `fp8`, ...); None where they are not."""
+    """How the stored weights are quantised (`gptq`, `awq`, `fp8`, ...); None where they are not.
+
+    Raises:
+        InputError: in a way that transformers does not know, and would read as plain weights.
+    """
     found = checkpoint.read(CONFIG).get("quantization_config")
-    return str(found.get("quant_method", "unnamed")) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    method = str(found.get("quant_method", "unnamed"))
+    is_bitsandbytes = bool(found.get("load_in_8bit") or found.get("load_in_4bit"))
+    is_named = "quant_method" in found or is_bitsandbytes
+    if not is_named or not AutoHfQuantizer.supports_quant_method(found):
+        raise InputError(
+            f"the weights of {checkpoint.name} are quantised ({method}), which transformers "
+            f"{transformers.__version__} does not know",
+            needed="a transformers that knows it, or the unquantised model",
+        )
+    return method
 
 
 def is_quantized(model: Any) -> bool:
