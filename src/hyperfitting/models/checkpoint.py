@@ -7,7 +7,8 @@ came from.
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
@@ -55,9 +56,25 @@ class Origin:
         return asdict(self) | {"notes": list(self.notes)}
 
 
+_records: list[list[Origin]] = []  # of `recorded_origins` blocks that run now
+
+
+@contextmanager
+def recorded_origins() -> Iterator[list[Origin]]:
+    """The origin of every model that is loaded while the block runs, in order."""
+    record: list[Origin] = []
+    _records.append(record)
+    try:
+        yield record
+    finally:
+        _records[:] = [each for each in _records if each is not record]
+
+
 def keep_origin(model: Any, origin: Origin) -> None:
     """Mutates `model`: it carries its origin, and the log tells the notes, each once."""
     model.hyperfitting_origin = origin
+    for record in _records:
+        record.append(origin)
     for note in origin.notes:
         _tell(note)
 

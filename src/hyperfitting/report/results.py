@@ -153,25 +153,26 @@ def _agreement_in_words(study: Study, arm: Arm, pairs: Sequence[Agreement]) -> s
     )
 
 
-def weights(study: Study) -> Mapping[str, list[str]]:
-    """Per arm: where its weights came from, and what of their checkpoint was not used."""
-    found = {}
+def weights(study: Study) -> list[tuple[str, list[str]]]:
+    """Per model: where its weights came from, and what of their checkpoint was not used."""
+    found = []
     listed = [(study.label(Arm("original")), study.info["model"])]
     listed += [
         (study.label(arm_of(run["arm"], run["seed"], run["parameters"])), run)
         for run in study.info["runs"]
     ]
+    listed += [(each["name"], {"origin": each}) for each in study.info.get("helpers", ())]
     for label, entry in listed:
         origin = entry.get("origin")  # studies of older versions, and models in memory, have none
         if origin:
             words = {
                 "": origin["name"],
-                "commit ": origin["commit"] and origin["commit"][:12],
+                "commit ": (origin["commit"] or "")[:12],
                 "quantised: ": origin["quantization"],
-                f"digest of the {origin['kind']} ": origin["digest"][:16],
+                f"digest of the {origin['kind']} ": (origin["digest"] or "")[:16],
             }
             line = ", ".join(f"{what}{value}" for what, value in words.items() if value)
-            found[label] = [printable(line), *map(printable, origin["notes"])]
+            found.append((printable(label), [printable(line), *map(printable, origin["notes"])]))
     return found
 
 

@@ -8,7 +8,7 @@ from hyperfitting.config import EvaluateConfig, ExplainConfig
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.anatomy import is_known_family
-from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.checkpoint import Origin, origin_of, recorded_origins
 from hyperfitting.models.forward import vocabulary_rows, window_losses
 from hyperfitting.models.load import check_fit, load_tokenizer, model_digest
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
@@ -66,6 +66,7 @@ class Evaluation:
     mauve: dict[str, Any] = field(default_factory=dict)
     matching: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[Arm, dict[str, Any]] = field(default_factory=dict)
+    helpers: list[Origin] = field(default_factory=list)  # models that write no arm alone
 
     @classmethod
     def begin(
@@ -121,7 +122,10 @@ class Evaluation:
         self._decoded(self.original, Arm("original"))
         for tuned in self.comparison.tuned:
             self._tuned(tuned)
-        self._audit()
+        with recorded_origins() as loaded:
+            self._audit()
+        amateur = origin_of(self.amateur)
+        self.helpers = [*([amateur] if amateur else []), *loaded]
 
     def _tuned(self, tuned: TunedModel) -> None:
         model = tuned.load()

@@ -179,6 +179,7 @@ def _about(
         "runs": [
             tuned.listed(study.path, home.origins.get(tuned.arm)) for tuned in comparison.tuned
         ],
+        "helpers": [origin.about() for origin in home.helpers],
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
         "decoders": [asdict(run) | {"arm": _named(run.arm)} for run in home.decoder_runs],
