@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a network
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 
@@ -45,6 +46,13 @@ def texts_file(tmp_path_factory):
     rows = [{"text": t, "id": i} for i, t in enumerate([*texts, texts[3], "", "short"])]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """An empty hub cache, with no hub behind it."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -247,6 +247,9 @@ class CheckpointsConfig(Section):
 
     model: ModelConfig
     tuned: str = Field(min_length=1, description="folder or hub id of a model or PEFT adapter")
+    tuned_revision: str | None = Field(
+        None, description="branch, tag or commit of a tuned hub id; model.revision is the base's"
+    )
     data: DataConfig
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one"

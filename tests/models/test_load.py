@@ -21,7 +21,7 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.models.tuned import (
     adapter_base,
-    load_adapted_or_whole,
+    load_tuned,
     require_same_architecture,
     require_same_tokenizer,
 )
@@ -124,7 +124,7 @@ def widen(folder):
         (drop_a_weight, "lacks weights .* model.layers.1.mlp.up_proj.weight"),
         (widen, "cannot be loaded"),
         (lambda f: (f / "config.json").write_text('{"model_type": "none"}'), "cannot be loaded"),
-        (lambda f: (f / "config.json").write_text("{oops"), "cannot be loaded"),
+        (lambda f: (f / "config.json").write_text("{oops"), "config.json of .* cannot be read"),
     ],
 )
 def test_broken_folders_are_refused_with_their_reason(model_folder, tmp_path, change, message):
@@ -188,7 +188,7 @@ def logits(model):
 )
 def test_an_adapter_is_loaded_on_its_base(model_folder, tmp_path, changes):
     adapted = adapter(tmp_path, tiny_model(), **changes)
-    found = load_adapted_or_whole(str(tmp_path), config(model_folder))
+    found = load_tuned(config(tmp_path), config(model_folder))
     assert torch.equal(logits(found), logits(adapted))
     assert not torch.allclose(logits(found), logits(tiny_model()))
     assert not any(module.training for module in found.modules())
@@ -197,7 +197,7 @@ def test_an_adapter_is_loaded_on_its_base(model_folder, tmp_path, changes):
 def test_a_folder_without_an_adapter_is_a_whole_model(model_folder, tmp_path):
     folder = save_tiny(tmp_path)
     tiny_model(seed=3).save_pretrained(folder)
-    found = load_adapted_or_whole(str(folder), config(model_folder))
+    found = load_tuned(config(folder), config(model_folder))
     assert model_digest(found) == model_digest(tiny_model(seed=3))
 
 
@@ -215,7 +215,7 @@ def test_an_adapter_of_another_model_is_refused(
 ):
     adapter(tmp_path, tiny_model(**trained_on), **changes)
     with pytest.raises(InputError, match=f"does not fit {model_folder}: .*({message})"):
-        load_adapted_or_whole(str(tmp_path), config(model_folder))
+        load_tuned(config(tmp_path), config(model_folder))
 
 
 def test_an_adapter_that_writes_into_the_text_is_refused(model_folder, tmp_path):
@@ -223,7 +223,7 @@ def test_an_adapter_that_writes_into_the_text_is_refused(model_folder, tmp_path)
     with quiet_transformers():
         get_peft_model(tiny_model(), settings).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="is PROMPT_TUNING, which adds tokens"):
-        load_adapted_or_whole(str(tmp_path), config(model_folder))
+        load_tuned(config(tmp_path), config(model_folder))
 
 
 def test_a_pickled_adapter_is_refused(model_folder, tmp_path):
@@ -232,25 +232,25 @@ def test_a_pickled_adapter_is_refused(model_folder, tmp_path):
     (tmp_path / "adapter_model.safetensors").unlink()
     torch.save(weights, tmp_path / "adapter_model.bin")
     with pytest.raises(InputError, match="no .safetensors weights"):
-        load_adapted_or_whole(str(tmp_path), config(model_folder))
+        load_tuned(config(tmp_path), config(model_folder))
 
 
 def test_the_base_that_an_adapter_names(tmp_path, model_folder):
-    assert adapter_base(str(model_folder)) is None
+    assert adapter_base(config(model_folder)) is None
     adapter(tmp_path, load_model(config(model_folder)))
-    assert adapter_base(str(tmp_path)) == str(model_folder)
+    assert adapter_base(config(tmp_path)) == (str(model_folder), None)
     path = tmp_path / "adapter_config.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"base_model_name_or_path": str(tmp_path / "gone")}))
-    gone = adapter_base(str(tmp_path))
+    gone = adapter_base(config(tmp_path)).name
     with pytest.raises(InputError, match="gone does not exist"):
-        load_adapted_or_whole(str(tmp_path), config(gone))
+        load_tuned(config(tmp_path), config(gone))
     path.write_text(json.dumps(content | {"base_model_name_or_path": None}))
     with pytest.raises(InputError, match="does not name its base model"):
-        adapter_base(str(tmp_path))
+        adapter_base(config(tmp_path))
     path.write_text("{oops")
     with pytest.raises(InputError, match="cannot be read"):
-        adapter_base(str(tmp_path))
+        adapter_base(config(tmp_path))
 
 
 # Tokenizers of two checkpoints
@@ -259,18 +259,18 @@ def test_the_base_that_an_adapter_names(tmp_path, model_folder):
 def test_equal_tokenizers_pass_and_others_are_refused(model_folder, tmp_path):
     base, tokenizer = config(model_folder), byte_tokenizer()
     same, other = save_tiny(tmp_path / "same"), save_tiny(tmp_path / "other", unnamed=["<|a|>"])
-    require_same_tokenizer(base, str(same), tokenizer)
+    require_same_tokenizer(base, config(same), tokenizer)
     with pytest.raises(InputError, match="257 and 258 entries, 1 of them differ"):
-        require_same_tokenizer(base, str(other), tokenizer)
+        require_same_tokenizer(base, config(other), tokenizer)
     adapter(tmp_path / "bare", tiny_model())
-    require_same_tokenizer(base, str(tmp_path / "bare"), tokenizer)
+    require_same_tokenizer(base, config(tmp_path / "bare"), tokenizer)
     byte_tokenizer(unnamed=["<|a|>"]).save_pretrained(tmp_path / "bare")
     with pytest.raises(InputError, match="different tokenizers"):
-        require_same_tokenizer(base, str(tmp_path / "bare"), tokenizer)
+        require_same_tokenizer(base, config(tmp_path / "bare"), tokenizer)
     with pytest.raises(InputError, match="does not exist"):
-        require_same_tokenizer(base, str(tmp_path / "gone"), tokenizer)
+        require_same_tokenizer(base, config(tmp_path / "gone"), tokenizer)
     with pytest.raises(InputError, match="different tokenizers"):
-        require_same_tokenizer(base, "builtin", tokenizer)
+        require_same_tokenizer(base, config("builtin"), tokenizer)
 
 
 def test_tokens_as_texts_and_whether_they_open_with_a_space():
@@ -301,6 +301,6 @@ def test_another_architecture_is_refused_from_the_configs_alone(tmp_path, monkey
     narrow = save_tiny(tmp_path / "narrow")
     tiny_model(intermediate_size=20).save_pretrained(narrow)
     monkeypatch.setattr(load, "load_model", None)  # no weights are needed
-    require_same_architecture(base, base.name)
+    require_same_architecture(base, base)
     with pytest.raises(InputError, match="intermediate_size: 24 and 20"):
-        require_same_architecture(base, str(narrow))
+        require_same_architecture(base, config(narrow))

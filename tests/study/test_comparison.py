@@ -264,8 +264,9 @@ def test_two_whole_checkpoints(model_folder, texts_file, tmp_path):
 def test_the_adapter_of_a_run_is_the_run(runs, model_folder, texts_file):
     """The same texts and weights, by run folder and as a foreign adapter."""
     run = runs[1]
-    assert adapter_base(str(run.adapter)) == str(model_folder)
-    foreign = opened(adapter_base(str(run.adapter)), run.adapter, texts_file)
+    named = ModelConfig(name=str(run.adapter))
+    assert adapter_base(named) == (str(model_folder), None)
+    foreign = opened(adapter_base(named).name, run.adapter, texts_file)
     ours = open_runs([run.path], **HERE)
     assert foreign.dataset.contexts == ours.dataset.contexts
     ids = torch.tensor([foreign.dataset.contexts.contexts[0]])

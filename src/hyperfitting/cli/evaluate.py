@@ -1,6 +1,6 @@
 """`hyperfit evaluate`: score tuned models beside their original and the human text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +64,6 @@ def checkpoints_config(
         InputError: an option is missing, or a run folder is given too.
     """
     from hyperfitting.config import CheckpointsConfig
-    from hyperfitting.models.tuned import adapter_base
     from hyperfitting.settings import build, leaf_fields
 
     missing = [
@@ -78,9 +77,7 @@ def checkpoints_config(
     folders = [argument for argument in arguments or [] if "=" not in argument]
     if folders:
         raise InputError(f"both a run ({folders[0]}) and --tuned are given", needed="one of them")
-    original = base or adapter_base(tuned)
-    if original is None:
-        raise InputError(f"{tuned} is no adapter that names its base model", needed="--base MODEL")
+    original = base or _named_base(tuned, layers(config, flags, arguments))
     named: dict[str, tuple[str, Any]] = {
         "model.name": ("--base", original),
         "tuned": ("--tuned", tuned),
@@ -95,6 +92,24 @@ def checkpoints_config(
         own = {k: v for k, v in layer.leaves.items() if k not in ours or k in flags}
         rest.append(Layer(layer.source, own))
     return build(CheckpointsConfig, about).config, rest, out
+
+
+def _named_base(tuned: str, given: Sequence[Layer]) -> str:
+    """The base that the adapter of --tuned names.
+
+    Raises:
+        InputError: it is a whole model, which does not tell what it was trained from.
+    """
+    from hyperfitting.config import ModelConfig
+    from hyperfitting.models.tuned import adapter_base
+    from hyperfitting.settings import peek
+
+    found = adapter_base(ModelConfig(name=tuned, revision=peek(given, "tuned_revision")))
+    if found is None:
+        raise InputError(
+            f"{tuned} is a whole model, which does not name its base", needed="--base MODEL"
+        )
+    return found.name
 
 
 def evaluate(

@@ -6,13 +6,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,66 +17,30 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
+from transformers.quantizers import AutoHfQuantizer
 
-from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.borders import end_tokens, special_token_ids
-from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
+from hyperfitting.models.checkpoint import (
+    CONFIG,
+    UNLOADABLE,
+    Checkpoint,
+    Origin,
+    keep_origin,
+    locate,
+    require_whole,
+    unavailable,
+)
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.stored import checked_notes
 from hyperfitting.runs import RunFolder
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
 SHORTER_WINDOWS = "lower data.window_tokens, data.continuation_tokens or natural_tokens"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-def model_path(config: ModelConfig) -> str:
-    """What transformers is asked for: a folder checked here, or a hub id.
-
-    Raises:
-        InputError: no such folder, or a folder without config, tokenizer or safetensors weights.
-    """
-    if config.name == "builtin":
-        return str(MODEL_FOLDER)
-    folder = Path(config.name)
-    if folder.is_dir():
-        _check_folder(folder)
-        return str(folder)
-    if folder.is_file() or not HUB_ID.fullmatch(config.name) or config.name[0] in "./~":
-        raise InputError(
-            f"the model folder {config.name} does not exist",
-            needed="`builtin`, a folder that save_pretrained wrote, or a hub id such as org/name",
-        )
-    return config.name
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").exists():
-        adapter = (folder / "adapter_config.json").exists()
-        raise InputError(
-            f"{folder} has no config.json" + (": it holds an adapter" if adapter else ""),
-            needed="the folder of a whole model",
-            hint="give the base model that the adapter belongs to" if adapter else None,
-        )
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
-        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
-        raise InputError(
-            f"{folder} has {found}",
-            needed="weights in .safetensors; pickles can run code and are never loaded",
-            hint="convert once: load in transformers, then model.save_pretrained(folder)"
-            if pickles
-            else None,
-        )
-    if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise InputError(
-            f"{folder} has no tokenizer",
-            needed=f"one of {', '.join(TOKENIZER_FILES)}",
-            hint="save the model's tokenizer there: tokenizer.save_pretrained(folder)",
-        )
+# transformers puts an adapter that lies beside whole weights on top of them without a word. It
+# looks for one in the subfolder that is named here, and no checkpoint has this one.
+WITHOUT_ADAPTER = {"subfolder": "no-adapter-is-wanted"}
 
 
 @contextmanager
@@ -97,41 +58,29 @@ def quiet_transformers() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def _unavailable(config: ModelConfig, error: Exception) -> InputError:
-    first_line = str(error).strip().splitlines()[0]
-    is_here = config.name == "builtin" or Path(config.name).exists()
-    nowhere = "" if is_here else ", and there is no such folder here"
-    return InputError(
-        f"the model {config.name!r} cannot be loaded{nowhere}: {first_line}",
-        needed="a folder with config.json, tokenizer and .safetensors weights, "
-        "or the id of a hub model that can be reached",
-        hint="--trust-remote-code runs code that the model brings along, if you trust it"
-        if "trust_remote_code" in str(error)
-        else None,
-    )
-
-
 def load_tokenizer(config: ModelConfig) -> Any:
     """The model's tokenizer. A missing padding token is fine: padding goes by position.
 
     Raises:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
-    return load_tokenizer_of(config, model_path(config))
+    return load_tokenizer_of(config, require_whole(locate(config)))
 
 
-def load_tokenizer_of(config: ModelConfig, path: str) -> Any:
-    """The tokenizer in a folder or at a hub id, which need hold no model.
+def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Any:
+    """The tokenizer of a checkpoint, which need hold no model.
 
     Raises:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            checkpoint.path,
+            revision=checkpoint.revision,
+            trust_remote_code=config.trust_remote_code,
         )
     except UNLOADABLE as error:
-        raise _unavailable(config, error) from error
+        raise unavailable(config, error) from error
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
@@ -141,14 +90,47 @@ def load_tokenizer_of(config: ModelConfig, path: str) -> Any:
     return tokenizer
 
 
-def _quantization(config: ModelConfig) -> dict[str, Any]:
-    """What transformers needs to load a bitsandbytes base; nothing for a plain one.
+def stored_quantization(checkpoint: Checkpoint) -> str | None:
+    """How the stored weights are quantised (`gptq`, `awq`, `fp8`, ...); None where they are not.
 
     Raises:
-        InputError: bitsandbytes is not installed.
+        InputError: in a way that transformers does not know, and would read as plain weights.
+    """
+    found = checkpoint.read(CONFIG).get("quantization_config")
+    if not isinstance(found, dict):
+        return None
+    method = str(found.get("quant_method", "unnamed"))
+    is_bitsandbytes = bool(found.get("load_in_8bit") or found.get("load_in_4bit"))
+    is_named = "quant_method" in found or is_bitsandbytes
+    if not is_named or not AutoHfQuantizer.supports_quant_method(found):
+        raise InputError(
+            f"the weights of {checkpoint.name} are quantised ({method}), which transformers "
+            f"{transformers.__version__} does not know",
+            needed="a transformers that knows it, or the unquantised model",
+        )
+    return method
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether a loaded model holds quantised weights: they are not moved, and never train."""
+    return bool(getattr(model, "is_quantized", False))
+
+
+def _placed(config: ModelConfig, stored: str | None) -> dict[str, Any]:
+    """What transformers needs to load quantised weights; nothing for plain ones.
+
+    Raises:
+        InputError: they are quantised already, or bitsandbytes is not installed.
     """
     if config.quantization == "none":
-        return {}
+        # Quantised weights cannot be moved afterwards: they are placed while loading.
+        return {"device_map": {"": choose_device(config)}} if stored else {}
+    if stored:
+        raise InputError(
+            f"model.quantization is {config.quantization}, and the weights of {config.name} are "
+            f"quantised already ({stored})",
+            needed="model.quantization=none, or the unquantised model",
+        )
     if find_spec("bitsandbytes") is None:
         raise InputError(
             f"model.quantization is {config.quantization}, but bitsandbytes is not installed",
@@ -161,57 +143,96 @@ def _quantization(config: ModelConfig) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else DTYPE,
     )
-    # Quantised weights cannot be moved afterwards: they are placed while loading.
     return {"quantization_config": asked, "device_map": {"": device}}
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
     """The base model in float32 on the chosen device, in evaluation mode (no dropout).
 
+    Exactly the whole weights that stand there: never an adapter beside them. What of the
+    checkpoint was not used stands in `checkpoint.origin_of(model)` and in the log.
+
     Raises:
-        InputError: it cannot be loaded, is no causal language model, or lacks weights.
+        InputError: it cannot be loaded, is no causal language model, lacks weights, or holds
+            numbers that are no weights without what decodes them.
     """
-    path = model_path(config)
+    checkpoint = require_whole(locate(config))
+    stored = stored_quantization(checkpoint)
+    placed = _placed(config, stored)
     try:
         with quiet_transformers():
             model, info = AutoModelForCausalLM.from_pretrained(
-                path,
-                revision=config.revision,
+                checkpoint.path,
+                revision=checkpoint.revision,
                 trust_remote_code=config.trust_remote_code,
                 dtype=DTYPE,
                 use_safetensors=True,
                 output_loading_info=True,
-                **_quantization(config),
+                adapter_kwargs=WITHOUT_ADAPTER,
+                **placed,
             )
     except torch.OutOfMemoryError:
         raise
     except (*UNLOADABLE, RuntimeError) as error:  # RuntimeError: shapes that do not match
-        raise _unavailable(config, error) from error
-    if info["missing_keys"]:  # transformers would leave them at random values
-        raise InputError(
-            f"{config.name} lacks weights of a {model.config.model_type!r} model: "
-            f"{', '.join(sorted(info['missing_keys'])[:3])}",
-            needed="a complete causal language model",
-        )
-    if config.quantization != "none":
-        return model.eval()
-    return model.to(choose_device(config)).eval()
+        raise _quantized(config, stored, error) if stored else unavailable(config, error) from error
+    assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+    quantization = stored or (config.quantization if config.quantization != "none" else None)
+    notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
+    if quantization is not None and not is_quantized(model):
+        notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
+    origin = Origin(
+        config.name, "model", config.revision, checkpoint.commit, quantization, None, tuple(notes)
+    )
+    keep_origin(model, origin)
+    if not placed:
+        model.to(choose_device(config))
+    return model.eval()
 
 
-def load_result(run: RunFolder, config: ModelConfig) -> Any:
+def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(
+        f"the weights of {config.name} are quantised ({stored}) and cannot be loaded here: "
+        f"{first_line}",
+        needed=f"what transformers needs for {stored} weights, or the unquantised model",
+    )
+
+
+def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = None) -> Any:
     """The trained model of a run: its own weights, or its adapter on the base model.
 
-    Raises:
-        InputError: the run holds no result.
-    """
-    if run.adapter.is_dir():
-        from peft import PeftModel
+    With `digest` the base is loaded only where it is the one with that digest.
 
-        with quiet_transformers():
-            return PeftModel.from_pretrained(load_model(config), run.adapter).eval()
+    Raises:
+        InputError: the run holds no result or two, or the adapter does not fit the base.
+    """
+    from hyperfitting.models.adapter import put_adapter
+
+    if run.adapter.is_dir() and run.model.is_dir():
+        raise InputError(f"{run.path} holds both adapter/ and model/", needed="one result")
+    own = config.model_copy(update={"name": str(run.result), "revision": None})
+    if run.adapter.is_dir():
+        base = load_model(config)
+        if digest is not None:
+            require_digest(base, digest, config)
+        return put_adapter(base, locate(own), config, is_known_base=True)
     if run.model.is_dir():
-        return load_model(config.model_copy(update={"name": str(run.model), "revision": None}))
+        return load_model(own)
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
+
+
+def require_digest(model: Any, digest: str, config: ModelConfig) -> None:
+    """Refuse a base model that is not the one runs were trained from.
+
+    Raises:
+        InputError: its weights have another digest.
+    """
+    if model_digest(model) != digest:
+        raise InputError(
+            f"the weights of {config.name} are not those the runs were trained from",
+            needed=f"the base model with digest {digest[:12]}…",
+            hint="restore that model, or train again",
+        )
 
 
 WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
@@ -284,14 +305,15 @@ def load_model_config(config: ModelConfig) -> Any:
     Raises:
         InputError: it cannot be loaded.
     """
+    checkpoint = require_whole(locate(config))
     try:
         return AutoConfig.from_pretrained(
-            model_path(config),
-            revision=config.revision,
+            checkpoint.path,
+            revision=checkpoint.revision,
             trust_remote_code=config.trust_remote_code,
         )
     except UNLOADABLE as error:
-        raise _unavailable(config, error) from error
+        raise unavailable(config, error) from error
 
 
 def _check_positions(model_config: Any, width: int, name: str, hint: str) -> None:

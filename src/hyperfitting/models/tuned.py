@@ -1,108 +1,145 @@
 """Tuned checkpoints that we did not train: adapters and whole models, and if they fit a base."""
 
-import warnings
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.load import (
+from hyperfitting.models.adapter import NamedBase, at_named_revision, named_base, put_adapter
+from hyperfitting.models.checkpoint import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     TOKENIZER_FILES,
-    UNLOADABLE,
-    load_model,
-    load_model_config,
-    load_tokenizer_of,
-    model_path,
-    quiet_transformers,
+    Checkpoint,
+    keep_origin,
+    locate,
+    origin_of,
+    with_notes,
 )
+from hyperfitting.models.load import load_model, load_model_config, load_tokenizer_of
 from hyperfitting.models.pair import require_one_architecture
-from hyperfitting.storage import read_json
+
+Kind = Literal["adapter", "model"]
+# Of the squared length of what an adapter adds: how far weights may be from those they are taken
+# for. Rounding to 16 bits is far below it, another training far above.
+NEAR = 1 / 16
 
 
-def is_adapter(name: str) -> bool:
-    """Whether a local folder holds a PEFT adapter."""
-    return (Path(name) / "adapter_config.json").exists()
-
-
-def adapter_base(name: str) -> str | None:
-    """The base model that a local folder's adapter names; None where it holds no adapter.
+def adapter_base(tuned: ModelConfig) -> NamedBase | None:
+    """The base model that an adapter names, in a folder or at a hub id; None for a whole model.
 
     Raises:
-        InputError: an adapter that names no base.
+        InputError: there is no such checkpoint, or an adapter that names no base.
     """
-    if not is_adapter(name):
-        return None
-    base = read_json(Path(name) / "adapter_config.json").get("base_model_name_or_path")
-    if not base:
+    checkpoint = locate(tuned)
+    named = named_base(checkpoint)
+    if named is None and checkpoint.has_adapter and not checkpoint.has_weights:
         raise InputError(
-            f"the adapter in {name} does not name its base model",
+            f"the adapter in {tuned.name} does not name its base model",
             needed="the base model it was trained on",
             hint="--base MODEL",
         )
-    return str(base)
+    return named
 
 
-def load_adapted_or_whole(name: str, base: ModelConfig) -> Any:
-    """A tuned checkpoint: an adapter's folder on its base, or a whole model.
+def base_of_tuned(tuned: ModelConfig, base: ModelConfig) -> ModelConfig:
+    """The base as a tuned checkpoint needs it: at the revision that its adapter names.
+
+    Raises:
+        InputError: there is no such checkpoint.
+    """
+    return at_named_revision(base, named_base(locate(tuned)))
+
+
+def kind_of_tuned(tuned: ModelConfig, base: ModelConfig) -> Kind:
+    """Whether a tuned checkpoint is an adapter to put on its base, or a whole model.
+
+    Beside an adapter, whole weights are the base's (then the adapter is the tuned model) or have
+    the adapter merged into them (then they are). The weights themselves tell which.
+
+    Raises:
+        InputError: it cannot be loaded, or holds both and they tell neither.
+    """
+    checkpoint = locate(tuned)
+    if not checkpoint.has_adapter:
+        return "model"
+    if not checkpoint.has_weights:
+        return "adapter"
+    try:
+        whole, plain = (load_model(each).state_dict() for each in (tuned, base))
+        merged = _merged(checkpoint, base)
+    except InputError as error:
+        raise _unclear(checkpoint, f"that cannot be told here: {error.given}") from error
+    if whole.keys() != plain.keys() or whole.keys() != merged.keys():
+        raise _unclear(checkpoint, f"the weights are not laid out as those of {base.name}")
+    added, from_base, from_merged = (
+        _squared_distance(*pair) for pair in ((merged, plain), (whole, plain), (whole, merged))
+    )
+    if from_base <= NEAR * added:
+        return "adapter"
+    if from_merged <= NEAR * added:
+        return "model"
+    raise _unclear(checkpoint, f"they are neither those of {base.name} nor with the adapter merged")
+
+
+def _merged(checkpoint: Checkpoint, base: ModelConfig) -> dict[str, Tensor]:
+    adapted = put_adapter(load_model(base), checkpoint, base)
+    return dict(adapted.merge_and_unload().state_dict())
+
+
+def _squared_distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Over all weights; infinite where shapes differ."""
+    if any(one[name].shape != other[name].shape for name in one):
+        return float("inf")
+    return sum(float(torch.sum((one[n].double() - other[n].double()) ** 2)) for n in one)
+
+
+def _unclear(checkpoint: Checkpoint, reason: str) -> InputError:
+    return InputError(
+        f"{checkpoint.name} holds whole weights and an adapter, and it is not clear which is the "
+        f"tuned model: {reason}",
+        needed=f"a folder with the weights alone, or one with {ADAPTER_CONFIG} and "
+        f"{ADAPTER_WEIGHTS} alone",
+        hint="the weights alone are a model with the adapter merged; the adapter alone is put on "
+        "its base",
+    )
+
+
+def load_tuned(tuned: ModelConfig, base: ModelConfig, kind: Kind | None = None) -> Any:
+    """A tuned checkpoint: an adapter on its base, or a whole model.
+
+    `kind` is what `kind_of_tuned` told, where it was asked before.
 
     Raises:
         InputError: it cannot be loaded, or does not fit the base.
     """
-    if not is_adapter(name):
-        return load_model(base.model_copy(update={"name": name, "revision": None}))
-    from peft import PeftModel
-
-    if not any(Path(name).glob("*.safetensors")):
-        raise InputError(
-            f"the adapter in {name} has no .safetensors weights",
-            needed="weights in .safetensors; pickles can run code and are never loaded",
-        )
-    model = load_model(base)
-    try:
-        with quiet_transformers():
-            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
-            adapted = PeftModel.from_pretrained(model, name).eval()
-            # PEFT passes over tensors without a place; only a second loading tells which.
-            found = adapted.load_adapter(name, adapted.active_adapter)
-    except torch.OutOfMemoryError:
-        raise
-    except (*UNLOADABLE, RuntimeError) as error:
-        first, *rest = str(error).strip().splitlines()
-        reason = rest[0].strip() if first.endswith(":") and rest else first  # below its title
-        raise _no_fit(name, base, reason) from error
-    if adapted.active_peft_config.is_prompt_learning:
-        raise InputError(
-            f"the adapter in {name} is {adapted.active_peft_config.peft_type.value}, which adds "
-            "tokens to the text",
-            needed="an adapter that changes weights, such as LoRA",
-        )
-    if unplaced := [*found.unexpected_keys, *found.missing_keys]:
-        raise _no_fit(name, base, f"{len(unplaced)} tensors have no counterpart, {unplaced[0]}")
-    return adapted
+    checkpoint = locate(tuned)
+    if (kind or kind_of_tuned(tuned, base)) == "model":
+        return load_model(tuned)
+    model = put_adapter(load_model(base), checkpoint, base)
+    origin = origin_of(model)
+    if checkpoint.has_weights and origin is not None:
+        note = f"the whole weights in {tuned.name} are those of {base.name}: the adapter is used"
+        keep_origin(model, with_notes(origin, note))
+    return model
 
 
-def _no_fit(name: str, base: ModelConfig, reason: str) -> InputError:
-    return InputError(
-        f"the adapter in {name} does not fit {base.name}: {reason}",
-        needed="the base model it was trained on",
-    )
-
-
-def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> None:
+def require_same_tokenizer(base: ModelConfig, tuned: ModelConfig, tokenizer: Any) -> None:
     """Refuse a tuned checkpoint that reads texts as other tokens than its base does.
 
-    An adapter's folder without a tokenizer uses the base's.
+    An adapter without a tokenizer uses the base's.
 
     Raises:
         InputError: the vocabularies differ, or there is no such checkpoint.
     """
-    folder = Path(tuned)
-    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
+    checkpoint = locate(tuned)
+    if not checkpoint.files & set(TOKENIZER_FILES) and (
+        checkpoint.is_local or checkpoint.has_adapter
+    ):
         return
-    config = base.model_copy(update={"name": tuned, "revision": None})
-    other = load_tokenizer_of(config, tuned if folder.is_dir() else model_path(config))
+    other = load_tokenizer_of(tuned, checkpoint)
     ours, theirs = tokenizer.get_vocab(), other.get_vocab()
     if ours == theirs:
         return
@@ -110,13 +147,14 @@ def require_same_tokenizer(base: ModelConfig, tuned: str, tokenizer: Any) -> Non
         token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token)
     )
     raise InputError(
-        f"{base.name} and {tuned} have different tokenizers: {len(ours):,} and {len(theirs):,} "
-        f"entries, {len(differing):,} of them differ, for example {differing[0]!r}",
+        f"{base.name} and {tuned.name} have different tokenizers: {len(ours):,} and "
+        f"{len(theirs):,} entries, {len(differing):,} of them differ, for example "
+        f"{differing[0]!r}",
         needed="two checkpoints with the same tokenizer: their logits are compared token by token",
     )
 
 
-def require_same_architecture(base: ModelConfig, tuned: str) -> None:
+def require_same_architecture(base: ModelConfig, tuned: ModelConfig) -> None:
     """Refuse a whole model of another architecture before anything is computed.
 
     An adapter has its base's.
@@ -124,6 +162,5 @@ def require_same_architecture(base: ModelConfig, tuned: str) -> None:
     Raises:
         InputError: they differ, or one cannot be loaded.
     """
-    if not is_adapter(tuned):
-        other = base.model_copy(update={"name": tuned, "revision": None})
-        require_one_architecture(load_model_config(base), load_model_config(other))
+    if locate(tuned).has_weights or not locate(tuned).has_adapter:
+        require_one_architecture(load_model_config(base), load_model_config(tuned))

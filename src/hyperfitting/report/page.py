@@ -58,7 +58,7 @@ def sections(study: Study, svgs: Mapping[str, str], num_examples: int) -> dict[s
         "paper": _paper(study),
         "tests": _tests(study),
         "examples": _examples(study, num_examples),
-        "sources": {"ties": results.sources(study)},
+        "sources": {"ties": results.sources(study), "weights": results.weights(study)},
     }
     return {name: {"id": name, "title": TITLES[name]} | s for name, s in found.items() if s}
 

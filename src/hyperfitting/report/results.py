@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from hyperfitting.progress import printable
 from hyperfitting.records import Arm
 from hyperfitting.report.arms import arm_of, is_tuned, variant
 from hyperfitting.report.listed import Agreement
@@ -150,6 +151,29 @@ def _agreement_in_words(study: Study, arm: Arm, pairs: Sequence[Agreement]) -> s
         f"{study.label(arm)}: two trainings choose the same token at "
         f"{number(sum(values) / len(values), 3)} of the positions{spread}, {pair}."
     )
+
+
+def weights(study: Study) -> list[tuple[str, list[str]]]:
+    """Per model: where its weights came from, and what of their checkpoint was not used."""
+    found = []
+    listed = [(study.label(Arm("original")), study.info["model"])]
+    listed += [
+        (study.label(arm_of(run["arm"], run["seed"], run["parameters"])), run)
+        for run in study.info["runs"]
+    ]
+    listed += [(each["name"], {"origin": each}) for each in study.info.get("helpers", ())]
+    for label, entry in listed:
+        origin = entry.get("origin")  # studies of older versions, and models in memory, have none
+        if origin:
+            words = {
+                "": origin["name"],
+                "commit ": (origin["commit"] or "")[:12],
+                "quantised: ": origin["quantization"],
+                f"digest of the {origin['kind']} ": (origin["digest"] or "")[:16],
+            }
+            line = ", ".join(f"{what}{value}" for what, value in words.items() if value)
+            found.append((printable(label), [printable(line), *map(printable, origin["notes"])]))
+    return found
 
 
 def sources(study: Study) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hyperfitting.config import ModelConfig, TrainConfig
 from hyperfitting.errors import InputError
+from hyperfitting.models.checkpoint import Origin, keep_origin, origin_of
 from hyperfitting.models.load import load_result
 from hyperfitting.runs import RunFolder
 from hyperfitting.study.manifest import checkpoint_about
@@ -36,6 +37,12 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
     weights = Checkpoints(run.checkpoints, checkpoint_about(manifest)).weights(step)
     model = load_result(run, model_config)
     parameters = dict(model.named_parameters())
+    if absent := set(manifest["trainable"]["names"]) - set(weights):
+        raise InputError(
+            f"the checkpoint of step {step} in {run.path} lacks {len(absent)} of the tensors that "
+            f"were trained: {min(absent)}",
+            needed="a run whose result and checkpoints are those that training wrote",
+        )
     has_start = run.adapter.is_dir() and config.lora.init == "pissa"
     with torch.no_grad():
         for name, value in weights.items():
@@ -48,6 +55,10 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
                     needed="a run whose result and checkpoints are those that training wrote",
                 )
             tensor.copy_(value)
+    # The digest of the result's files is not that of this step.
+    origin = origin_of(model)
+    notes = origin.notes if origin else ()
+    keep_origin(model, Origin(str(run.checkpoints / f"step-{step}"), "model", notes=notes))
     return model.eval()
 
 

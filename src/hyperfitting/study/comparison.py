@@ -1,7 +1,7 @@
 """What is compared: an original model and tuned ones, on one held-out set."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,7 @@ from typing import Any
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset
-from hyperfitting.errors import InputError
-from hyperfitting.models.load import load_model, model_digest
+from hyperfitting.models.load import load_model, require_digest
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder
 
@@ -33,11 +32,20 @@ class TunedModel:
         train = load_dataset(RunFolder(self.path).windows_file).train
         return [ids[:n].tolist() for ids, n in zip(train.ids_NT, train.length_N, strict=True)]
 
-    def listed(self, study: Path) -> dict[str, Any]:
-        """The entry of `study.json`; the path is seen from the study, so that both can move."""
-        path = self.path and Path(os.path.relpath(self.path.resolve(), study.resolve())).as_posix()
+    def listed(self, study: Path, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The entry of `study.json`, with where the model was loaded from.
+
+        Paths of runs are seen from the study, so that both can move.
+        """
+        path = self.path and _seen_from(study, self.path)
+        if origin and self.about.get("checkpoint") is None:
+            origin = {**origin, "name": _seen_from(study, Path(origin["name"]))}
         arm = {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
-        return {**arm, "path": path, **self.about}
+        return {**arm, "path": path, **self.about, "origin": origin}
+
+
+def _seen_from(study: Path, path: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), study.resolve())).as_posix()
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,6 @@ class Comparison:
             InputError: its weights are not those the runs were trained from.
         """
         model = load_model(self.model)
-        if self.digest is not None and model_digest(model) != self.digest:
-            raise InputError(
-                f"the weights of {self.model.name} are not those the runs were trained from",
-                needed=f"the base model with digest {self.digest[:12]}…",
-                hint="restore that model, or train again",
-            )
+        if self.digest is not None:
+            require_digest(model, self.digest, self.model)
         return model

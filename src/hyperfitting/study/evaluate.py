@@ -8,8 +8,9 @@ from hyperfitting.config import EvaluateConfig, ExplainConfig
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.anatomy import is_known_family
+from hyperfitting.models.checkpoint import Origin, origin_of, recorded_origins
 from hyperfitting.models.forward import vocabulary_rows, window_losses
-from hyperfitting.models.load import check_fit, load_tokenizer
+from hyperfitting.models.load import check_fit, load_tokenizer, model_digest
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
@@ -64,6 +65,8 @@ class Evaluation:
     of_sets: list[SetValue] = field(default_factory=list)
     mauve: dict[str, Any] = field(default_factory=dict)
     matching: list[dict[str, Any]] = field(default_factory=list)
+    origins: dict[Arm, dict[str, Any]] = field(default_factory=dict)
+    helpers: list[Origin] = field(default_factory=list)  # models that write no arm alone
 
     @classmethod
     def begin(
@@ -113,16 +116,21 @@ class Evaluation:
         """Every arm of the comparison."""
         dataset = self.comparison.dataset
         self._say_ends()
+        self._keep_origin(Arm("original"), self.original, self.comparison.digest)
         self.arms.append(human_outputs(dataset.contexts, self.tokens))
         self._model(Arm("original"), make_pair(self.original, self.original))
         self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
         self._decoded(self.original, Arm("original"))
         for tuned in self.comparison.tuned:
             self._tuned(tuned)
-        self._audit()
+        with recorded_origins() as loaded:
+            self._audit()
+        amateur = origin_of(self.amateur)
+        self.helpers = [*([amateur] if amateur else []), *loaded]
 
     def _tuned(self, tuned: TunedModel) -> None:
         model = tuned.load()
+        self._keep_origin(tuned.arm, model)
         pair = make_pair(self.original, model)
         self._say_padding(model)
         self._say_ends(model)
@@ -149,6 +157,13 @@ class Evaluation:
                     self.config, self.progress, arm=tuned.arm, training_rows=rows,
                 )
             )  # fmt: skip
+
+    def _keep_origin(self, arm: Arm, model: Any, digest: str | None = None) -> None:
+        """Where the model of an arm was loaded from, with the digest of what was loaded."""
+        origin = origin_of(model)
+        if origin is not None:
+            known = origin.digest or digest or model_digest(model)
+            self.origins[arm] = origin.about() | {"digest": known}
 
     def _model(self, arm: Arm, pair: Pair, matching: EntropyMatching | None = None) -> ArmOutputs:
         """Greedy texts of a model, and its scores beside the original."""

@@ -7,6 +7,7 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.explain.localisation import agreement_in_words, smallest_sufficient
 from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
+from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import check_fit, load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
@@ -157,6 +158,7 @@ def write_explanation(
     about = {
         "version": 1,
         "model": comparison.model.name,
+        "origin": origin.about() if (origin := origin_of(explanation.original)) else None,
         "contexts_digest": comparison.data["contexts_digest"],
         "num_contexts": len(comparison.dataset.contexts),
         "explain": config.model_dump(mode="json"),

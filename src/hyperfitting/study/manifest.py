@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.config import RunConfig
+from hyperfitting.config import ModelConfig, RunConfig
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InputError
+from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import Precision
 from hyperfitting.settings import Resolved
 from hyperfitting.study.environment import environment
@@ -46,6 +47,7 @@ def new_manifest(
         "config": content,
         "config_sources": dict(resolved.sources),
         **digests,
+        "origin": _origin(trainable.model, digests["model_digest"]),
         "contexts_digest": dataset.contexts.digest(),
         "heldout_digest": dataset.heldout.digest(),
         "train_digest": dataset.train.digest(),
@@ -64,6 +66,19 @@ def new_manifest(
         "environment": environment(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _origin(model: Any, digest: str) -> dict[str, Any] | None:
+    """Where the base came from; None where it was made in memory."""
+    origin = origin_of(model)
+    return origin.about() | {"digest": digest} if origin else None
+
+
+def trained_from(manifest: Mapping[str, Any]) -> ModelConfig:
+    """The base model of a run: of a hub id the commit that was trained from, not a branch."""
+    model = ModelConfig.model_validate(manifest["config"]["model"])
+    commit = (manifest.get("origin") or {}).get("commit")  # runs of older versions have no origin
+    return model.model_copy(update={"revision": commit}) if commit else model
 
 
 def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from hyperfitting.errors import InputError
 from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_result, load_tokenizer
 from hyperfitting.models.tuned import (
-    load_adapted_or_whole,
+    base_of_tuned,
+    kind_of_tuned,
+    load_tuned,
     require_same_architecture,
     require_same_tokenizer,
 )
@@ -25,6 +27,7 @@ from hyperfitting.runs import RunFolder
 from hyperfitting.settings import flatten
 from hyperfitting.study.checkpoint_result import load_checkpoint_result
 from hyperfitting.study.comparison import BEST_VAL, Comparison, TunedModel
+from hyperfitting.study.manifest import trained_from
 
 # What runs must share to be compared.
 SHARED = {
@@ -205,7 +208,7 @@ def _opened(
     best_val: bool,
 ) -> tuple[ModelConfig, list[TunedModel]]:
     """The base model and the runs' results, to be loaded on this machine."""
-    model = ModelConfig.model_validate(manifests[0]["config"]["model"]).model_copy(update=here)
+    model = trained_from(manifests[0]).model_copy(update=here)
     tuned = [
         TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
@@ -292,16 +295,19 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
         InputError: a checkpoint cannot be loaded, their tokenizers differ, or the texts do not
             serve.
     """
-    model = config.model.model_copy(
-        update={"device": config.device, "trust_remote_code": config.trust_remote_code}
-    )
+    here = {"device": config.device, "trust_remote_code": config.trust_remote_code}
+    model = config.model.model_copy(update=here)
+    of_tuned = {"name": config.tuned, "revision": config.tuned_revision}
+    checkpoint = model.model_copy(update=of_tuned)
+    model = base_of_tuned(checkpoint, model)
     tokenizer = load_tokenizer(model)
-    require_same_tokenizer(model, config.tuned, tokenizer)
-    require_same_architecture(model, config.tuned)
+    require_same_tokenizer(model, checkpoint, tokenizer)
+    require_same_architecture(model, checkpoint)
+    kind = kind_of_tuned(checkpoint, model)
     with progress.stage("read texts") as stage:
         dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
         stage.update(1, f"{len(dataset.contexts)} held-out contexts")
-    load = partial(load_adapted_or_whole, config.tuned, model)
+    load = partial(load_tuned, checkpoint, model, kind)
     tuned = TunedModel(Arm("tuned"), load, {"checkpoint": config.tuned})
     data = config.data.model_dump(mode="json")
     data |= {"contexts_digest": dataset.contexts.digest()}

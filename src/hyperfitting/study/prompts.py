@@ -11,10 +11,17 @@ from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder
 from hyperfitting.models.load import check_fit, load_model, load_result, load_tokenizer
-from hyperfitting.models.tuned import adapter_base, load_adapted_or_whole
+from hyperfitting.models.tuned import (
+    adapter_base,
+    base_of_tuned,
+    kind_of_tuned,
+    load_tuned,
+    require_same_tokenizer,
+)
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
 from hyperfitting.study.arms import Tokens
+from hyperfitting.study.manifest import trained_from
 
 
 def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
@@ -38,22 +45,28 @@ def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
 
 
 def open_model(config: ModelConfig) -> tuple[Any, Any]:
-    """A model and its tokenizer: a run, an adapter's folder on its base, or a whole checkpoint.
+    """A model and its tokenizer: a run, an adapter on the base it names, or a whole checkpoint.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: it cannot be loaded, or a run's base is no longer what it was trained from.
     """
     run = RunFolder(Path(config.name))
     if run.manifest_file.exists():
-        own = run.manifest()["config"]["model"]
-        kept = {key: own[key] for key in ("name", "revision", "quantization")}
+        manifest = run.manifest()
+        own = trained_from(manifest)
+        kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
         base = config.model_copy(update=kept)
-        return load_result(run, base), load_tokenizer(base)
-    named = adapter_base(config.name)
-    if named is not None:
-        base = config.model_copy(update={"name": named})
-        return load_adapted_or_whole(config.name, base), load_tokenizer(base)
-    return load_model(config), load_tokenizer(config)
+        return load_result(run, base, digest=manifest["model_digest"]), load_tokenizer(base)
+    named = adapter_base(config)
+    if named is None:
+        return load_model(config), load_tokenizer(config)
+    base = base_of_tuned(config, config.model_copy(update={"name": named.name, "revision": None}))
+    kind = kind_of_tuned(config, base)
+    if kind == "model":
+        return load_model(config), load_tokenizer(config)
+    tokenizer = load_tokenizer(base)
+    require_same_tokenizer(base, config, tokenizer)
+    return load_tuned(config, base, kind), tokenizer
 
 
 def continue_prompts(
@@ -108,6 +121,7 @@ def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
             f"--amateur is given, which {spec.name} does not use",
             needed="--decoder contrastive_decoding, or no amateur",
         )
-    model, other = open_model(config.model.model_copy(update={"name": config.amateur}))
+    named = {"name": config.amateur, "revision": None}  # model.revision is the expert's
+    model, other = open_model(config.model.model_copy(update=named))
     require_same_vocabulary(tokenizer.get_vocab(), other.get_vocab())
     return model

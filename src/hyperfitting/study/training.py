@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from hyperfitting.config import RunConfig
 from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset, Windows
-from hyperfitting.errors import InterruptedRunError
+from hyperfitting.errors import InputError, InterruptedRunError
+from hyperfitting.models.checkpoint import locate, require_whole
 from hyperfitting.models.devices import (
     choose_device,
     choose_precision,
@@ -22,10 +23,12 @@ from hyperfitting.models.devices import (
 from hyperfitting.models.load import (
     architecture_digest,
     check_fit,
+    is_quantized,
     load_model,
     load_tokenizer,
     model_digest,
     quiet_transformers,
+    stored_quantization,
 )
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.runs import RunFolder, require_free
@@ -49,7 +52,7 @@ from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import window_losses
 from hyperfitting.train.loop import Trainer, make_optimizer
 from hyperfitting.train.lora import save_adapter
-from hyperfitting.train.methods import METHODS, Trainable, prepare
+from hyperfitting.train.methods import METHODS, Trainable, prepare, require_trainable
 from hyperfitting.train.setup import Setup, set_up, steps_per_epoch
 
 USER_CACHE = Path("hyperfitting") / "prefix-cache"
@@ -93,7 +96,7 @@ def train_run(
     tokens = Tokens.of(model, tokenizer)
     if precision == "bf16" and METHODS[config.train.method].trains == "adapters":
         halve_frozen_weights(model)
-    if config.model.quantization == "none":
+    if not is_quantized(model):
         model.to(device)
     trainable = prepare(model, config.train)
     accelerator = make_accelerator(
@@ -143,8 +146,15 @@ def train_run(
 
 
 def _load_to_train(config: RunConfig) -> Any:
-    """The base model in main memory; a quantised one where it stays, on its device."""
-    if config.model.quantization != "none":
+    """The base model in main memory; a quantised one where it stays, on its device.
+
+    Raises:
+        InputError: it cannot be loaded, or is quantised and the method trains its weights.
+    """
+    checkpoint = require_whole(locate(config.model))
+    stored = stored_quantization(checkpoint)
+    require_trainable(config.train, config.model.name, stored)
+    if stored or config.model.quantization != "none":
         return load_model(config.model)
     return load_model(config.model.model_copy(update={"device": "cpu"}))
 
@@ -231,6 +241,7 @@ def _train_and_save(
         # Per predicted token, as the loss in training.
         final_loss = float(np.average(losses, weights=setup.train.labels_N))
         stage.update(state.step, _summary(state, final_loss, len(setup.train), trainable))
+    trainer.optimizer.zero_grad(set_to_none=True)  # room for the model that is read back
     _save_result(run, trainable, tokenizer, config)
     if config.monitor.track:
         trainer.accelerator.end_training()
@@ -257,3 +268,20 @@ def _save_result(run: RunFolder, trainable: Trainable, tokenizer: Any, config: R
         with quiet_transformers():
             trainable.model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
+        _require_saved(trainable.model, folder, config)
+
+
+def _require_saved(model: Any, folder: Path, config: RunConfig) -> None:
+    """Refuse a saved model that is not read back as what was trained.
+
+    Raises:
+        InputError: its weights differ; the run and its checkpoints stay as they are.
+    """
+    saved = config.model.model_copy(update={"name": str(folder), "revision": None, "device": "cpu"})
+    if model_digest(load_model(saved)) != model_digest(model):
+        raise InputError(
+            f"the model that was saved is not what was trained: {config.model.name} is not read "
+            "back by transformers as it was written",
+            needed="a model that save_pretrained and from_pretrained keep as it is",
+            hint="--method full_lora leaves an adapter; the checkpoints of this run are kept",
+        )

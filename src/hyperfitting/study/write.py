@@ -167,15 +167,20 @@ def _about(
 ) -> dict[str, Any]:
     """What was compared, and where each number came from."""
     home, comparison = evaluations[0], evaluations[0].comparison
+    original = home.origins.get(Arm("original"))
     return {
         "version": 1,
         "definitions_version": DEFINITIONS_VERSION,
-        "model": comparison.model.model_dump(mode="json") | {"digest": comparison.digest},
+        "model": comparison.model.model_dump(mode="json")
+        | {"digest": (original or {}).get("digest", comparison.digest), "origin": original},
         **_texts(home),
         "elsewhere": [_texts(each) for each in evaluations[1:]],
         "ends": home.tokens.listed_ends(),
         "evaluate": home.config.model_dump(mode="json"),
-        "runs": [tuned.listed(study.path) for tuned in comparison.tuned],
+        "runs": [
+            tuned.listed(study.path, home.origins.get(tuned.arm)) for tuned in comparison.tuned
+        ],
+        "helpers": [origin.about() for origin in home.helpers],
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
         "decoders": [asdict(run) | {"arm": _named(run.arm)} for run in home.decoder_runs],

@@ -1,16 +1,19 @@
 """PEFT wiring: adapters on exactly the modules that are named, saved as plain LoRA."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
+from safetensors.torch import load_file
 
 from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import stores_weights_transposed
+from hyperfitting.models.checkpoint import ADAPTER_WEIGHTS, origin_of
 from hyperfitting.models.load import quiet_transformers
 
 INITIAL = "pissa-initial"  # folder name; PEFT recognises a base-changing start by its adapter name
@@ -25,6 +28,7 @@ def add_adapters(model: Any, targets: list[str], lora: LoraConfig, seed: int) ->
     Raises:
         InputError: PEFT has no such adapters for this kind of model.
     """
+    origin = origin_of(model)
     peft_config = PeftLoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -35,6 +39,7 @@ def add_adapters(model: Any, targets: list[str], lora: LoraConfig, seed: int) ->
         use_dora=lora.dora,
         init_lora_weights="pissa" if lora.init == "pissa" else True,
         task_type="CAUSAL_LM",
+        revision=origin.commit if origin else None,  # of the base, where it came from the hub
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
@@ -81,6 +86,26 @@ def save_adapter(
                     path_initial_model_for_weight_conversion=str(start),
                 )
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's form, not filled in
+    _require_saved({n: p for n, p in adapted.named_parameters() if n in initial}, folder, lora)
+
+
+def _require_saved(trained: Mapping[str, torch.Tensor], folder: Path, lora: LoraConfig) -> None:
+    """Refuse a saved adapter that does not hold every trained tensor bit for bit."""
+    saved = load_file(folder / ADAPTER_WEIGHTS)
+    for name, tensor in trained.items():
+        found = saved.pop(name.replace(".default", ""), None)
+        if found is not None and lora.init == "pissa":  # [A; A0] and [B, -B0]
+            found = found.chunk(2, dim=0 if ".lora_A." in name else 1)[0]
+        if found is None or not torch.equal(found, tensor.detach().cpu()):
+            raise InputError(
+                f"the adapter was saved, but {name} in it is not what was trained",
+                needed="an adapter as trained; the run's checkpoints hold it",
+            )
+    if saved:
+        raise InputError(
+            f"the adapter was saved with {len(saved)} tensors that were not trained: {min(saved)}",
+            needed="an adapter as trained; the run's checkpoints hold it",
+        )
 
 
 def _save_start(adapted: Any, initial: dict[str, torch.Tensor], folder: Path) -> None:

@@ -20,6 +20,8 @@ from hyperfitting.models.anatomy import (
     is_known_family,
     linear_modules,
 )
+from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.load import is_quantized
 from hyperfitting.train.lora import add_adapters
 
 Trains = Literal["everything", "blocks and final norm", "adapters"]
@@ -120,6 +122,10 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
             layer, or the rate is too small to change the weights.
     """
     method = METHODS[config.method]
+    if is_quantized(model):
+        origin = origin_of(model)
+        name, how = (origin.name, origin.quantization) if origin else ("this model", None)
+        require_trainable(config, name, how or "in memory")
     if method.trains == "everything":
         model.requires_grad_(True)
         return _account(model, None, has_adapter=False, rate=config.learning_rate)
@@ -137,12 +143,33 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
         return _account(model, indices, has_adapter=False, rate=config.learning_rate)
     targets = linear_modules(model, [blocks[i] for i in indices])
     if not targets:
+        if is_quantized(model):
+            raise InputError(
+                f"the quantised layers of this {model.config.model_type!r} model are no linear "
+                "layers that adapters are put on here",
+                needed="the unquantised model, or a bitsandbytes base (model.quantization=nf4)",
+            )
         raise InputError(
             f"the blocks of this {model.config.model_type!r} model hold no linear layers",
             needed="a model with linear layers, or --method full_sft",
         )
     adapted = add_adapters(model, targets, config.lora, config.seed)
     return _account(adapted, indices, has_adapter=True, rate=config.learning_rate)
+
+
+def require_trainable(config: TrainConfig, name: str, quantization: str | None) -> None:
+    """Refuse a method that trains the weights of a quantised model, before it is loaded.
+
+    Raises:
+        InputError: it does.
+    """
+    if quantization is not None and METHODS[config.method].trains != "adapters":
+        raise InputError(
+            f"the weights of {name} are quantised ({quantization}), and {config.method} trains "
+            "the weights themselves",
+            needed="--method late_stage_lora or full_lora, which leave them as they are; or the "
+            "unquantised model",
+        )
 
 
 def _trained_blocks(method: Method, config: TrainConfig, count: int) -> list[int]:

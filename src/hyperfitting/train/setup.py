@@ -21,6 +21,7 @@ from hyperfitting.models.anatomy import (
     require_plain_head,
 )
 from hyperfitting.models.blocks import Tail, hidden_entering
+from hyperfitting.models.load import is_quantized
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
 from hyperfitting.train.methods import METHODS, Trainable
@@ -108,7 +109,7 @@ def set_up(
         ):
             key = _cache_key(parts, source, windows, cut, config, autocast, model_digest)
             source.store = _store(key, source, parts, place, cache_folder, autocast, progress)
-        if not getattr(base_of(trainable.model), "is_quantized", False):
+        if not is_quantized(base_of(trainable.model)):
             tail_engine.release()  # quantised weights do not survive being moved
     prefix_seconds = time.perf_counter() - start
     if _compiles(config, tail_engine, sources[0], device):

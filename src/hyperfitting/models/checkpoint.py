@@ -1,0 +1,336 @@
+"""What stands in a model's folder or hub repository, looked at before anything is loaded.
+
+Whole weights, an adapter, or both; which commit of a hub id; which files are left over. What is
+loaded from it stands in `load.py` and `adapter.py`; an `Origin` says of a loaded model where it
+came from.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from safetensors import SafetensorError
+
+from hyperfitting.builtin import MODEL_FOLDER
+from hyperfitting.config import ModelConfig
+from hyperfitting.data.sources import HUB_ID
+from hyperfitting.errors import InputError
+from hyperfitting.progress import printable
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
+NAMED = 3  # files or tensors that a message names
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a loaded model or adapter came from, as manifest and study keep it.
+
+    `revision` is what was asked for, `commit` what the hub made of it (None for a folder).
+    `notes` say what of the checkpoint was not used, or is other than its files say.
+    """
+
+    name: str
+    kind: Literal["model", "adapter"]
+    revision: str | None = None
+    commit: str | None = None
+    quantization: str | None = None
+    digest: str | None = None  # of an adapter's files; that of whole weights costs a pass
+    notes: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"notes": list(self.notes)}
+
+
+_records: list[list[Origin]] = []  # of `recorded_origins` blocks that run now
+
+
+@contextmanager
+def recorded_origins() -> Iterator[list[Origin]]:
+    """The origin of every model that is loaded while the block runs, in order."""
+    record: list[Origin] = []
+    _records.append(record)
+    try:
+        yield record
+    finally:
+        _records[:] = [each for each in _records if each is not record]
+
+
+def keep_origin(model: Any, origin: Origin) -> None:
+    """Mutates `model`: it carries its origin, and the log tells the notes, each once."""
+    model.hyperfitting_origin = origin
+    for record in _records:
+        record.append(origin)
+    for note in origin.notes:
+        _tell(note)
+
+
+@cache
+def _tell(note: str) -> None:
+    logger.warning("note: %s", printable(note))
+
+
+def origin_of(model: Any) -> Origin | None:
+    """Where a model was loaded from; None where it was made in memory."""
+    found: Origin | None = getattr(model, "hyperfitting_origin", None)
+    return found
+
+
+def name_few(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    return ", ".join(ordered[:NAMED]) + more
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of a folder or of one commit of a hub repository."""
+
+    name: str  # as it was given
+    path: str  # what transformers is asked for: a folder, or the hub id
+    files: frozenset[str]
+    asked: str | None = None  # the revision that was asked for
+    commit: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder here."""
+        return self.commit is None
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is a PEFT adapter."""
+        return ADAPTER_CONFIG in self.files
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a whole model in .safetensors, alone or beside an adapter."""
+        return CONFIG in self.files and bool(self.weight_files())
+
+    @property
+    def revision(self) -> str | None:
+        """What is asked of the hub: one commit for all files.
+
+        Of a repository with pickles only, transformers asks the hub for a conversion; that lies
+        on another commit, so nothing is pinned there.
+        """
+        return self.commit if any(f.endswith(".safetensors") for f in self.files) else self.asked
+
+    def file(self, name: str) -> Path:
+        """One of its files here, fetched from the hub where it must be."""
+        if self.is_local:
+            return Path(self.path) / name
+        return Path(hf_hub_download(self.path, name, revision=self.revision))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of its JSON files.
+
+        Raises:
+            InputError: it is no JSON object.
+        """
+        try:
+            content = json.loads(self.file(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name} of {self.name} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{name} of {self.name} holds no JSON object")
+        return content
+
+    def weight_files(self) -> tuple[str, ...]:
+        """The .safetensors files that transformers reads as a whole model, in its order.
+
+        Raises:
+            InputError: an index names files that are not there.
+        """
+        named = self._named_in_config()
+        if named is not None and not named.endswith(".index.json"):
+            return (named,) if named in self.files else ()
+        if named is None and WEIGHTS in self.files:
+            return (WEIGHTS,)
+        index = named or INDEX
+        if index not in self.files:
+            return ()
+        listed = self.read(index).get("weight_map")
+        if not isinstance(listed, dict):
+            raise InputError(f"{index} of {self.name} has no weight_map", needed="a whole index")
+        shards = sorted(set(map(str, listed.values())))
+        if self.is_local and (absent := set(shards) - self.files):
+            raise InputError(
+                f"{index} of {self.name} names files that are not there: {name_few(absent)}",
+                needed="every file of the model",
+            )
+        return tuple(shards)
+
+    def _named_in_config(self) -> str | None:
+        """A file of another name that the config asks for."""
+        found = self.read(CONFIG).get("transformers_weights") if CONFIG in self.files else None
+        return str(found) if found else None
+
+    def left_over(self) -> list[str]:
+        """Lines on weights that are not used where the whole model is loaded."""
+        notes = []
+        beside = {file for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if file in self.files}
+        if ADAPTER_CONFIG in beside:
+            notes.append(
+                f"{self.name} holds whole weights and an adapter: the weights are used as they "
+                f"stand, without {name_few(beside)}"
+            )
+        used = set(self.weight_files())
+        unused = {f for f in self.files if fnmatch(f, "*.safetensors") and "/" not in f}
+        if unused := unused - used - beside:
+            notes.append(
+                f"{self.name} holds several sets of weights: {name_few(used)} is used, not "
+                f"{name_few(unused)}"
+            )
+        return notes
+
+
+def unavailable(config: ModelConfig, error: Exception) -> InputError:
+    """The refusal of a checkpoint that cannot be loaded, with the first line of the reason."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    is_here = config.name == "builtin" or Path(config.name).exists()
+    nowhere = "" if is_here else ", and there is no such folder here"
+    at = f" at revision {config.revision!r}" if config.revision else ""
+    return InputError(
+        f"the model {config.name!r}{at} cannot be loaded{nowhere}: {first_line}",
+        needed="a folder with config.json, tokenizer and .safetensors weights, "
+        "or the id of a hub model that can be reached",
+        hint="--trust-remote-code runs code that the model brings along, if you trust it"
+        if "trust_remote_code" in str(error)
+        else None,
+    )
+
+
+def folder_of(name: str) -> Path:
+    """The folder that a name means, where it is one; `builtin` is."""
+    return MODEL_FOLDER if name == "builtin" else Path(name)
+
+
+def locate(config: ModelConfig) -> Checkpoint:
+    """The files behind a name: the built-in model's, a folder's, or a hub id's at its revision.
+
+    Raises:
+        InputError: there is no such folder or hub id, or a revision is asked of a folder.
+    """
+    folder = folder_of(config.name)
+    if not folder.is_dir():
+        return _on_hub(config)
+    if config.revision is not None:
+        raise InputError(
+            f"revision {config.revision!r} is asked of {config.name}, which is a folder",
+            needed="a hub id, or no revision",
+        )
+    found = [*folder.glob("*"), *folder.glob(f"*/{CONFIG}"), *folder.glob(f"*/{ADAPTER_CONFIG}")]
+    names = frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
+    # The whole path: an adapter that is trained on it names its base by it.
+    return Checkpoint(config.name, str(folder.absolute()), names)
+
+
+def _on_hub(config: ModelConfig) -> Checkpoint:
+    name = config.name
+    if Path(name).is_file() or not HUB_ID.fullmatch(name) or name[0] in "./~":
+        raise InputError(
+            f"the model folder {name} does not exist",
+            needed="`builtin`, a folder that save_pretrained wrote, or a hub id such as org/name",
+        )
+    errors: list[Exception] = []
+    for file in (CONFIG, ADAPTER_CONFIG):
+        try:
+            # As asked, not by commit: the cache then knows the revision without a network.
+            anchor = Path(hf_hub_download(name, file, revision=config.revision))
+        except EntryNotFoundError as error:
+            errors.append(error)
+        except UNLOADABLE as error:
+            raise unavailable(config, error) from error
+        else:
+            snapshot = anchor.parent
+            files = _listed(name, snapshot)
+            return Checkpoint(name, name, files, config.revision, snapshot.name)
+    raise unavailable(config, errors[0]) from errors[0]
+
+
+def _listed(name: str, snapshot: Path) -> frozenset[str]:
+    """The files of a commit, as the hub lists them; those in the cache where it does not."""
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            return frozenset(HfApi().list_repo_files(name, revision=snapshot.name))
+        except Exception:  # whatever keeps the hub from answering: the cache is what can be loaded
+            logger.debug("the hub does not list %s", name, exc_info=True)
+    found = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*"))
+    return frozenset(found)
+
+
+def require_whole(checkpoint: Checkpoint) -> Checkpoint:
+    """Refuse a checkpoint without config, whole .safetensors weights or (a folder) tokenizer.
+
+    Raises:
+        InputError: what is missing, and what stands there instead.
+    """
+    name, files = checkpoint.name, checkpoint.files
+    if not checkpoint.has_weights and checkpoint.has_adapter:
+        raise InputError(
+            f"{name} has no {'weights' if CONFIG in files else CONFIG}: it holds an adapter",
+            needed="the folder or hub id of a whole model",
+            hint="give the base model that the adapter belongs to; `generate` and "
+            "`evaluate --tuned` take adapters",
+        )
+    if CONFIG not in files:
+        raise InputError(
+            f"{name} has no {CONFIG}", needed="the folder of a whole model", hint=_below(checkpoint)
+        )
+    if not checkpoint.has_weights and checkpoint.is_local:
+        raise _without_weights(checkpoint)
+    if checkpoint.is_local and not any(file in files for file in TOKENIZER_FILES):
+        raise InputError(
+            f"{name} has no tokenizer",
+            needed=f"one of {', '.join(TOKENIZER_FILES)}",
+            hint="save the model's tokenizer there: tokenizer.save_pretrained(folder)",
+        )
+    return checkpoint
+
+
+def _below(checkpoint: Checkpoint) -> str | None:
+    """A hint at the folders below that hold a checkpoint."""
+    folders = {file.rpartition("/")[0] for file in checkpoint.files if "/" in file}
+    if not folders or not checkpoint.is_local:
+        return None
+    return f"checkpoints stand below it: {name_few(f'{checkpoint.name}/{f}' for f in folders)}"
+
+
+def _without_weights(checkpoint: Checkpoint) -> InputError:
+    others = {f for f in checkpoint.files if fnmatch(f, "*.safetensors")}
+    pickles = {f for f in checkpoint.files for pattern in PICKLES if fnmatch(f, pattern)}
+    if others:
+        return InputError(
+            f"{checkpoint.name} has neither {WEIGHTS} nor {INDEX}, only {name_few(others)}",
+            needed="weights under the names that save_pretrained gives them",
+            hint="rename a file that is the whole model; parts of one need their index",
+        )
+    found = f"only pickle weights ({', '.join(sorted(pickles))})" if pickles else "no weights"
+    return InputError(
+        f"{checkpoint.name} has {found}",
+        needed="weights in .safetensors; pickles can run code and are never loaded",
+        hint="convert once: load in transformers, then model.save_pretrained(folder)"
+        if pickles
+        else _below(checkpoint),
+    )
+
+
+def with_notes(origin: Origin, *notes: str) -> Origin:
+    """The origin with further notes."""
+    return replace(origin, notes=(*origin.notes, *notes))
