@@ -72,7 +72,7 @@ def test_families_are_counted(study):
 def test_one_training_is_about_this_model(page_of):
     page = page_of()
     text = " ".join(section(page, "tests").split())
-    assert "hyperfitted: one training. Its tests are about this trained model" in text
+    assert "hyperfitted: one training each. The tests are about these trained models" in text
     assert "contexts only</td>" in text
     assert "all tests of the study" not in page
 
@@ -98,7 +98,7 @@ def test_several_trainings_say_from_where_on_a_difference_can_be_claimed(tmp_pat
     text = " ".join(section(page_of(seeds=(0, 1, 2)), "tests").split())
     assert "3 trainings, contexts</td>" in text
     assert "<td>0.046</td>" in text
-    assert "one training" not in text
+    assert "one training each" not in text
     study = read_study(plant(tmp_path / "seeds", seeds=(0, 1, 2)))
     test = paired(
         "hyperfitted", "full_lora", "ttr", 0.02, 0.4, num_seeds=3, num_seeds_b=2,

@@ -1,7 +1,5 @@
 """What the comparisons of a study can and cannot say, in words: families, trainings, losses."""
 
-from collections.abc import Sequence
-
 from hyperfitting.records import Arm, PairedTest
 from hyperfitting.report.arms import variant
 from hyperfitting.report.load import Study
@@ -37,9 +35,9 @@ def trainings_in_words(study: Study) -> list[str]:
     several = [test for test in study.tests if test.noise == "trainings and contexts"]
     if once:
         found.append(
-            f"{_names(study, once)}: one training. Its tests are about this trained model, over "
-            "other contexts only; another training of the same method would differ, by how much "
-            "is not known."
+            f"{', '.join(map(study.label, once))}: one training each. The tests are about these "
+            "trained models and generalise to other contexts only; another training of the same "
+            "method would differ, by how much is not known."
         )
     if len(methods_once(study)) > 1:
         found.append(METHODS_ONCE)
@@ -87,7 +85,3 @@ def losses_in_words(study: Study) -> str:
         "What differs between them may be the loss reached, the depth, or the number of trained "
         "parameters: that is not told apart here."
     )
-
-
-def _names(study: Study, arms: Sequence[Arm]) -> str:
-    return ", ".join(study.label(arm) for arm in arms)
