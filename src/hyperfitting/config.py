@@ -176,8 +176,8 @@ class EvaluateConfig(Section):
     resamples: int = Field(10_000, ge=100, description="bootstrap draws, and sign flips of a test")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     seed: int = Field(0, ge=0, description="of the bootstrap and the sign flips")
-    margin_nats: float = Field(
-        0.05, gt=0, description="entropies closer than this count as the same (definitions)"
+    margin_ttr: float = Field(
+        0.02, gt=0, description="TTRs closer than this count as equally varied (ours)"
     )
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"

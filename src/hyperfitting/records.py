@@ -7,6 +7,9 @@ from typing import Any, Literal, NamedTuple
 Mode = Literal["fixed_length", "natural"]
 Ending = Literal["ended", "looped", "truncated"]
 Prefix = Literal["TF", "OP"]
+Noise = Literal["contexts", "trainings and contexts"]
+
+SIGNIFICANT = 0.05  # a p below this, adjusted where there are several, is a finding
 
 # The paper's words for what we call by the arm and metric names on the left.
 PAPER_NAMES: Mapping[str, str] = {
@@ -102,7 +105,12 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Arm `a` against `b` on the same contexts: mean difference a - b and sign-flip p.
+    """Arm `a` against `b` on the same contexts: mean difference a - b, its interval and p.
+
+    `noise` says what the interval and p contain. Over contexts alone a test is about these trained
+    models (sign flips); over trainings and contexts about the ways to train them (t). Two methods
+    trained once cannot be compared: no p. `claimable` is the smallest absolute difference that
+    would be significant after Holm's correction, at the spread found.
 
     Where the claim is that both are the same, `margin` and `p_equivalence` are set: two one-sided
     tests that the mean difference lies within the margin.
@@ -120,7 +128,11 @@ class PairedTest:
     seed: int | None = None  # training seed of a, and of b where b was trained
     a_parameters: Mapping[str, Any] = field(default_factory=dict)
     b_parameters: Mapping[str, Any] = field(default_factory=dict)
-    num_seeds: int = 1
+    num_seeds: int = 1  # trainings of a
+    num_seeds_b: int = 0  # trainings of b; 0 where it was not trained, or with a
+    noise: Noise = "contexts"
+    confidence: float | None = None  # level of the interval
+    claimable: float | None = None
     domain: str = ""
     margin: float | None = None
     p_equivalence: float | None = None

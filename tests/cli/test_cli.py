@@ -60,6 +60,9 @@ def test_training_leaves_a_complete_run(run_folder):
     assert manifest["trainable"]["blocks_1_based"] == [2, 3]
     assert manifest["config_sources"]["train.last_blocks"] == "flag --last-blocks"
     assert manifest["training"]["epochs"] == 2
+    interval = manifest["training"]["final_loss_interval"]
+    assert interval["low"] <= manifest["training"]["final_loss"] <= interval["high"]
+    assert interval["n"] == manifest["data_account"]["training_windows"]
     account = manifest["data_account"]
     assert (account["duplicate"], account["empty"], account["too_short"]) == (1, 1, 1)
     epochs = [json.loads(line)["epoch"] for line in (run_folder / "metrics.jsonl").open()]

@@ -9,8 +9,9 @@ import scipy.stats
 from hyperfitting.measure.intervals import (
     bootstrap_mean,
     bootstrap_mean_over_seeds,
-    equivalence_p,
+    bootstrap_ratio,
     holm,
+    holm_level,
     percentiles_around,
     sign_flip_p,
 )
@@ -90,42 +91,36 @@ def test_holm_agrees_with_the_definition():
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("margin", [0.05, 0.3, 2.0])
-def test_equivalence_agrees_with_two_scipy_tests(seed, margin):
-    differences = np.random.default_rng(seed).normal(0.1, 0.5, 25)
-    above = scipy.stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
-    below = scipy.stats.ttest_1samp(differences, margin, alternative="less").pvalue
-    assert equivalence_p(differences, margin) == pytest.approx(max(above, below), rel=1e-10)
-    assert equivalence_p(-differences, margin) == pytest.approx(max(above, below), rel=1e-10)
+@pytest.mark.parametrize("seed", range(10))
+def test_holm_level_is_where_one_more_test_becomes_significant(seed):
+    rng = np.random.default_rng(seed)
+    others = list(rng.choice([1e-4, 0.004, 0.01, 0.02, 0.2, 0.9], rng.integers(0, 9)))
+    level = holm_level(others)
+    for p in (level * (1 - 1e-9), level * (1 + 1e-9), *rng.uniform(0, 0.06, 20)):
+        assert (holm([*others, p])[-1] < 0.05) == (p < level)
 
 
-def test_equivalence_by_hand():
-    # mean 1, standard error 1, 2 degrees of freedom: t = -1 at margin 2, and
-    # P(t < -1) with 2 degrees of freedom is 1/2 - 1/(2 sqrt 3).
-    differences = 1 + np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
-    assert equivalence_p(differences, 2.0) == pytest.approx(0.5 - 0.5 / np.sqrt(3))
+def test_a_ratio_agrees_with_a_naive_loop_and_is_a_mean_where_weights_are_equal():
+    rng = np.random.default_rng(8)
+    weights = rng.integers(1, 20, 40).astype(float)
+    parts = rng.exponential(size=40) * weights
+    found = bootstrap_ratio(parts, weights, **OPTIONS)
+    assert found.mean == pytest.approx(np.average(parts / weights, weights=weights))
+    drawn = [rng.integers(40, size=40) for _ in range(4_000)]
+    loop = np.quantile([parts[i].sum() / weights[i].sum() for i in drawn], [0.025, 0.975])
+    np.testing.assert_allclose([found.low, found.high], loop, atol=0.02)
+    equal = bootstrap_ratio(parts, np.full(40, 2.0), **OPTIONS)
+    mean = bootstrap_mean(parts / 2, **OPTIONS)
+    np.testing.assert_allclose(equal, mean, atol=0.1)
+    assert equal.mean == pytest.approx(mean.mean)
 
 
-def test_equivalence_is_claimed_at_the_border_as_seldom_as_it_says():
-    rng = np.random.default_rng(7)
-    ps = np.array([equivalence_p(rng.normal(0.5, 1, 60), 0.5) for _ in range(1_000)])
-    assert 0.03 < (ps <= 0.05).mean() < 0.075
-
-
-def test_equivalence_without_spread():
-    assert equivalence_p(np.zeros(5), 0.1) == 0.0
-    assert equivalence_p(np.full(5, 0.1), 0.1) == 1.0
-    assert equivalence_p(np.full(5, -0.3), 0.1) == 1.0
-
-
-def test_equivalence_refuses_what_it_cannot_test():
-    with pytest.raises(ValueError, match="at least 2"):
-        equivalence_p(np.array([1.0]), 0.1)
-    with pytest.raises(ValueError, match="finite"):
-        equivalence_p(np.array([1.0, np.nan]), 0.1)
+def test_a_ratio_of_one_unit_has_no_interval_and_bad_weights_are_refused():
+    assert bootstrap_ratio(np.array([1.0]), np.array([4.0]), **OPTIONS) == (0.25, None, None)
     with pytest.raises(ValueError, match="above 0"):
-        equivalence_p(np.arange(3.0), 0.0)
+        bootstrap_ratio(np.ones(2), np.array([1.0, 0.0]), **OPTIONS)
+    with pytest.raises(ValueError, match="finite"):
+        bootstrap_ratio(np.array([np.nan]), np.ones(1), **OPTIONS)
 
 
 def naive_over_seeds(values, draws, rng):

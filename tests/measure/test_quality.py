@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperfitting.errors import InputError
-from hyperfitting.measure.quality import distinct_n, self_bleu
+from hyperfitting.measure.intervals import ratio_draws
+from hyperfitting.measure.quality import distinct_n, distinct_parts, self_bleu
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=5), st.integers(1, 4))
@@ -32,6 +33,41 @@ def test_distinct_n_by_hand_and_undefined():
     assert distinct_n([], 1) is None
     with pytest.raises(ValueError, match="at least 1"):
         distinct_n([[1]], 0)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=5), st.integers(1, 4))
+def test_the_parts_of_the_texts_add_up_to_distinct_n(texts, n):
+    parts_N, grams_N = distinct_parts(texts, n)
+    assert grams_N.tolist() == [max(0, len(ids) - n + 1) for ids in texts]
+    whole = distinct_n(texts, n)
+    if whole is not None:
+        assert parts_N.sum() / grams_N.sum() == pytest.approx(whole)
+
+
+def test_a_shared_bigram_is_divided():
+    parts_N, _ = distinct_parts([[1, 2, 3], [1, 2, 1, 2]], 2)
+    assert parts_N.tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("kind", ["varied", "loops", "mixed"])
+def test_the_interval_of_distinct_2_is_as_wide_as_other_texts_would_make_it(kind):
+    """Whole texts that are drawn twice would make it several times as wide for varied ones."""
+    rng = np.random.default_rng(0)
+    weight_V = 1 / np.arange(1, 1001) ** 1.1
+
+    def text():
+        power = rng.uniform(0.7, 1.8) if kind == "mixed" else 1.0
+        of_V = weight_V**power / (weight_V**power).sum()
+        if kind == "loops":
+            return np.resize(rng.choice(1000, rng.integers(2, 30), p=of_V), 64).tolist()
+        return rng.choice(1000, 64, p=of_V).tolist()
+
+    values, widths = [], []
+    for _ in range(60):
+        texts = [text() for _ in range(40)]
+        values.append(distinct_n(texts, 2))
+        widths.append(ratio_draws(*distinct_parts(texts, 2), resamples=200, seed=0).std())
+    assert 0.75 < np.mean(widths) / np.std(values) < 1.35
 
 
 def naive_bleu(words, references, order):

@@ -75,9 +75,14 @@ def tests_of(arm, seed, **changes):
             reason="fewer than two contexts with both values", **changes,
         ),
         paired(arm, f"{MATCHED}_sampled", "ttr", 0.08, 0.005, **matched),
-        paired(
-            arm, MATCHED, "prediction_entropy_own_nats", -0.25, None, margin=0.05,
-            p_equivalence=0.9999, **matched,
+        paired(f"{arm}_sampled", f"{MATCHED}_sampled", "ttr", 0.13, 0.004, **matched),
+        paired(f"{arm}_sampled", f"{MATCHED}_sampled", "bigram_repetition", 0.01, 0.6, **matched),
+        *(
+            paired(
+                a, f"{MATCHED}_sampled", "ttr", difference, None, margin=0.02, confidence=0.9,
+                p_equivalence=0.9999, **matched,
+            )
+            for a, difference in ((arm, 0.08), (f"{arm}_sampled", 0.13))
         ),
     ]  # fmt: skip
 
@@ -169,6 +174,11 @@ def _matching(arm, seed, parameters):
         "global": {"tau": 0.6, "residual_nats": -2e-9, "unsolved": 0},
         "arm": arm, "seed": seed, "parameters": parameters,
         "greedy_positions": 4000, "greedy_differences": 0, "greedy_ties_by_rounding": 3,
+        "greedy_texts": 2, "greedy_texts_equal": 0,
+        "one_temperature": {
+            "step_residual_nats": 0.74, "largest_nats": 0.9, "expected_nats": 9e-5,
+            "spread_beyond_tolerance": 0.12,
+        },
     }  # fmt: skip
 
 
@@ -189,7 +199,9 @@ def _run(study, arm, seed, parameters, is_foreign):
         )  # fmt: skip
     return described | {
         "path": str(run.path.relative_to(study.path)), "method": "full_sft",
-        "final_loss": 0.03 + (seed or 0) / 100, "epochs": 2, "trainable_params": 1000,
+        "final_loss": 0.03 + (seed or 0) / 100, "epochs": 2,
+        "final_loss_interval": {"low": 0.021, "high": 0.042, "n": 2, "confidence": 0.95},
+         "trainable_params": 1000,
         "num_train": 2, "stopped_by": "ttr_plateau", "train_seconds": 1.5,
     }  # fmt: skip
 
@@ -236,6 +248,8 @@ def plant(
     if several:
         rows += arm_rows(arm, None, 0.71, parameters=parameters, num_seeds=len(seeds))
     changes = {"num_seeds": len(seeds), "a_parameters": parameters}
+    if several:
+        changes |= {"noise": "trainings and contexts", "claimable": 0.0456}
     tests += tests_of(arm, None if several else seeds[0], **changes)
     account = {"nothing_to_train_on": 0, "read": 5, "empty": 0, "duplicate": 1, "too_short": 0}
     account |= {"held_out": 2, "training_windows": 2, "training_windows_available": 2}

@@ -8,15 +8,16 @@ from hyperfitting.cli.show import study_summary
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.report.build import write_report
+from hyperfitting.report.decoders import decoders
 from hyperfitting.report.load import read_study
 from hyperfitting.report.quality import (
-    decoders,
     domains,
     judgements,
     mauve_in_words,
     quality,
     tasks,
 )
+from hyperfitting.report.results import every_arm
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
@@ -77,6 +78,7 @@ def folder(tmp_path_factory):
         row("original+min_p", "looped_rate", 0.25, parameters={"min_p": 0.1}),
         row("original+beam", "ttr", 0.123, parameters={"beams": 5}),
         row("hyperfitted", "mauve", 0.954, seed=0),
+        row("human", "mauve", 0.896),
         row("hyperfitted", "overlap_mean", 18.4, seed=0),
         row("hyperfitted+citation_blocked", "overlap_mean", 6.3, seed=0),
         row("human", "ttr", 0.811, domain="e"),
@@ -109,7 +111,7 @@ def cells(table, name):
 def test_decoders_stand_beside_greedy_with_what_they_cost(study):
     found = cells(decoders(study), "original+min_p (min_p=0.1)")
     assert found["TTR distinct tokens / tokens"].value == "0.612"
-    assert found["Looped share of texts"].value == "0.25"
+    assert found["Looped (natural) share of texts"].value == "0.25"
     assert found["Draws at random"].value == "yes"
     assert found["Alone = in a batch texts"].value == "–"
     assert found["Speed tokens/s"].value == "1,234"
@@ -163,6 +165,15 @@ def test_domains_stand_side_by_side_and_apart_from_the_main_table(study):
     own = study.cell(Arm("hyperfitted", 0), "ttr")
     assert own is not None
     assert own.domain == "d"
+
+
+def test_mauve_of_human_halves_is_said_apart_and_is_in_no_column(study):
+    """n = 1 a side and 2 buckets, where the arms have 2 and 3: no ceiling for them."""
+    assert cells(decoders(study), "human")["MAUVE"].value == "–"
+    assert cells(every_arm(study), "human")["MAUVE"].value == "–"
+    words = mauve_in_words(study)
+    assert "0.896 [0.886, 0.906] (n = 1 a side, 2 buckets)" in words
+    assert "no ceiling" in words
 
 
 def test_mauve_comes_with_everything_it_depends_on(study):

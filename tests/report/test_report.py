@@ -10,22 +10,21 @@ import pytest
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
-from hyperfitting.report import build, temperature
+from hyperfitting.report import build
 from hyperfitting.report.build import FIGURES, render_page, write_report
 from hyperfitting.report.load import read_study
 from hyperfitting.report.page import TITLES
 from hyperfitting.runs import StudyFolder
 
 TABLES = {
-    "arms", "trainings", "temperature", "matched_temperatures", "tests", "equivalence", "ranks",
+    "arms", "trainings", "only_sharper", "temperature", "matched_temperatures", "tests",
+    "equivalence", "ranks",
     "provenance", "static_bias", "geometry", "block_swap", "token_kinds", "paper_entropy_matched",
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
 # Sections of what `plant` does not write.
-NOT_PLANTED = {
-    TITLES[name] for name in ("noise", "quality", "judge", "decoders", "domains", "tasks")
-}
+NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks")}
 
 
 def section(page, name):
@@ -82,7 +81,7 @@ def test_the_first_sentence_answers_the_question(page):
     answer = section(page, "results").split('class="answer">')[1].split("<")[0]
     assert answer == (
         "hyperfitted: TTR 0.700 [0.690, 0.710] (original 0.120, human 0.770); "
-        "share of texts that loop 0.00 [0.00, 0.00] (original 0.90)."
+        "share of texts that loop where they may end (natural) 0.00 [0.00, 0.00] (original 0.90)."
     )
 
 
@@ -98,26 +97,41 @@ def test_the_level_and_the_stop_are_those_of_the_study(page):
     assert "chosen on them" in section(page, "training")
 
 
-def test_temperature_is_answered_from_the_tests(page):
+def test_temperature_is_answered_like_with_like(page):
     text = " ".join(section(page, "temperature").split())
     assert "Checked at 4,000 positions: 0 choices changed, 3 ties by rounding." in text
-    assert "TTR +0.080 [-0.020, +0.180], p = .005 (Holm): they differ, and sharpness" in text
+    assert "hyperfitted is not only sharper. Rejected by greedy text (45.0 % of" in text
+    assert "sampled text (TTR +0.130 [+0.030, +0.230], p = .004 (Holm))" in text
+    assert "+0.080" not in text, "greedy against sampled is no test of a temperature"
     assert "&gt; .999" in text  # the equivalence test
+    assert "90 % interval" in text
     assert "not shown" in text
     assert "9.0e-05" in text
     assert "2.0e-09" in text  # a residual has no sign
 
 
-def test_a_temperature_verdict_follows_sign_and_p(folder):
-    study = read_study(folder)
-    test = next(t for t in study.tests if t.b.endswith("sampled"))
-    ends = {}
-    for difference, p in ((0.1, 0.01), (-0.1, 0.01), (0.1, 0.05), (0.1, None)):
-        changed = replace(study, tests=[replace(test, difference=difference, p_holm=p)])
-        ends[difference, p] = temperature.verdicts(changed)[0].split(": ")[-1]
-    assert "does not give this variety" in ends[0.1, 0.01]
-    assert "more varied of the two" in ends[-0.1, 0.01]
-    assert ends[0.1, 0.05] == ends[0.1, None] == "no difference shown."
+def test_sampling_at_equal_entropy_is_another_decoder(page):
+    text = " ".join(section(page, "decoders").split())
+    assert "hyperfitted, greedy, minus the original sampled at its entropy: TTR +0.080" in text
+    assert "p = .005 (Holm): greedy text is the more varied." in text
+    assert "hyperfitted_<wbr>sampled" not in text
+
+
+def test_looped_texts_that_may_end_and_those_of_fixed_length_have_two_names(page, written):
+    assert "<th>Looped (natural)<small>" in section(page, "endings")
+    assert 'class="looped">looped (fixed length)<' in section(page, "examples")
+    for name in ("block_swap", "static_bias"):
+        header = (written.tables / f"{name}.csv").read_text().splitlines()[0]
+        assert "looped (fixed length)" in header
+    words = re.sub(r"<[^>]*>|\s+", " ", page.split("</style>")[1])
+    for found in re.finditer(r"[Ll]oop(ed|s)? +(\S+ +\S+)", words):
+        if found[1] == "ed" and "Looped texts of fixed" not in found[0]:
+            assert found[2].startswith(("(natural)", "(fixed", "(its tail")), found[0]
+
+
+def test_a_final_loss_has_the_interval_over_its_windows(page):
+    assert ">0.030<small>[0.021, 0.042]</small>" in section(page, "training")
+    assert "over its training windows" in section(page, "training")
 
 
 def test_line_separators_in_a_text_do_not_cut_the_file(folder):

@@ -5,6 +5,7 @@ import pytest
 from hyperfitting.records import Arm
 from hyperfitting.report import page as pages
 from hyperfitting.report import results
+from hyperfitting.report.listed import Run
 from hyperfitting.report.load import read_study
 from tests.report.planted import plant
 from tests.report.test_report import section
@@ -67,7 +68,8 @@ def test_one_seed_says_so(page_of):
 def test_parameters_are_part_of_the_label(page_of):
     page = page_of(arm="late_stage_lora", parameters={"late.last_blocks": 2})
     assert "late_<wbr>stage_<wbr>lora (last_<wbr>blocks=2)" in section(page, "results")
-    assert "late_stage_lora (last_blocks=2), greedy, minus" in section(page, "temperature")
+    assert "late_stage_lora (last_blocks=2), greedy, minus" in section(page, "decoders")
+    assert "late_stage_lora (last_blocks=2) is not only" in section(page, "temperature")
     assert "(matched_<wbr>to=late_<wbr>stage_<wbr>lora, last_<wbr>blocks=2)" in page
 
 
@@ -85,6 +87,10 @@ def test_a_foreign_checkpoint_has_no_training(page_of, tmp_path):
 
 
 def test_a_checkpoint_without_a_final_loss_has_a_dash():
-    assert results.final_loss([None]).value == "–"
-    assert results.final_loss([None]).reason
-    assert results.final_loss([0.25, None]).value == "0.250"
+    def run(loss):
+        return Run(Arm("hyperfitted", 0), None, None, None, None, None, None, loss, None)
+
+    assert results.final_loss([run(None)]).value == "–"
+    assert results.final_loss([run(None)]).reason
+    assert results.final_loss([run(0.25), run(None)]).value == "0.250"
+    assert results.final_loss([run(None), run(0.25)]).interval == ""

@@ -8,19 +8,26 @@ import pytest
 from scipy import stats
 
 from hyperfitting.config import EvaluateConfig
-from hyperfitting.measure.intervals import bootstrap_mean, bootstrap_mean_over_seeds
+from hyperfitting.measure.differences import difference_over_trainings
+from hyperfitting.measure.intervals import (
+    bootstrap_mean,
+    bootstrap_mean_over_seeds,
+    holm,
+    sign_flip_p,
+)
 from hyperfitting.models.forward import TokenScores
 from hyperfitting.records import Arm, Generation, MetricValues
 from hyperfitting.study.agreement import run_agreements
 from hyperfitting.study.arms import ArmOutputs, Tokens, generations_key
 from hyperfitting.study.compare import PairScores
 from hyperfitting.study.measurements import FEW_DEFINED, NO_INTERVAL, measurements
-from hyperfitting.study.paired import TESTED, TEXT, paired_tests
+from hyperfitting.study.paired import NO_SPREAD, ONE_TRAINING, TESTED, TEXT, paired_tests
 from hyperfitting.study.values import metric_values
 from tests.tiny import byte_tokenizer, tiny_model
 
 CONFIG = EvaluateConfig(resamples=500, natural_tokens=20, sampling_seeds=3)
 N, K = 8, 12
+MATCHED = "original_entropy_matched"
 
 
 def texts(arm, rows, mode="fixed_length", endings=None):
@@ -323,54 +330,151 @@ def test_holm_is_over_every_p_of_the_table_and_over_no_equivalence():
     late, full = outputs("late_stage_lora", 0, 1), outputs("hyperfitted", 0, 2)
     _, tests = study(outputs("original"), full, *matched(full), late, *matched(late, 60))
     tested = [t for t in tests if t.p is not None]
-    assert len(tested) == 2 * len(TESTED) + 2 * len(TEXT) + len(TESTED) + 2 * len(TEXT)
+    assert len(tested) == 2 * len(TESTED) + 2 * len(TEXT) + 2 * len(TEXT)
     for test in tested:  # the step-down rule, written out
         smaller = [t.p for t in tested if t.p <= test.p]
         expected = max(min(1.0, (len(tested) - sum(t.p < p for t in tested)) * p) for p in smaller)
         assert test.p_holm == pytest.approx(expected)
     equal = [t for t in tests if t.margin is not None]
-    assert [(t.a, t.b, t.metric) for t in equal] == [
-        (name, "original_entropy_matched", "prediction_entropy_own_nats")
-        for name in ("hyperfitted", "late_stage_lora")
-    ]
     assert all(t.p is None and t.p_holm is None for t in equal)
 
 
-@pytest.mark.parametrize(("shift", "is_same"), [(0.0, True), (0.01, True), (0.3, False)])
-def test_equivalence_by_two_t_tests(shift, is_same):
+def test_equal_variety_is_tested_of_texts_and_never_of_entropies_of_different_texts():
+    late, full = outputs("late_stage_lora", 0, 1), outputs("hyperfitted", 0, 2)
+    arms = [full, *matched(full), sampled("hyperfitted", 0, 75), late, *matched(late, 60)]
+    _, tests = study(outputs("original"), decoded(90), *arms)
+    equal = [(t.a, t.b, t.metric) for t in tests if t.margin is not None]
+    assert equal == [
+        ("hyperfitted", "original+min_p", "ttr"),
+        ("late_stage_lora", "original+min_p", "ttr"),
+        ("hyperfitted", f"{MATCHED}_sampled", "ttr"),
+        ("hyperfitted_sampled", f"{MATCHED}_sampled", "ttr"),
+        ("late_stage_lora", f"{MATCHED}_sampled", "ttr"),
+    ]
+    assert "prediction_entropy_own_nats" not in {t.metric for t in tests}
+
+
+def decoded(content):
+    arm = Arm("original+min_p", None, (("min_p", 0.1),))
+    return ArmOutputs(arm, [texts(arm.name, rows_of(content))], decoder="min_p")
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.1, 0.5])
+def test_equivalence_by_two_t_tests_with_the_interval_that_goes_with_them(margin):
     full = outputs("hyperfitted", 0, 2)
     greedy, drawn = matched(full)
-    noise = np.random.default_rng(1).normal(0, 0.01, (N, K))
-    greedy.own.tuned.entropy_NK[:] = full.own.tuned.entropy_NK + noise - shift
-    _, tests = study(outputs("original"), full, greedy, drawn)
+    config = CONFIG.model_copy(update={"margin_ttr": margin})
+    tests = paired_tests(columns_of(outputs("original"), full, greedy, drawn), config)
     [test] = [t for t in tests if t.margin is not None]
-    differences = (full.own.tuned.entropy_NK - greedy.own.tuned.entropy_NK).mean(axis=1)
+    differences = ttr(full.draws) - ttr(drawn.draws)
     ps = [
-        stats.ttest_1samp(differences, -0.05, alternative="greater").pvalue,
-        stats.ttest_1samp(differences, 0.05, alternative="less").pvalue,
+        stats.ttest_1samp(differences, -margin, alternative="greater").pvalue,
+        stats.ttest_1samp(differences, margin, alternative="less").pvalue,
     ]
     assert test.p_equivalence == pytest.approx(max(ps))
-    assert (test.p_equivalence < 0.05) == is_same
-    assert (test.margin, test.difference) == (0.05, pytest.approx(differences.mean()))
+    assert (test.margin, test.difference) == (margin, pytest.approx(differences.mean()))
+    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.9)
+    assert (test.low, test.high) == pytest.approx(tuple(interval))
+    assert test.confidence == 0.9
+    is_inside = -margin < test.low and test.high < margin
+    assert (test.p_equivalence < 0.05) == is_inside
 
 
-def test_seeds_are_averaged_per_context_before_a_test_and_counted_per_arm():
-    late = [outputs("late_stage_lora", s, 1 + s) for s in range(3)]
-    full = [outputs("hyperfitted", s, 11 + s) for s in range(3)]
-    lone = outputs("full_lora", 0, 21)
-    _, tests = study(outputs("original"), *late, *full, lone)
+# Several trainings
+
+
+def trained(name, content, seeds=3, **parameters):
+    return [outputs(name, s, content + s, **parameters) for s in range(seeds)]
+
+
+def test_tests_of_arms_trained_several_times_contain_trainings_and_contexts():
+    late, full = trained("late_stage_lora", 1), trained("hyperfitted", 11, seeds=2)
+    original, lone = outputs("original"), outputs("full_lora", 0, 21)
+    _, tests = study(original, *late, *full, lone)
     found = {(t.a, t.b): t for t in tests if t.metric == "ttr"}
     assert set(found) == {
         (name, other)
         for name in ("late_stage_lora", "hyperfitted", "full_lora")
         for other in ("original", "human")
     } | {("late_stage_lora", "hyperfitted")}
-    test = found["late_stage_lora", "hyperfitted"]
-    means = [np.mean([ttr(a.draws) for a in arms], axis=0) for arms in (late, full)]
-    assert test.difference == pytest.approx((means[0] - means[1]).mean())
-    assert (test.seed, test.num_seeds) == (None, 3)
+    late_SN, full_SN = (np.array([ttr(arm.draws) for arm in arms]) for arms in (late, full))
+    expected = {
+        ("late_stage_lora", "hyperfitted"): difference_over_trainings(late_SN, full_SN),
+        ("late_stage_lora", "original"): difference_over_trainings(late_SN - ttr(original.draws)),
+        ("hyperfitted", "human"): difference_over_trainings(full_SN - ttr(human().draws)),
+    }
+    for pair, of in expected.items():
+        test = found[pair]
+        assert test.difference == pytest.approx(of.value)
+        assert (test.low, test.high) == pytest.approx(of.interval(0.95))
+        assert test.p == pytest.approx(of.p())
+        assert (test.noise, test.seed) == ("trainings and contexts", None)
+    counts = [(found[pair].num_seeds, found[pair].num_seeds_b) for pair in expected]
+    assert counts == [(3, 2), (3, 0), (2, 0)]
     alone = found["full_lora", "original"]
-    assert (alone.seed, alone.num_seeds) == (0, 1)
+    assert (alone.seed, alone.num_seeds, alone.noise) == (0, 1, "contexts")
+    assert alone.claimable is None
+    differences = ttr(lone.draws) - ttr(original.draws)
+    assert alone.p == sign_flip_p(differences, flips=500, seed=0)
+    interval = bootstrap_mean(differences, resamples=500, confidence=0.95, seed=0)
+    assert (alone.difference, alone.low, alone.high) == interval
+
+
+def test_the_original_at_the_entropy_of_each_training_is_paired_with_that_training():
+    full = trained("hyperfitted", 11)
+    controls = [matched(arm, 50 + 2 * n) for n, arm in enumerate(full)]
+    arms = [each for arm, pair in zip(full, controls, strict=True) for each in (arm, *pair)]
+    _, tests = study(outputs("original"), *arms[::-1])  # the order of runs says nothing
+    [test] = [t for t in tests if (t.b, t.metric, t.margin) == (f"{MATCHED}_sampled", "ttr", None)]
+    difference_SN = np.array(
+        [ttr(a.draws) - ttr(drawn.draws) for a, (_, drawn) in zip(full, controls, strict=True)]
+    )
+    assert test.p == pytest.approx(difference_over_trainings(difference_SN).p())
+    assert (test.num_seeds, test.num_seeds_b) == (3, 0)
+
+
+def test_methods_trained_once_are_not_compared():
+    late, full = outputs("late_stage_lora", 0, 1), outputs("hyperfitted", 0, 2)
+    _, tests = study(outputs("original"), late, full)
+    between = [t for t in tests if t.b == "hyperfitted"]
+    assert [t.metric for t in between] == list(TESTED)
+    for test in between:
+        assert (test.p, test.p_holm, test.claimable, test.reason) == (
+            None,
+            None,
+            None,
+            ONE_TRAINING,
+        )
+        assert (test.noise, test.num_seeds, test.num_seeds_b) == ("contexts", 1, 1)
+    differences = ttr(late.draws) - ttr(full.draws)
+    interval = bootstrap_mean(differences, resamples=500, confidence=0.95, seed=0)
+    assert (between[0].difference, between[0].low, between[0].high) == interval
+    # They are in no family: the others are corrected as if these were not there.
+    others = [t for t in tests if t.p is not None]
+    assert [t.p_holm for t in others] == holm([t.p for t in others])
+
+
+def test_what_can_be_claimed_is_the_border_of_significance_after_holm():
+    claimed, not_claimed = 0, 0
+    for content in range(4):
+        late, full = trained("late_stage_lora", 40 * content), trained("hyperfitted", 20, seeds=5)
+        _, tests = study(outputs("original", rows=rows_of(1, 3 + content)), *late, *full)
+        for test in tests:
+            if test.noise == "trainings and contexts" and test.p is not None:
+                is_beyond = abs(test.difference) > test.claimable
+                assert is_beyond == (test.p_holm < 0.05)
+                claimed, not_claimed = claimed + is_beyond, not_claimed + (not is_beyond)
+    assert claimed > 5
+    assert not_claimed > 5
+
+
+def test_trainings_without_any_spread_have_no_p():
+    looping, varied = [[1, 2] * 6] * N, [list(range(1, 13))] * N
+    arms = [outputs("hyperfitted", s, 3, rows=varied) for s in range(2)]
+    _, tests = study(outputs("original", rows=looping), *arms)
+    [test] = [t for t in tests if (t.b, t.metric) == ("original", "ttr")]
+    assert (test.p, test.reason) == (None, NO_SPREAD)
+    assert test.difference == pytest.approx(1 - 2 / 12)
 
 
 def test_an_arm_that_no_setting_contradicts_is_compared_with_late_stage():
@@ -394,7 +498,8 @@ def test_checkpoints_of_best_validation_loss_have_controls_of_their_own():
         ("best_val_checkpoint", "human"),
         ("best_val_checkpoint", "original_entropy_matched_sampled"),
     ]
-    assert [t.a for t in tests if t.margin is not None] == ["best_val_checkpoint"]
+    equal = [(t.a, t.metric) for t in tests if t.margin is not None]
+    assert equal == [("best_val_checkpoint", "ttr")]
 
 
 def test_an_arm_that_equals_another_differs_by_nothing():

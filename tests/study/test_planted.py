@@ -8,6 +8,8 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
+from hyperfitting.report import only_sharper
+from hyperfitting.report.load import read_study
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
 from hyperfitting.study.controls import block_swap as block_swap_module
@@ -236,6 +238,57 @@ def test_doubled_logits_are_the_original_at_half_the_temperature(model_folder):
                    == np.array([ids(d) for d in arms[both[1]].draws]))  # fmt: skip
     assert same > 0.9
     assert [ids(d) for d in arms["original_sampled"].draws] != [ids(d) for d in arms[both[0]].draws]
+
+
+def verdict_of(folder, compared, config=EVALUATE):
+    """What the report of a study of one tuned model answers to "only sharper?"."""
+    write_study(StudyFolder(folder), compared, config, Progress())
+    [sentence] = only_sharper.verdicts(read_study(StudyFolder(folder)))
+    return sentence
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 0.5])
+def test_a_pure_temperature_is_said_to_be_only_that(model_folder, tmp_path, factor):
+    words = verdict_of(tmp_path, comparison(model_folder, lambda: sharper(factor)))
+    word = "sharper" if factor > 1 else "flatter"
+    assert f"is only {word}: the original at temperature {1 / factor:.2f}." in words
+
+
+def test_a_copy_is_said_to_be_unchanged(model_folder, tmp_path):
+    words = verdict_of(tmp_path, comparison(model_folder, tiny_model))
+    assert "is not changed: it is the original at temperature 1.00" in words
+
+
+@pytest.mark.parametrize("tuned", [lambda: changed(1), lambda: with_bias(TOKEN, 2.0)])
+def test_what_is_no_temperature_is_said_to_be_none(model_folder, tmp_path, tuned):
+    words = verdict_of(tmp_path, comparison(model_folder, tuned))
+    assert "is not only sharper. Rejected by greedy text" in words
+    assert "temperature of equal entropy (per step" in words
+
+
+def test_only_sharper_is_not_shown_without_samples(model_folder, tmp_path):
+    config = EVALUATE.model_copy(update={"sampling_seeds": 0})
+    words = verdict_of(tmp_path, comparison(model_folder, sharper), config)
+    assert "neither shown nor rejected. Open: sampled text (not sampled" in words
+
+
+def test_a_temperature_of_each_context_misses_steps_and_contexts_of_no_temperature(model_folder):
+    evaluation, _, _ = evaluated(comparison(model_folder, sharper))
+    constant = evaluation.matching[0]["one_temperature"]
+    expected = constant["expected_nats"]
+    assert constant["step_residual_nats"] == pytest.approx(expected, abs=1e-5) or (
+        constant["step_residual_nats"] <= expected
+    )
+    assert expected <= 1e-4
+    assert constant["spread_beyond_tolerance"] == pytest.approx(0, abs=1e-4)
+    evaluation, arms, _ = evaluated(comparison(model_folder, lambda: changed(1)))
+    constant = evaluation.matching[0]["one_temperature"]
+    left_NK = (
+        arms["original_entropy_matched"].forced.tuned.entropy_NK
+        - arms["tuned"].forced.tuned.entropy_NK
+    )
+    assert constant["step_residual_nats"] == pytest.approx(np.abs(left_NK).mean())
+    assert constant["step_residual_nats"] > 100 * constant["expected_nats"]
 
 
 def test_a_model_sharper_than_any_temperature_is_unsolved_and_said(model_folder):

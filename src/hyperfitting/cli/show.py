@@ -10,7 +10,7 @@ from hyperfitting.config import DemoConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import Progress, printable
 from hyperfitting.records import Arm
-from hyperfitting.report import quality
+from hyperfitting.report import certainty, decoders, quality
 from hyperfitting.report import tables as report_tables
 from hyperfitting.report.arms import label, variant
 from hyperfitting.report.explained import read_explained
@@ -50,7 +50,7 @@ def _results(study: Study, arms: Sequence[Arm]) -> Table:
 def _asked_for(study: Study) -> list[tuple[str, Table]]:
     """Other decoders, quality, other texts and tasks, as far as the study has them."""
     found = (
-        ("Other decoders", quality.decoders(study), ("ttr", "bigram_repetition", "looped_rate")),
+        ("Other decoders", decoders.decoders(study), ("ttr", "bigram_repetition", "looped_rate")),
         ("Quality", quality.quality(study), ("mauve", "coherence_nats", "overlap_gt_10")),
         ("Other texts", quality.domains(study), ("ttr",)),
     )
@@ -82,6 +82,14 @@ def _in_line(content: Cell) -> str:
     """Value and interval; a dash between bounds would be mistaken for a sign."""
     short = content.short_interval
     return f"{content.value} {content.interval if '-' in short else short}".strip()
+
+
+def _cautions(study: Study) -> list[str]:
+    """What the table cannot say of methods."""
+    found = [certainty.losses_in_words(study)]
+    if len(certainty.methods_once(study)) > 1:
+        found.append(certainty.METHODS_ONCE)
+    return [sentence for sentence in found if sentence]
 
 
 def _compared(study: Study) -> list[Arm]:
@@ -144,6 +152,8 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         ),
         width=width,
     )
+    for sentence in _cautions(study):
+        console.print(Text(f"\n{sentence}"), width=width)
     for title, table in _asked_for(study):
         console.print(Text(f"\n{title}", style="bold"))
         console.print(table)

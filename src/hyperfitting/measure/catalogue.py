@@ -70,7 +70,9 @@ METRICS: Mapping[str, Metric] = {
     "rank_gt_10": Metric("Rank > 10", "share", "", table="ranks"),
     "rank_gt_200": Metric("Rank > 200", "share", "", table="ranks"),
     "ended_rate": Metric("Ended", "share of texts", "", decimals=2, table="endings"),
-    "looped_rate": Metric("Looped", "share of texts", "lower", decimals=2, table="endings"),
+    "looped_rate": Metric(
+        "Looped (natural)", "share of texts", "lower", decimals=2, table="endings"
+    ),
     "truncated_rate": Metric("Truncated", "share of texts", "", decimals=2, table="endings"),
     "mean_length": Metric("Mean length", "tokens", "", decimals=1, table="endings"),
     "mauve": Metric("MAUVE", "", "higher", table="quality"),

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperfitting.records import SIGNIFICANT
+
 
 class Interval(NamedTuple):
     """A mean over contexts and its percentile-bootstrap interval."""
@@ -103,30 +105,6 @@ def bootstrap_mean_over_seeds(
     return Interval(mean, float(low), float(high))
 
 
-def equivalence_p(differences: NDArray[np.float64], margin: float) -> float:
-    """The p of the claim that the mean of paired differences lies inside +-margin, in [0, 1].
-
-    Two one-sided t tests (Schuirmann 1987; definitions, section 1.5): the larger p of "mean >
-    -margin" and "mean < margin", each with n - 1 degrees of freedom. Small p: equivalent within
-    the margin, which has the unit of the differences. Without any spread the t statistics are
-    infinite: 0 strictly inside the margin, otherwise 1.
-
-    Raises:
-        ValueError: fewer than two differences, one that is not finite, or a margin not above 0.
-    """
-    if len(differences) < 2 or not np.isfinite(differences).all():
-        raise ValueError(f"equivalence_p needs at least 2 finite differences, got {differences}")
-    if not margin > 0:
-        raise ValueError(f"equivalence_p needs a margin above 0, got {margin}")
-    mean, degrees = float(differences.mean()), len(differences) - 1
-    if np.ptp(differences) == 0:
-        return 0.0 if abs(mean) < margin else 1.0
-    error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
-    above = stats.t.sf((mean + margin) / error, degrees)
-    below = stats.t.cdf((mean - margin) / error, degrees)
-    return float(max(above, below))
-
-
 def sign_flip_p(differences: NDArray[np.float64], *, flips: int, seed: int) -> float:
     """Two-sided p of paired differences under random sign flips, in (0, 1].
 
@@ -154,3 +132,61 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def holm_level(others: Sequence[float], level: float = SIGNIFICANT) -> float:
+    """Below which p one more test is significant after Holm's correction beside `others`.
+
+    Exactly: its adjusted p is below `level` where its own p is below the value returned.
+    """
+    count, rejected = len(others) + 1, 0
+    for p in sorted(others):
+        if (count - rejected) * p >= level:
+            break
+        rejected += 1
+    return level / (count - rejected)
+
+
+def ratio_draws(
+    parts_N: NDArray[np.float64], weights_N: NDArray[np.float64], *, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Bootstrap draws of sum of `parts_N` / sum of `weights_N` over the N units, [resamples].
+
+    Both sums are of the same drawn units; equal for equal N and seed.
+
+    Raises:
+        ValueError: no units, values that are not finite, or a weight that is not above 0.
+    """
+    is_finite = np.isfinite(parts_N).all() and np.isfinite(weights_N).all()
+    if len(parts_N) == 0 or not is_finite or (weights_N <= 0).any():
+        raise ValueError(f"finite parts and weights above 0 are needed, got {parts_N}, {weights_N}")
+    rng = np.random.default_rng(seed)
+    ratio_R = np.empty(resamples)
+    for start in range(0, resamples, 1_000):
+        draws = min(1_000, resamples - start)
+        times_RN = _multiplicities(rng, draws, len(parts_N))
+        ratio_R[start : start + draws] = (times_RN @ parts_N) / (times_RN @ weights_N)
+    return ratio_R
+
+
+def bootstrap_ratio(
+    parts_N: NDArray[np.float64],
+    weights_N: NDArray[np.float64],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Interval:
+    """Sum of `parts_N` / sum of `weights_N`, with a percentile bootstrap over the N units.
+
+    A weighted mean has parts of weight times value.
+
+    Raises:
+        ValueError: as `ratio_draws`.
+    """
+    ratio_R = ratio_draws(parts_N, weights_N, resamples=resamples, seed=seed)
+    value = float(parts_N.sum() / weights_N.sum())
+    if len(parts_N) < 2:
+        return Interval(value, None, None)
+    low, high = np.quantile(ratio_R, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high))

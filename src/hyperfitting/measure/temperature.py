@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BPoly
 from torch import Tensor
 
+TOLERANCE_NATS = 1e-4  # definitions, section 4.2
 # Logits worked on at a time, so that they stay in a processor's cache, or fill a GPU. The
 # temporary memory is about twelve bytes for each.
 CHUNK, CHUNK_ELSEWHERE = 2**18, 2**24
@@ -70,7 +71,7 @@ def match_temperature(
     logits_KV: Tensor,
     target: float,
     *,
-    tolerance: float = 1e-4,
+    tolerance: float = TOLERANCE_NATS,
     low: float = 0.05,
     high: float = 20.0,
 ) -> Match:
@@ -98,7 +99,7 @@ def match_temperature_per_position(
     logits_PV: Tensor,
     target_P: NDArray[np.float64],
     *,
-    tolerance: float = 1e-4,
+    tolerance: float = TOLERANCE_NATS,
     low: float = 0.05,
     high: float = 20.0,
 ) -> Matches:
@@ -164,7 +165,7 @@ class EntropyCurve:
                 self._sum_3G[:, point] += total_3.cpu().numpy() / len(logits_KV)
         self.contexts += 1
 
-    def solve(self, mean_target: float, *, tolerance: float = 1e-4) -> Match:
+    def solve(self, mean_target: float, *, tolerance: float = TOLERANCE_NATS) -> Match:
         """The tau at which the curve is `mean_target` nats: the mean of the contexts' targets.
 
         `residual` is that of the interpolated curve. `is_solved` also needs the estimated error

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.progress import printable
-from hyperfitting.report import controls, quality, results, temperature
+from hyperfitting.report import controls, decoders, only_sharper, quality, results, temperature
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import settle, to_svg
 from hyperfitting.report.formats import FORMATS
@@ -34,9 +34,10 @@ def _tables(study: Study) -> list[Table]:
         results.trainings(study),
         quality.quality(study),
         quality.judgements(study),
-        quality.decoders(study),
+        decoders.decoders(study),
         quality.domains(study),
         quality.tasks(study),
+        only_sharper.evidence_table(study),
         temperature.arms_table(study),
         temperature.matching_table(study),
         test_table(study, "tests", study.tests),

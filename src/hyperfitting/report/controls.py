@@ -31,6 +31,7 @@ RANK_SHARES = {
     "rank_11_200": "rank 11-200",
     "rank_gt_200": "rank > 200",
 }
+FIXED_LOOPED = "looped (fixed length)"  # not `looped_rate`, of texts that may end
 KINDS = {"promoted": "promoted tokens", "all": "all tokens", "random": "random tokens"}
 HYBRIDS = {
     "tuned_upper": "tuned last blocks on original",
@@ -92,7 +93,7 @@ def static_bias(study: Study) -> Table:
     header = [
         (name, "")
         for name in (
-            "arm", "shift", "strength", "draws", "TTR", "Bigram repetition", "looped",
+            "arm", "shift", "strength", "draws", "TTR", "Bigram repetition", FIXED_LOOPED,
             "TTR - original", "share of gain", "p (Holm)",
         )
     ]  # fmt: skip
@@ -170,7 +171,7 @@ def block_swap(study: Study) -> Table:
     header = [
         (name, "")
         for name in (
-            "arm", "hybrid", "last blocks", "TTR", "Bigram repetition", "looped",
+            "arm", "hybrid", "last blocks", "TTR", "Bigram repetition", FIXED_LOOPED,
             "Top-1 agreement with original (TF)", "with tuned (TF)",
         )
     ]  # fmt: skip

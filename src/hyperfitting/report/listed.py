@@ -1,12 +1,22 @@
 """The lists of `study.json` as records: runs, matched temperatures, agreement of runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hyperfitting.records import Arm
 from hyperfitting.report.arms import arm_of
 from hyperfitting.report.findings import Estimate
+
+
+@dataclass(frozen=True)
+class LossInterval:
+    """The interval of a final loss over the training windows."""
+
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Run:
     stopped_by: str | None
     final_loss: float | None
     train_seconds: float | None
+    loss_interval: LossInterval | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,15 @@ class Matching:
     greedy_positions: int
     greedy_differences: int
     rounding_ties: int
+    greedy_texts: int | None = None  # None where an earlier version evaluated
+    greedy_texts_equal: int | None = None
+    step_residual_nats: float | None = None  # of one temperature a context, mean absolute
+    expected_nats: float | None = None  # the same, were it a temperature
+    spread_beyond_tolerance: float | None = None  # of the contexts' temperatures
+
+    def of(self, kind: str) -> Temperatures:
+        """The temperatures of one way to match."""
+        return next(each for each in self.temperatures if each.kind == kind)
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,8 @@ class MauveSettings:
     buckets: int | None
     spread: float | None  # the largest over k-means seeds of any arm
     is_small: bool
+    human_n: int | None = None  # of one half of the human texts against the other
+    human_buckets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,10 @@ def read_run(entry: Mapping[str, Any]) -> Run:
         "checkpoint", "trainable_params", "num_train", "epochs", "stopped_by", "final_loss",
         "train_seconds",
     )  # fmt: skip
-    return Run(_arm(entry), entry["path"], *(entry.get(name) for name in optional))
+    interval = entry.get("final_loss_interval")
+    values = (entry.get(name) for name in optional)
+    run = Run(_arm(entry), entry["path"], *values)
+    return replace(run, loss_interval=interval and LossInterval(**interval))
 
 
 def read_matching(entry: Mapping[str, Any]) -> Matching:
@@ -146,12 +171,18 @@ def read_matching(entry: Mapping[str, Any]) -> Matching:
             abs(one["residual_nats"]),
         )
     )  # fmt: skip
+    constant = entry.get("one_temperature", {})
     return Matching(
         _arm(entry),
         found,
         entry["greedy_positions"],
         entry["greedy_differences"],
         entry["greedy_ties_by_rounding"],
+        entry.get("greedy_texts"),
+        entry.get("greedy_texts_equal"),
+        constant.get("step_residual_nats"),
+        constant.get("expected_nats"),
+        constant.get("spread_beyond_tolerance"),
     )
 
 
@@ -174,10 +205,12 @@ def read_mauve(entry: Mapping[str, Any]) -> MauveSettings | None:
     if not entry:
         return None
     arms = [arm for arm in entry["arms"] if arm["arm"] != "human"]
+    human: Mapping[str, Any] = next((arm for arm in entry["arms"] if arm["arm"] == "human"), {})
     spreads = [arm["spread"] for arm in arms if arm["spread"] is not None]
     return MauveSettings(
         entry["features"], entry["token_limit"], entry["kmeans_seeds"], arms[0]["n"],
         arms[0]["buckets"], max(spreads, default=None), any(arm["small_sample"] for arm in arms),
+        human.get("n"), human.get("buckets"),
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ from hyperfitting.report.listed import (
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
 
+MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
+
 
 @dataclass(frozen=True)
 class Study:
@@ -122,12 +124,28 @@ class Study:
         """The measurement of one arm, or None where it was not taken.
 
         Of a metric taken on both kinds of prefix the one asked for, else the first, which is on
-        the arm's own path. What human text cannot have is said once, for both.
+        the arm's own path. What human text cannot have is said once, for both. MAUVE of human text
+        is of its halves, with another n: it is no cell of the arms' column.
         """
+        if (arm.name, metric) == ("human", "mauve"):
+            whole = self.human_mauve
+            return whole and replace(
+                whole, mean=None, low=None, high=None, n=0, reason=MAUVE_OF_HALVES
+            )
         found = self._cells.get((arm, metric), [])
         of_prefix = [row for row in found if prefix is None or row.prefix == prefix]
         without = [row for row in found if row.mean is None]
         return next(iter([*of_prefix, *without]), None)
+
+    def has(self, arm: Arm, metric: str) -> bool:
+        """Whether a metric of an arm was measured, for at least one context."""
+        found = self.cell(arm, metric)
+        return found is not None and found.n > 0
+
+    @property
+    def human_mauve(self) -> Measurement | None:
+        """MAUVE of one half of the human texts against the other."""
+        return next(iter(self._cells.get((Arm("human"), "mauve"), [])), None)
 
     def prefixes(self, metric: str) -> list[Prefix | None]:
         """The kinds of prefix that a metric was taken on."""

@@ -9,7 +9,17 @@ from typing import Any
 from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.progress import printable
 from hyperfitting.records import PAPER_NAMES, Arm, Generation
-from hyperfitting.report import controls, paper, quality, results, tables, temperature
+from hyperfitting.report import (
+    certainty,
+    controls,
+    decoders,
+    only_sharper,
+    paper,
+    quality,
+    results,
+    tables,
+    temperature,
+)
 from hyperfitting.report.arms import variant
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import number
@@ -46,7 +56,7 @@ def sections(study: Study, svgs: Mapping[str, str], num_examples: int) -> dict[s
         "quality": _quality(study),
         "judge": _one(quality.judgements(study)),
         "decoders": _decoders(study),
-        "domains": _one(quality.domains(study)),
+        "domains": _with_losses(study, quality.domains(study)),
         "tasks": _one(quality.tasks(study)),
         "training": _training(study, svgs),
         "temperature": _temperature(study),
@@ -67,8 +77,14 @@ def _one(table: tables.Table) -> Section | None:
     return {"table": table} if table else None
 
 
+def _with_losses(study: Study, table: tables.Table) -> Section | None:
+    """A table in which methods stand beside each other."""
+    return {"table": table, "losses": certainty.losses_in_words(study)} if table else None
+
+
 def _results(study: Study) -> Section:
     return {
+        "losses": certainty.losses_in_words(study),
         "answers": results.answers(study),
         "table": results.results(study, "main"),
         "more": results.results(study, "text"),
@@ -96,16 +112,20 @@ def _quality(study: Study) -> Section | None:
     if len(table.header) == 1:
         return None
     notes = (quality.mauve_in_words(study), quality.coherence_in_words(study))
-    return {"table": table, "notes": [note for note in notes if note]}
+    losses = certainty.losses_in_words(study)
+    return {"table": table, "notes": [note for note in notes if note], "losses": losses}
 
 
 def _decoders(study: Study) -> Section | None:
-    table = quality.decoders(study)
-    if not table:
+    table, tests = decoders.decoders(study), decoders.tests(study)
+    if not table and not tests:
         return None
     return {
         "table": table,
-        "tests": quality.decoder_tests(study),
+        "sampled": decoders.sampled_instead(study),
+        "tests": tests,
+        "equivalence": decoders.equivalence(study),
+        "families": certainty.families_in_words(study),
         "sampling_seeds": max(1, study.info["evaluate"]["sampling_seeds"]),
     }
 
@@ -121,6 +141,7 @@ def _training(study: Study, svgs: Mapping[str, str]) -> Section | None:
         "monitor_contexts": next(
             (r.num_contexts for rows in study.curves.values() for r in rows), 0
         ),
+        "has_loss_interval": any(run.loss_interval is not None for run in study.runs),
         "has_plateau": any(run.stopped_by == "ttr_plateau" for run in study.runs),
     }
 
@@ -132,7 +153,9 @@ def _temperature(study: Study) -> Section | None:
     return {
         "table": table,
         "invariance": temperature.invariance_in_words(study),
-        "verdicts": temperature.verdicts(study),
+        "verdicts": only_sharper.verdicts(study),
+        "evidence": only_sharper.evidence_table(study),
+        "families": certainty.families_in_words(study),
         "tests": temperature.tests(study),
         "equivalence": temperature.equivalence(study),
         "matching": temperature.matching_table(study),
@@ -185,7 +208,9 @@ def _place(study: Study) -> Section | None:
 
 def _noise(study: Study) -> Section | None:
     table = results.agreements(study)
-    return {"table": table, "words": results.agreement_in_words(study)} if table else None
+    if not table:
+        return None
+    return {"table": table, "words": results.agreement_in_words(study)}
 
 
 def paper_tables(study: Study) -> list[tuple[str, tables.Table]]:
@@ -201,12 +226,21 @@ def _paper(study: Study) -> Section | None:
     found = [(title, table) for title, table in paper_tables(study) if table]
     names = {ours: theirs for ours, theirs in PAPER_NAMES.items() if ours != theirs}
     which = printable(paper.which_model(study))
-    return {"tables": found, "which": which, "footnotes": paper.FOOTNOTES, "names": names}
+    losses = certainty.losses_in_words(study)
+    notes = {"which": which, "footnotes": paper.FOOTNOTES, "names": names, "losses": losses}
+    return {"tables": found} | notes
 
 
 def _tests(study: Study) -> Section | None:
     table = tables.test_table(study, "tests", study.tests)
-    return {"table": table} if table else None
+    if not table:
+        return None
+    return {
+        "table": table,
+        "words": certainty.trainings_in_words(study),
+        "families": certainty.families_in_words(study),
+        "losses": certainty.losses_in_words(study),
+    }
 
 
 def _examples(study: Study, count: int) -> Section | None:

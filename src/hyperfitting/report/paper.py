@@ -200,8 +200,7 @@ def method_table(study: Study) -> Table:
             replace(cell(study.cell(arm, metric)), paper=_printed(rows, arm, metric)[0])
             for metric in METHOD_COLUMNS
         ]
-        losses = [run.final_loss for run in study.runs if arm in (run.arm, variant(run.arm))]
-        loss = final_loss(losses)
+        loss = final_loss([run for run in study.runs if arm in (run.arm, variant(run.arm))])
         if arm.name == "original":
             loss = Cell(MISSING, reason="not trained")
         paper = _printed(rows, arm, "final_loss")[0]

@@ -1,11 +1,6 @@
-"""Tables of other decoders, of quality beside variety, of judges and other texts. Pure."""
+"""Tables of quality beside variety, of judges, tasks and other texts. Pure."""
 
-from collections.abc import Sequence
-
-from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import printable
-from hyperfitting.records import Arm, PairedTest
-from hyperfitting.report.arms import is_decoded
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     MISSING,
@@ -18,13 +13,8 @@ from hyperfitting.report.tables import (
     metric_table,
     number,
     p_text,
-    test_table,
 )
 
-DECODER_METRICS = (
-    "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
-    "looped_rate",
-)  # fmt: skip
 DOMAIN_METRICS = (
     "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
 )  # fmt: skip
@@ -41,63 +31,9 @@ def quality(study: Study) -> Table:
     arms = [
         arm
         for arm in (*study.greedy, *blocked)
-        if any(_measured(study, arm, metric) for metric, _ in shown)
+        if any(study.has(arm, metric) for metric, _ in shown)
     ]
     return metric_table(study, "quality", arms, shown)
-
-
-def decoders(study: Study) -> Table:
-    """Every decoder beside greedy decoding (layout of the paper's Table 7)."""
-    decoded = [arm for arm in study.shown if is_decoded(arm)]
-    if not decoded:
-        return Table("decoders", [], [])
-    arms = [*study.greedy, *decoded]
-    shown = [m for m in DECODER_METRICS if any(_measured(study, arm, m) for arm in arms)]
-    header = [("arm and decoder", "")]
-    header += [(metric_label(metric), METRICS[metric].unit) for metric in shown]
-    header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
-    rows = [
-        [
-            Cell(study.label(arm)),
-            *(cell(study.cell(arm, metric)) for metric in shown),
-            _draws(study, arm),
-            _alone(study, arm),
-            _speed(study, arm),
-        ]
-        for arm in arms
-    ]
-    return Table("decoders", header, rows)
-
-
-def _measured(study: Study, arm: Arm, metric: str) -> bool:
-    found = study.cell(arm, metric)
-    return found is not None and found.n > 0
-
-
-def _draws(study: Study, arm: Arm) -> Cell:
-    if arm.name == "human":
-        return Cell(MISSING, reason="human text is not decoded")
-    found = study.decoders.get(arm)  # not of greedy, nor of the citation blocker on top of it
-    return Cell("no" if found is None or found.is_deterministic else "yes")
-
-
-def _alone(study: Study, arm: Arm) -> Cell:
-    """Of texts decoded once more alone, those that stayed the same."""
-    found = study.decoders.get(arm)
-    if found is None or found.alone_equals_batch is None:
-        return Cell(MISSING, reason="not decoded once more alone")
-    return Cell(f"{found.alone_equals_batch * found.alone_n:.0f} of {found.alone_n}")
-
-
-def _speed(study: Study, arm: Arm) -> Cell:
-    speed = study.tokens_per_second.get(arm)
-    return Cell(number(speed, 0), reason="" if speed else "not timed, or a mean over seeds")
-
-
-def decoder_tests(study: Study) -> Table:
-    """Tuned models, greedy, against the original under other decoders."""
-    tests: Sequence[PairedTest] = [test for test in study.tests if "+" in test.b]
-    return test_table(study, "decoder_tests", tests)
 
 
 def judgements(study: Study) -> Table:
@@ -155,7 +91,7 @@ def domains(study: Study) -> Table:
         (place, name, metric)
         for place, name in zip(places, names, strict=True)
         for metric in DOMAIN_METRICS
-        if any(_measured(place, arm, metric) for arm in study.greedy)
+        if any(place.has(arm, metric) for arm in study.greedy)
     ]
     header = [("arm", "")]
     header += [(SHORT.get(metric, metric_label(metric)), name) for _, name, metric in columns]
@@ -183,7 +119,21 @@ def mauve_in_words(study: Study) -> str:
         f"and continuation (at most {found.token_limit} tokens), n = {found.n} texts a side, "
         f"{found.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
         "Intervals resample contexts within the buckets found. "
-        f"For human one half is compared with the other.{small}"
+        f"{small}{_human_mauve(study)}"
+    )
+
+
+def _human_mauve(study: Study) -> str:
+    """The value of human texts, apart from the column, with what sets it apart."""
+    found, row = study.mauve, study.human_mauve
+    if found is None or row is None or row.mean is None:
+        return ""
+    value = cell(row).text
+    return (
+        f" One half of the human texts against the other: {value} (n = {found.human_n} a side, "
+        f"{found.human_buckets} buckets). That is no ceiling for the arms: n and buckets differ, "
+        "and the halves have different contexts, while an arm shares each context with its "
+        "human text."
     )
 
 

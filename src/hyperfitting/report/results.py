@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from hyperfitting.progress import printable
 from hyperfitting.records import Arm
 from hyperfitting.report.arms import arm_of, is_tuned, variant
-from hyperfitting.report.listed import Agreement
+from hyperfitting.report.listed import Agreement, Run
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     MISSING,
@@ -14,9 +14,13 @@ from hyperfitting.report.tables import (
     cell,
     columns,
     estimate,
+    interval,
     metric_table,
     number,
 )
+
+# `looped` of the controls is of texts of fixed length: another number.
+LOOPED = "share of texts that loop where they may end (natural)"
 
 
 def every_arm(study: Study) -> Table:
@@ -30,13 +34,8 @@ def results(study: Study, table: str) -> Table:
     An arm without any of them is left out.
     """
     shown = columns(study, table)
-    arms = [arm for arm in study.greedy if any(_has(study, arm, metric) for metric, _ in shown)]
+    arms = [arm for arm in study.greedy if any(study.has(arm, metric) for metric, _ in shown)]
     return metric_table(study, table, arms, shown)
-
-
-def _has(study: Study, arm: Arm, metric: str) -> bool:
-    found = study.cell(arm, metric)
-    return found is not None and found.n > 0
 
 
 def per_seed(study: Study) -> Table:
@@ -70,7 +69,7 @@ def answers(study: Study) -> list[str]:
     for arm in arms:
         parts = [
             f"{name} {value}" + ("" if found else _beside(study, metric))
-            for metric, name in (("ttr", "TTR"), ("looped_rate", "share of texts that loop"))
+            for metric, name in (("ttr", "TTR"), ("looped_rate", LOOPED))
             if (value := cell(study.cell(arm, metric)).text) != MISSING
         ]
         if parts:
@@ -102,7 +101,7 @@ def trainings(study: Study) -> Table:
             Cell(number(run.num_train, 0)),
             Cell(number(run.epochs, 0)),
             Cell(run.stopped_by or MISSING),
-            final_loss([run.final_loss]),
+            final_loss([run]),
             Cell(number(run.train_seconds, 1)),
         ]
         for run in study.runs
@@ -111,15 +110,22 @@ def trainings(study: Study) -> Table:
     return Table("trainings", header, rows)
 
 
-def final_loss(losses: Sequence[float | None]) -> Cell:
-    """The final loss of one training, or mean and range of several."""
-    known = [loss for loss in losses if loss is not None]
+def final_loss(runs: Sequence[Run]) -> Cell:
+    """The final loss of one training over its windows, or mean and range of several."""
+    recorded = [run for run in runs if run.final_loss is not None]
+    known = [run.final_loss for run in recorded if run.final_loss is not None]
     if not known:
         return Cell(MISSING, reason="not recorded for this checkpoint")
-    note = ""
+    mean = number(sum(known) / len(known), 3)
     if len(known) > 1:
-        note = f"{len(known)} runs, {number(min(known), 3)} to {number(max(known), 3)}"
-    return Cell(number(sum(known) / len(known), 3), note=note)
+        return Cell(
+            mean, note=f"{len(known)} runs, {number(min(known), 3)} to {number(max(known), 3)}"
+        )
+    found = recorded[0].loss_interval
+    if found is None:
+        return Cell(mean, reason="its interval was not recorded")
+    reason = f"{found.confidence:.0%} interval over {found.n} training windows"
+    return Cell(mean, interval(found.low, found.high, 3), found.n, reason)
 
 
 def agreements(study: Study) -> Table:

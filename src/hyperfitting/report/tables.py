@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import printable
-from hyperfitting.records import Arm, Measurement, PairedTest, Prefix
+from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
 from hyperfitting.report.arms import arm_of, label
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.load import Study
 
 MISSING = "–"
-SIGNIFICANT = 0.05
 LABELS = {"val_loss": "Validation loss"}  # tested, but shown as perplexity
 
 
@@ -195,14 +194,16 @@ def difference(test: PairedTest) -> Cell:
 
 def test_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
     """Two-sided tests of a difference, one row each."""
-    names = ["a", "b", "metric", "a - b", "p", "p (Holm)"]
+    names = ["a", "b", "metric", "a - b", "noise in it", "p", "p (Holm)", "claimable from"]
     rows = [
         [
             *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
             Cell(metric_label(test.metric)),
             difference(test),
+            Cell(_noise(test)),
             Cell(p_text(test.p), reason=test.reason or ""),
             Cell(p_text(test.p_holm), reason=test.reason or ""),
+            _claimable(test),
         ]
         for test in tests
         if test.margin is None
@@ -210,9 +211,28 @@ def test_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
     return Table(name, [(each, "") for each in names], rows)
 
 
+def _noise(test: PairedTest) -> str:
+    """Over what the interval and p of a test generalise."""
+    if test.noise == "contexts":
+        return "contexts only"
+    counts = [str(count) for count in (test.num_seeds, test.num_seeds_b) if count]
+    return f"{' and '.join(counts)} trainings, contexts"
+
+
+def _claimable(test: PairedTest) -> Cell:
+    if test.claimable is not None:
+        return Cell(number(test.claimable, 3))
+    return Cell(MISSING, reason="needs several trainings")
+
+
 def equivalence_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
-    """Tests that a difference lies within its margin, one row each."""
-    names = ["a", "b", "metric", "a - b", "margin", "p (equivalence)", "the same"]
+    """Tests that a difference lies within its margin, one row each.
+
+    The interval is the one that goes with the test: inside the margin where p is significant.
+    """
+    levels = [test.confidence for test in tests if test.margin is not None and test.confidence]
+    level = f"{100 * levels[0]:.0f} % interval" if levels else ""
+    names = ["a", "b", "metric", "a - b", "margin", "p (equivalence)", "equal within it"]
     rows = []
     for test in tests:
         if test.margin is None:
@@ -224,12 +244,12 @@ def equivalence_table(study: Study, name: str, tests: Sequence[PairedTest]) -> T
                 *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
                 Cell(metric_label(test.metric)),
                 difference(test),
-                Cell(f"{test.margin:g}"),
+                Cell(f"± {test.margin:g}"),
                 Cell(p_text(p), reason=test.reason or ""),
                 Cell(verdict, reason=test.reason or ""),
             ]
         )
-    return Table(name, [(each, "") for each in names], rows)
+    return Table(name, [(each, level if each == "a - b" else "") for each in names], rows)
 
 
 def _test_label(study: Study, arm: Arm) -> str:

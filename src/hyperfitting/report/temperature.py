@@ -1,17 +1,15 @@
 """Is a tuned model only sharper? Tables and sentences on the original at equal entropy."""
 
-from hyperfitting.records import Arm, PairedTest, Prefix
+from hyperfitting.records import Arm, Prefix
 from hyperfitting.report.arms import MATCHED, SAMPLED, arm_of
 from hyperfitting.report.load import Study
+from hyperfitting.report.only_sharper import is_like_with_like
 from hyperfitting.report.tables import (
-    SIGNIFICANT,
     Cell,
     Table,
-    difference,
     equivalence_table,
     metric_table,
     number,
-    p_phrase,
     scientific,
     test_table,
 )
@@ -81,36 +79,11 @@ def invariance_in_words(study: Study) -> str:
 
 
 def tests(study: Study) -> Table:
-    """Tuned arms against the original sampled at equal entropy."""
-    found = [test for test in study.tests if test.b == f"{MATCHED}{SAMPLED}"]
-    return test_table(study, "temperature_tests", found)
+    """Tuned arms, sampled, against the original sampled at equal entropy."""
+    return test_table(study, "temperature_tests", [t for t in study.tests if is_like_with_like(t)])
 
 
 def equivalence(study: Study) -> Table:
-    """Is the text of the matched original as predictable as that of the tuned model?"""
-    return equivalence_table(study, "equivalence", study.tests)
-
-
-def verdicts(study: Study) -> list[str]:
-    """One sentence per tuned arm: its greedy text against the original sampled at equal entropy."""
-    return [
-        _verdict(study, test)
-        for test in study.tests
-        if test.b == f"{MATCHED}{SAMPLED}"
-        and test.metric == "ttr"
-        and not test.a.endswith(SAMPLED)
-        and test.difference is not None
-    ]
-
-
-def _verdict(study: Study, test: PairedTest) -> str:
-    arm = arm_of(test.a, test.seed, test.a_parameters)
-    start = (
-        f"{study.label(arm)}, greedy, minus the original sampled at its entropy: TTR "
-        f"{difference(test).text}, {p_phrase(test.p_holm)} (Holm)"
-    )
-    if test.p_holm is None or test.p_holm >= SIGNIFICANT or test.difference is None:
-        return f"{start}: no difference shown."
-    if test.difference > 0:
-        return f"{start}: they differ, and sharpness alone does not give this variety."
-    return f"{start}: they differ, but sampling at this sharpness is the more varied of the two."
+    """Is the original, sampled at equal entropy, as varied as the tuned model sampled?"""
+    found = [test for test in study.tests if is_like_with_like(test)]
+    return equivalence_table(study, "temperature_equivalence", found)

@@ -143,7 +143,7 @@ class Evaluation:
             pair.vocabulary(self.tokens.tokenizer),
         )
         outputs = self._model(tuned.arm, pair, matching)
-        self._matched(outputs.arm, pair, matching)
+        self._matched(outputs, pair, matching)
         self._sampled(model, tuned.arm, [1.0] * matching.num_rows)
         if self.config.decoders_on == "all":
             self._decoded(model, tuned.arm)
@@ -190,9 +190,9 @@ class Evaluation:
         self.arms.append(outputs)
         return outputs
 
-    def _matched(self, arm: Arm, pair: Pair, matching: EntropyMatching) -> None:
+    def _matched(self, outputs: ArmOutputs, pair: Pair, matching: EntropyMatching) -> None:
         """The original at the temperatures of equal entropy: greedy, and sampled."""
-        original = self.arms[1]
+        arm, original = outputs.arm, self.arms[1]
         matched = (("matched_to", arm.name), *arm.parameters)
         rows = paths(original.fixed)
         banned = self.tokens.banned("fixed_length")
@@ -208,6 +208,11 @@ class Evaluation:
                 "greedy_positions": own.scores.chosen_rank_NK.size,
                 "greedy_differences": own.differences,
                 "greedy_ties_by_rounding": own.merged,
+                "greedy_texts": len(rows),
+                "greedy_texts_equal": sum(
+                    a.continuation_ids == b.continuation_ids
+                    for a, b in zip(outputs.fixed, original.fixed, strict=True)
+                ),
             }
             stage.update(len(rows), _in_words(summary))
         if differences := own.differences + matching.tempered.differences:

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.config import ModelConfig, RunConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.config import EvaluateConfig, ModelConfig, RunConfig
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InputError
+from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import Precision
 from hyperfitting.settings import Resolved
@@ -79,6 +83,20 @@ def trained_from(manifest: Mapping[str, Any]) -> ModelConfig:
     model = ModelConfig.model_validate(manifest["config"]["model"])
     commit = (manifest.get("origin") or {}).get("commit")  # runs of older versions have no origin
     return model.model_copy(update={"revision": commit}) if commit else model
+
+
+def loss_interval(losses_N: NDArray[np.float64], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+    """The interval of a mean loss per predicted token over the N training windows.
+
+    How much other windows of the kind would change it; not another training. Null for one window.
+    """
+    level, draws = EvaluateConfig().confidence, EvaluateConfig().resamples
+    weights_N = np.asarray(labels_N, dtype=float)
+    found = bootstrap_ratio(
+        np.asarray(losses_N, dtype=float) * weights_N, weights_N,
+        resamples=draws, confidence=level, seed=0,
+    )  # fmt: skip
+    return {"low": found.low, "high": found.high, "n": len(weights_N), "confidence": level}
 
 
 def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:

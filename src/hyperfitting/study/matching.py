@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from hyperfitting.measure.temperature import (
+    TOLERANCE_NATS,
     EntropyCurve,
     Match,
+    entropy_at,
     match_temperature,
     match_temperature_per_position,
 )
 from hyperfitting.models.pair import PairedLogits
 from hyperfitting.study.compare import Floats, PairScores, empty_scores, score_pair, without
 
+SLOPE_STEP = 0.01  # of the temperature, over which the slope of its entropy is taken
 CURVE_REACH = 2.0  # the global temperature is sought within this factor of the first context's
 
 
@@ -77,12 +81,16 @@ class EntropyMatching:
     residual_of_steps: float | None = None
     curve: EntropyCurve | None = None  # around the first context's temperature
     target_N: Floats = field(init=False)
+    step_residual_N: Floats = field(init=False)  # mean absolute, at the context's temperature
+    slack_N: Floats = field(init=False)  # by how much the tolerance may move that temperature
 
     def __post_init__(self) -> None:
         self.tempered = Tempered(self.num_rows, self.num_scored, self.vocabulary)
         self.per_context = [Match(float("nan"), float("nan"), False)] * self.num_rows
         self.tau_per_step_NK = np.full((self.num_rows, self.num_scored), np.nan)
         self.target_N = np.full(self.num_rows, np.nan)
+        self.step_residual_N = np.full(self.num_rows, np.nan)
+        self.slack_N = np.full(self.num_rows, np.nan)
 
     def __call__(self, found: PairedLogits, scores: PairScores) -> None:
         """Match one context."""
@@ -102,6 +110,9 @@ class EntropyMatching:
             self.curve = EntropyCurve(low=low, high=high)
         self.curve.add(original_KV)
         self.tempered.add(found, match.tau)
+        left_K = self.tempered.scores.tuned.entropy_NK[row] - entropy_K
+        self.step_residual_N[row] = np.abs(left_K).mean()
+        self.slack_N[row] = _slack(original_KV, match, float(self.target_N[row]))
 
     @property
     def temperatures(self) -> list[float]:
@@ -129,7 +140,34 @@ class EntropyMatching:
                 "residual_nats": one.residual,
                 "unsolved": int(not one.is_solved),
             },
+            "one_temperature": self._one_temperature(),
         }
+
+    def _one_temperature(self) -> dict[str, Any]:
+        """Whether one temperature a context serves at each of its steps, in nats.
+
+        Entropy never falls as a temperature rises. So were the tuned model the original at one
+        temperature, what is left at the steps would have one sign, and its mean size would be what
+        is left of the context's mean: `expected`, which the solver keeps within its tolerance. The
+        contexts' temperatures would be one up to that tolerance: `spread_beyond_tolerance` is the
+        gap between the largest and the smallest that it does not explain.
+        """
+        expected_N = np.abs([match.residual for match in self.per_context])
+        tau_N = np.array(self.temperatures)
+        gap = float((tau_N - self.slack_N).max() - (tau_N + self.slack_N).min())
+        return {
+            "spread_beyond_tolerance": max(0.0, gap),
+            "step_residual_nats": float(self.step_residual_N.mean()),
+            "largest_nats": float(self.step_residual_N.max()),
+            "expected_nats": float(expected_N.max()),
+        }
+
+
+def _slack(logits_KV: Tensor, match: Match, target: float) -> float:
+    """How far the temperature moves with the mean entropy's tolerance; infinite where H is flat."""
+    step = SLOPE_STEP * match.tau
+    rise = float(entropy_at(logits_KV, match.tau + step).mean()) - (target + match.residual)
+    return TOLERANCE_NATS * step / rise if rise > 0 else float("inf")
 
 
 def _spread(tau: Floats) -> dict[str, Any]:

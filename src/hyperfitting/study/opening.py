@@ -259,6 +259,7 @@ def _about(manifest: dict[str, Any]) -> dict[str, Any]:
         "method": manifest["config"]["train"]["method"],
         "blocks_0_based": manifest["trainable"]["blocks_0_based"],
         "final_loss": training["final_loss"],
+        "final_loss_interval": training.get("final_loss_interval"),  # since it is taken
         "epochs": training["epochs"],
         "trainable_params": manifest["trainable"]["count"],
         "num_train": manifest["data_account"]["training_windows"],
@@ -281,7 +282,8 @@ def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelCo
         )
     epoch = manifest["training"]["best_val_epoch"]
     fields = (("method", arm.name), *arm.parameters)
-    about = _about(manifest) | {"epochs": epoch, "final_loss": None, "stopped_by": "best_val_loss"}
+    about = _about(manifest) | {"epochs": epoch, "stopped_by": "best_val_loss"}
+    about |= {"final_loss": None, "final_loss_interval": None}
     load = partial(load_checkpoint_result, run, model, step)
     return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig
-from hyperfitting.measure.intervals import percentiles_around
+from hyperfitting.measure.intervals import percentiles_around, ratio_draws
 from hyperfitting.measure.mauve import mauve
-from hyperfitting.measure.quality import distinct_n, self_bleu
+from hyperfitting.measure.quality import distinct_n, distinct_parts, self_bleu
 from hyperfitting.models.features import last_token_features
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
@@ -63,7 +63,7 @@ def _varied(outputs: ArmOutputs, config: EvaluateConfig) -> list[SetValue]:
         return SetValue(outputs.arm, metric, mean, None, None, n, length, why)
 
     ids = [[g.continuation_ids for g in texts] for texts in outputs.draws]
-    values = [value("distinct_2", [distinct_n(texts, 2) for texts in ids])]
+    values = [_distinct(value("distinct_2", [distinct_n(texts, 2) for texts in ids]), ids, config)]
     if config.self_bleu:
         bleus = [
             self_bleu([g.continuation for g in texts], seed=config.seed) for texts in outputs.draws
@@ -72,6 +72,21 @@ def _varied(outputs: ArmOutputs, config: EvaluateConfig) -> list[SetValue]:
             value("self_bleu", [each.value for each in bleus], f"{OF_A_SET}; {bleus[0].signature}")
         )
     return values
+
+
+def _distinct(
+    plain: SetValue, ids: Sequence[Sequence[Sequence[int]]], config: EvaluateConfig
+) -> SetValue:
+    """Distinct-2 with its interval over contexts; each draw of a sampled arm has the same ones."""
+    parts = [distinct_parts(texts, 2) for texts in ids]
+    if plain.n < 2 or any((grams_N == 0).any() for _, grams_N in parts):
+        return plain
+    draws_R = np.mean(
+        [ratio_draws(*each, resamples=config.resamples, seed=config.seed) for each in parts], axis=0
+    )
+    tail = (1 - config.confidence) / 2
+    low, high = (float(bound) for bound in np.quantile(draws_R, [tail, 1 - tail]))
+    return plain._replace(low=low, high=high, draws_R=draws_R)
 
 
 def _mauve_values(
@@ -136,7 +151,10 @@ def _mauve_value(
         low, high = share_bounds(mean, draws_R, config.confidence)
     reason = first.reason
     if reason is None and arm.name == "human":
-        reason = "one half of the human texts against the other: the ceiling at half the n"
+        reason = (
+            "one half of the human texts against the other, with other contexts and half the n: "
+            "no ceiling for the arms"
+        )
     elif reason is None and first.small_sample:
         reason = f"{first.n} texts a side: too high and noisy below 1,000"
     detail = {

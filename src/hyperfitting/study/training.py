@@ -43,6 +43,7 @@ from hyperfitting.storage import (
 from hyperfitting.study.arms import Tokens
 from hyperfitting.study.manifest import (
     checkpoint_about,
+    loss_interval,
     new_manifest,
     same_run,
     training_outcome,
@@ -240,12 +241,14 @@ def _train_and_save(
         losses = window_losses(setup.engine, setup.train, config.train.batch_size)
         # Per predicted token, as the loss in training.
         final_loss = float(np.average(losses, weights=setup.train.labels_N))
+        interval = loss_interval(losses, setup.train.labels_N)
         stage.update(state.step, _summary(state, final_loss, len(setup.train), trainable))
     trainer.optimizer.zero_grad(set_to_none=True)  # room for the model that is read back
     _save_result(run, trainable, tokenizer, config)
     if config.monitor.track:
         trainer.accelerator.end_training()
     manifest["training"] = training_outcome(state, final_loss, setup.prefix_seconds)
+    manifest["training"]["final_loss_interval"] = interval
     manifest["status"] = "complete"
     write_json(run.manifest_file, manifest)
 

@@ -1,0 +1,85 @@
+"""The README's table of the demo, from the demo's own study files.
+
+    python recipes/readme_table.py                         print it from docs/results/demo
+    python recipes/readme_table.py --study hyperfit-demo   take that study and rewrite README
+
+`measurements.json` has the means and intervals, `study.json` the final losses. A test holds README
+to the files.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results" / "demo"
+FILES = ("measurements.json", "study.json")
+ARMS = {
+    "human": "human",
+    "original": "original",
+    "hyperfitted": "hyperfitted",
+    "full_lora": "full LoRA",
+    "late_stage_lora": "Late-Stage LoRA",
+}
+ROWS = {
+    "ttr": ("distinct tokens / tokens (TTR)", 3),
+    "bigram_repetition": ("bigram repetition", 3),
+    "looped_rate": ("texts that loop (natural: they may end)", 2),
+    "val_ppl": ("validation perplexity", 1),
+}
+START, END = "| | human |", "\n\n"  # around the table in README
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{0 if abs(value) >= 100 else decimals}f}"
+
+
+def _cell(row: Mapping[str, Any] | None, decimals: int) -> str:
+    if row is None or row["mean"] is None:
+        return "–"
+    bounds = (_number(row["low"], decimals), _number(row["high"], decimals))
+    return f"**{_number(row['mean'], decimals)}** [{', '.join(bounds)}]"
+
+
+def table(folder: Path) -> str:
+    """The table as Markdown, from the study files in `folder`."""
+    measured, study = (json.loads((folder / name).read_text("utf-8")) for name in FILES)
+    cells = {(row["arm"], row["metric"]): row for row in measured["rows"]}
+    losses = {run["arm"]: run["final_loss"] for run in study["runs"]}
+    lines = [["", *ARMS.values()], ["---"] * (1 + len(ARMS))]
+    for metric, (label, decimals) in ROWS.items():
+        lines.append([label, *(_cell(cells.get((arm, metric)), decimals) for arm in ARMS)])
+    known = [_number(losses[arm], 3) if arm in losses else "–" for arm in ARMS]
+    lines.append(["training loss", *known])
+    rendered = ["|" + "|".join(line) + "|" for line in lines[1:2]]
+    rows = ["| " + " | ".join(line) + " |" for line in [lines[0], *lines[2:]]]
+    return "\n".join([rows[0].replace("|  |", "| |"), *rendered, *rows[1:]])
+
+
+def in_readme() -> str:
+    """The table that README has now."""
+    text = README.read_text("utf-8")
+    start = text.index(START)
+    return text[start : text.index(END, start)]
+
+
+def main() -> None:
+    """Print the table; with a study take its files first, and rewrite README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", type=Path, help="folder of a demo whose files are taken")
+    study = parser.parse_args().study
+    if study is not None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            content = (study / name).read_bytes()
+            (RESULTS / name).write_bytes(content)
+        before = in_readme()
+        text = README.read_text("utf-8")
+        README.write_text(text.replace(before, table(RESULTS)), encoding="utf-8")
+    print(table(RESULTS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""README's table of the demo is that of the committed study."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "recipes" / "readme_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_has_the_table_of_the_committed_study(recipe):
+    assert recipe.in_readme() == recipe.table(recipe.RESULTS)
+
+
+def test_every_cell_is_of_its_arm_and_metric(recipe):
+    rows = json.loads((recipe.RESULTS / "measurements.json").read_text())["rows"]
+    lines = [line.split(" | ") for line in recipe.in_readme().splitlines()]
+    for (metric, (label, decimals)), line in zip(recipe.ROWS.items(), lines[2:], strict=False):
+        assert line[0] == f"| {label}"
+        for arm, cell in zip(recipe.ARMS, line[1:], strict=True):
+            [row] = [r for r in rows if (r["arm"], r["metric"]) == (arm, metric)]
+            if row["mean"] is None:
+                assert cell.startswith("–")
+                continue
+            values = cell.replace("*", "").replace("[", "").replace("]", "").replace(",", "")
+            found = [float(value) for value in values.removesuffix(" |").split()]
+            half = 0.5 if row["mean"] >= 100 else 0.5 * 10**-decimals
+            assert found == pytest.approx([row["mean"], row["low"], row["high"]], abs=half + 0.06)
+
+
+def test_another_study_makes_another_table(recipe, tmp_path):
+    for name in recipe.FILES:
+        shutil.copyfile(recipe.RESULTS / name, tmp_path / name)
+    content = json.loads((tmp_path / "measurements.json").read_text())
+    for row in content["rows"]:
+        if (row["arm"], row["metric"]) == ("full_lora", "ttr"):
+            row["mean"] = 0.123
+    (tmp_path / "measurements.json").write_text(json.dumps(content))
+    assert "**0.123**" in recipe.table(tmp_path)
+    assert recipe.table(tmp_path) != recipe.in_readme()
