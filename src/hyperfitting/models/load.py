@@ -27,7 +27,8 @@ from hyperfitting.data.chat import special_token_ids
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
 from hyperfitting.models.devices import DTYPE, choose_device
-from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.interface import embedding_rows, positions_of, vocabulary_rows
+from hyperfitting.models.proof import require_causal
 from hyperfitting.runs import RunFolder
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -169,7 +170,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """The base model in float32 on the chosen device, in evaluation mode (no dropout).
 
     Raises:
-        InputError: it cannot be loaded, is no causal language model, or lacks weights.
+        InputError: it cannot be loaded, is not causal (proved on it), or lacks weights.
     """
     path = model_path(config)
     try:
@@ -193,9 +194,10 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             f"{', '.join(sorted(info['missing_keys'])[:3])}",
             needed="a complete causal language model",
         )
-    if config.quantization != "none":
-        return model.eval()
-    return model.to(choose_device(config)).eval()
+    if config.quantization == "none":
+        model = model.to(choose_device(config))
+    require_causal(model.eval())
+    return model
 
 
 def load_result(run: RunFolder, config: ModelConfig) -> Any:
@@ -250,7 +252,7 @@ def check_fit(
     Raises:
         InputError: the tokenizer or the window does not fit the model.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = embedding_rows(model)
     if largest_id >= rows:
         raise InputError(
             f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
@@ -285,7 +287,7 @@ def load_model_config(config: ModelConfig) -> Any:
 
 
 def _check_positions(model_config: Any, width: int, name: str, hint: str) -> None:
-    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    positions = positions_of(model_config)
     if positions is not None and width > positions:
         raise InputError(
             f"{width} tokens are asked for, {name} has positions for {positions}",
