@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from hyperfitting.generate.cache import only_roomy, settle
-from hyperfitting.generate.decode import Decoded, Stepper, Written
+from hyperfitting.errors import InputError
+from hyperfitting.generate.decode import Decoded, Written
+from hyperfitting.generate.feed import searching_feed_of
+from hyperfitting.generate.step import Feed, Rows, together
+from hyperfitting.models.anatomy import base_of
 from hyperfitting.progress import Stage
 
 
@@ -111,28 +114,27 @@ def _entropy(logp_BV: Tensor) -> Tensor:
 class _Search:
     """A batch of texts, the hidden states they are compared with, and a cache K times as wide."""
 
-    def __init__(self, model: Any, contexts: Sequence[Sequence[int]], room: int, k: int) -> None:
-        self.stepper = Stepper(model, contexts)
-        output = self.stepper.output(output_hidden_states=True)
+    def __init__(
+        self, model: Any, contexts: Sequence[Sequence[int]], feed: Feed, *, room: int, k: int
+    ) -> None:
+        self.rows = Rows(model, contexts, feed)
+        output = self.rows.output(output_hidden_states=True)
         self.logits_BV: Tensor = output.logits[:, -1].float()
         self.k = min(k, self.logits_BV.shape[-1])
-        self.padded_BT = ~self.stepper.mask_BT
-        hidden_BTD = _unit(output.hidden_states[-1])
+        self.padded_BT = ~self.rows.mask_BT
+        hidden_BTD = _unit(_last_hidden(model, output))
         self.length = hidden_BTD.shape[1]
         self.hidden_BTD = pad(hidden_BTD, (0, 0, 0, room))
         self.texts_B = torch.arange(len(contexts), device=hidden_BTD.device)
-        self.stepper.cache.reorder_cache(self.texts_B.repeat(self.k))
-        self.stepper.mask_BT = self.stepper.mask_BT.repeat(self.k, 1)
-        self.stepper.position_BT = self.stepper.position_BT.repeat(self.k, 1)
-        self.trims = only_roomy(self.stepper.cache)  # other layers need all rows at every step
+        self.rows.take(self.texts_B.repeat(self.k))
 
     def step(self, k_B: Tensor, alpha_B: Tensor) -> tuple[Tensor, Tensor]:
         """Choose a token for every text and go on from it; see `Chooser` for the result."""
-        k = min(int(k_B.max()), self.k) if self.trims else self.k
+        k = min(int(k_B.max()), self.k) if self.rows.runs_first else self.k
         texts = len(self.texts_B)
         logp_BV = self.logits_BV.log_softmax(dim=-1)
         logp_BK, token_BK = logp_BV.topk(k, dim=-1)
-        output = self._run(token_BK.T.reshape(-1, 1))
+        output = self.rows.output_of_first(token_BK.T.reshape(-1), output_hidden_states=True)
         hidden_MD = _unit(output.hidden_states[-1][:, -1])
         hidden_BKD = hidden_MD.view(k, texts, -1).transpose(0, 1)
         cosine_BKT = hidden_BKD @ self.hidden_BTD[:, : self.length].transpose(1, 2)
@@ -145,24 +147,26 @@ class _Search:
         tied_BK = score_BK == score_BK.amax(dim=-1, keepdim=True)
         winner_B = tied_BK.int().argmax(dim=-1)  # the more probable of equals
         row_B = winner_B * texts + self.texts_B
-        settle(self.stepper.cache, row_B.repeat(self.k))
+        self.rows.settle(row_B.repeat(self.k))
         self.logits_BV = output.logits[:, -1][row_B].float()
         self.hidden_BTD[:, self.length] = hidden_MD[row_B]
         self.length += 1
         return token_BK.gather(1, winner_B[:, None])[:, 0], tied_BK.sum(dim=-1) > 1
 
-    def _run(self, candidate_M1: Tensor) -> Any:
-        """The model's output for one more token in the first rows of the cache."""
-        stepper = self.stepper
-        mask_MT, position_MT = stepper.mask_BT, stepper.position_BT
-        grown_MT = torch.cat([mask_MT, torch.ones_like(mask_MT[:, :1])], dim=1)
-        next_M1 = position_MT[:, -1:] + 1
-        rows = slice(len(candidate_M1))
-        stepper.next_BT = candidate_M1
-        stepper.mask_BT, stepper.position_BT = grown_MT[rows], next_M1[rows]
-        output = stepper.output(output_hidden_states=True)
-        stepper.mask_BT, stepper.position_BT = grown_MT, next_M1
-        return output
+
+def _last_hidden(model: Any, output: Any) -> Tensor:
+    """Transformers' last hidden states, [B, T, D].
+
+    Raises:
+        InputError: the model does not give them.
+    """
+    states = getattr(output, "hidden_states", None)
+    if not states or states[-1] is None or states[-1].ndim != 3:
+        raise InputError(
+            f"a {base_of(model).config.model_type!r} model gives no hidden states to compare",
+            needed="a model that gives them, or a decoder other than contrastive search",
+        )
+    return states[-1]  # type: ignore[no-any-return]
 
 
 def _unit(hidden: Tensor) -> Tensor:
@@ -191,22 +195,33 @@ def contrastive_search(
     At most `batch_size` rows, candidates counted, run together (or those of one text). Source:
     Su et al., arXiv 2202.06417 and 2210.14140; deterministic. For `banned` and `ends` see
     `decode`.
+
+    Raises:
+        InputError: the model is not causal, gives no hidden states, or runs in no batch.
     """
+    feed = searching_feed_of(model)
+    if not feed.batches:
+        raise InputError(
+            f"a {base_of(model).config.model_type!r} model gives other logits in a batch",
+            needed="a model whose candidates can run together, or a decoder without candidates",
+        )
     texts = max(1, batch_size // plan.largest_k)
-    decoded: list[Decoded] = []
-    for start in range(0, len(contexts), texts):
-        batch = contexts[start : start + texts]
-        search = _Search(model, batch, max_new_tokens, plan.largest_k)
-        written = Written(
-            batch, max_new_tokens, vocabulary=search.logits_BV.shape[-1],
-            ends=ends, device=search.logits_BV.device,
-        )  # fmt: skip
-        for step in range(max_new_tokens):
-            search.logits_BV[:, list(banned)] = -torch.inf
-            token_B, tied_B = search.step(*plan(search.logits_BV, step))
-            if not written.append(token_B, tied_B):
-                break
-        decoded += written.decoded()
-        if stage:
-            stage.update(len(decoded))
-    return decoded
+    decoded: dict[int, Decoded] = {}
+    for group in together(contexts, feed):
+        for start in range(0, len(group), texts):
+            places = group[start : start + texts]
+            batch = [contexts[n] for n in places]
+            search = _Search(model, batch, feed, room=max_new_tokens, k=plan.largest_k)
+            written = Written(
+                batch, max_new_tokens, vocabulary=search.logits_BV.shape[-1],
+                ends=ends, device=search.logits_BV.device,
+            )  # fmt: skip
+            for step in range(max_new_tokens):
+                search.logits_BV[:, list(banned)] = -torch.inf
+                token_B, tied_B = search.step(*plan(search.logits_BV, step))
+                if not written.append(token_B, tied_B):
+                    break
+            decoded.update(zip(places, written.decoded(), strict=True))
+            if stage:
+                stage.update(len(decoded))
+    return [decoded[n] for n in range(len(contexts))]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hyperfitting.generate.cache import roomy_cache
 from hyperfitting.generate.choose import Chooser, greedy
-from hyperfitting.models.forward import accepted_arguments
+from hyperfitting.generate.feed import feed_of
+from hyperfitting.generate.step import Rows, together
 from hyperfitting.progress import Stage
 
 
@@ -25,43 +25,25 @@ class Decoded(NamedTuple):
 
 
 class Stepper:
-    """Feeds a batch of contexts and then one token a step, keeping the attention cache."""
+    """Feeds a batch of contexts and then one token a step, in groups that may run together."""
 
     def __init__(self, model: Any, contexts: Sequence[Sequence[int]]) -> None:
-        width = max(map(len, contexts))
-        padding_B = torch.tensor([width - len(c) for c in contexts], device=model.device)
-        rows = [[0] * (width - len(context)) + list(context) for context in contexts]
-        self.model = model
-        self.next_BT = torch.tensor(rows, device=model.device)
-        self.arguments = accepted_arguments(model)
-        self.cache = roomy_cache(model.config)
-        self.ragged = bool(padding_B.any())
-        self.mask_BT = torch.arange(width, device=model.device) >= padding_B[:, None]
-        self.position_BT = (torch.arange(width, device=model.device) - padding_B[:, None]).clamp(0)
+        feed = feed_of(model)
+        self.groups = together(contexts, feed)
+        self.rows = [Rows(model, [contexts[b] for b in group], feed) for group in self.groups]
+        order = [b for group in self.groups for b in group]
+        self.place_B = torch.tensor(order, device=model.device).argsort()
 
     def logits(self) -> Tensor:
         """Float32 logits for the next token, [B, V]."""
-        logits_BV: Tensor = self.output().logits[:, -1].float()
-        return logits_BV
-
-    def output(self, **options: Any) -> Any:
-        """What the model says about the next input; logits of its last token only."""
-        extra: dict[str, Any] = dict(options)
-        if self.ragged:  # equal lengths need neither, and take the faster causal kernel
-            extra["attention_mask"] = self.mask_BT.long()
-            if "position_ids" in self.arguments:
-                extra["position_ids"] = self.position_BT
-        if "logits_to_keep" in self.arguments:
-            extra["logits_to_keep"] = 1
-        return self.model(
-            input_ids=self.next_BT, past_key_values=self.cache, use_cache=True, **extra
-        )
+        if len(self.rows) == 1:
+            return self.rows[0].logits()
+        return torch.cat([rows.logits() for rows in self.rows])[self.place_B]
 
     def append(self, token_B: Tensor) -> None:
         """Take the chosen tokens as the next input."""
-        self.next_BT = token_B[:, None]
-        self.mask_BT = torch.cat([self.mask_BT, torch.ones_like(self.mask_BT[:, :1])], dim=1)
-        self.position_BT = self.position_BT[:, -1:] + 1
+        for group, rows in zip(self.groups, self.rows, strict=True):
+            rows.append(token_B if len(self.rows) == 1 else token_B[group])
 
 
 class Written:

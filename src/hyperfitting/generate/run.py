@@ -7,17 +7,20 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.beam import beam_search
+from hyperfitting.generate.beam import beam_feed_of, beam_search
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.contrastive import Adaptive, Constant, Plan, contrastive_search
 from hyperfitting.generate.contrastive_decoding import Contrast
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.generate.decoders import DECODERS
+from hyperfitting.generate.feed import said_of, searching_feed_of
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.guard import Guard
 from hyperfitting.generate.mirostat import Mirostat
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.progress import Stage
+
+SEARCHES = ("contrastive_search", "adaptive_contrastive_search")
 
 
 def chooser(
@@ -44,6 +47,19 @@ def chooser(
             )
         return Contrast(**values, amateur=amateur)
     return greedy if spec.name == "greedy" else None
+
+
+def said_for(spec: DecoderSpec, model: Any) -> str | None:
+    """What a user should know of how this decoder runs this model; None where it is as usual.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if spec.name == "beam":
+        return said_of(model, beam_feed_of(model))
+    if spec.name in SEARCHES:
+        return said_of(model, searching_feed_of(model))
+    return said_of(model)
 
 
 def run_decoder(

@@ -10,6 +10,7 @@ from hyperfitting.generate.decode import decode
 from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.reasoning import split_reasoning
 from hyperfitting.judge.reply import AskError, Message, Reply, longest_answer
+from hyperfitting.models.interface import positions_of
 from hyperfitting.models.load import (
     end_token_ids,
     load_model,
@@ -80,7 +81,7 @@ class LocalJudge:
     def __call__(self, messages: Sequence[Message]) -> Reply:
         """See `Judge`."""
         prompt = self.token_ids(messages)
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        positions = positions_of(self.model.config)
         if positions is not None and len(prompt) + self.longest > positions:
             raise AskError(
                 f"{len(prompt)} tokens and an answer of {self.longest} are more than the "

@@ -10,12 +10,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.interface import accepted_arguments, positions_of
 from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.progress import Stage
 
 MAX_TOKENS = 1024  # of the published pipeline
@@ -39,12 +42,15 @@ def last_hidden_states(
     model's earlier positions cannot see. The head is not run, so there are no logits.
 
     Raises:
-        InputError: a model whose class does not tell the decoder from the head.
+        InputError: a model that is not causal, or whose class does not tell the decoder from the
+            head.
         ValueError: no rows, a row without tokens, or a batch size below 1.
     """
     lengths = [len(row) for row in rows]
     if batch_size < 1 or not lengths or min(lengths) == 0:
         raise ValueError("rows with tokens and a batch size of at least 1 are needed")
+    if not runs_in_batches(model):
+        batch_size = 1
     decoder = base_of(model).base_model
     if decoder is base_of(model):  # its class does not say where the head's input comes from
         raise InputError(
@@ -58,13 +64,35 @@ def last_hidden_states(
         width = lengths[chosen[-1]]
         filled = [[*rows[i], *[0] * (width - lengths[i])] for i in chosen]
         ids_BT = torch.tensor(filled, device=model.device)
-        hidden_BTD = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTD = _decoder_output(model, decoder, ids_BT)
         last_B = torch.tensor([lengths[i] - 1 for i in chosen], device=hidden_BTD.device)
         last_BD = hidden_BTD[torch.arange(len(chosen), device=last_B.device), last_B]
         found.update(zip(chosen, last_BD.float().cpu().numpy(), strict=True))
         if stage:
             stage.update(len(found))
     return np.stack([found[i] for i in range(len(rows))])
+
+
+def _decoder_output(model: Any, decoder: Any, ids_BT: Tensor) -> Tensor:
+    """What the head would be given, [B, T, D].
+
+    Raises:
+        InputError: the decoder cannot be run on tokens alone, or gives something else.
+    """
+    options = {"use_cache": False} if "use_cache" in accepted_arguments(decoder) else {}
+    try:
+        hidden_BTD: Tensor = decoder(input_ids=ids_BT, **options).last_hidden_state
+        if hidden_BTD.shape[:2] != ids_BT.shape:
+            raise ValueError(f"its output has the shape {tuple(hidden_BTD.shape)}")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a model's own code raises anything
+        raise InputError(
+            f"the decoder of a {base_of(model).config.model_type!r} model gives no hidden state "
+            f"for each token: {type(error).__name__}: {error}",
+            needed="a feature model of transformers' own classes, such as gpt2-large",
+        ) from error
+    return hidden_BTD
 
 
 def last_token_features(
@@ -93,7 +121,7 @@ def last_token_features(
         name=name, device=device, revision=revision, trust_remote_code=trust_remote_code
     )
     tokenizer, model = load_tokenizer(config), load_model(config)
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = positions_of(model.config)
     limit = max_tokens if positions is None else min(max_tokens, positions)
     borders = borders_of(tokenizer)
     written = [borders.encode(text) for text in texts]

@@ -4,7 +4,6 @@ Shape letters: B rows of a batch, N rows in all, T tokens of a row, K kept (scor
 V vocabulary. Logits exist for a few rows at a time only, so memory does not grow with N.
 """
 
-import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from torch import Tensor
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import token_ranks
+from hyperfitting.models.interface import logits_of, vocabulary_rows
+from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.progress import Stage
 
 LOGITS_PER_PASS = 2**23  # 32 MB in float32; one row is the least that is run
@@ -30,24 +31,6 @@ class TokenScores(NamedTuple):
     top1_NK: NDArray[np.int64]  # its own choice at that position
 
 
-def accepted_arguments(model: Any) -> set[str]:
-    """Names that the model's forward pass takes, also beneath an adapter."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return set(inspect.signature(inner.forward).parameters)
-
-
-def logits_of(model: Any, ids_BT: Tensor, keep: int) -> Tensor:
-    """The model's own final float32 logits at the last `keep` positions, [B, keep, V]."""
-    only = {"logits_to_keep": keep} if "logits_to_keep" in accepted_arguments(model) else {}
-    logits_BKV: Tensor = model(input_ids=ids_BT, use_cache=False, **only).logits[:, -keep:]
-    return logits_BKV.float()
-
-
-def vocabulary_rows(model: Any) -> int:
-    """Width of the logits."""
-    return int(model.get_output_embeddings().weight.shape[0])
-
-
 def _scored_batches(
     model: Any, rows: Sequence[Sequence[int]], num_scored: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
@@ -59,12 +42,12 @@ def _scored_batches(
     for index, row in enumerate(rows):
         by_length[len(row)].append(index)
     batch = max(1, LOGITS_PER_PASS // (num_scored * vocabulary_rows(model)))
-    device = model.get_output_embeddings().weight.device
+    batch = batch if runs_in_batches(model) else 1
     for length, members in by_length.items():
         assert length > num_scored, "the first token of a row is predicted from nothing"
         for start in range(0, len(members), batch):
             chosen = members[start : start + batch]
-            ids_BT = torch.tensor([rows[i] for i in chosen], device=device)
+            ids_BT = torch.tensor([rows[i] for i in chosen], device=model.device)
             logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
             yield chosen, logits_BKV, ids_BT[:, -num_scored:]
 

@@ -33,7 +33,8 @@ from hyperfitting.models.checkpoint import (
     unavailable,
 )
 from hyperfitting.models.devices import DTYPE, choose_device
-from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.interface import embedding_rows, positions_of, vocabulary_rows
+from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
 from hyperfitting.runs import RunFolder
 
@@ -153,7 +154,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     checkpoint was not used stands in `checkpoint.origin_of(model)` and in the log.
 
     Raises:
-        InputError: it cannot be loaded, is no causal language model, lacks weights, or holds
+        InputError: it cannot be loaded, is not causal (proved on it), lacks weights, or holds
             numbers that are no weights without what decodes them.
     """
     checkpoint = require_whole(locate(config))
@@ -186,7 +187,8 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     keep_origin(model, origin)
     if not placed:
         model.to(choose_device(config))
-    return model.eval()
+    require_causal(model.eval())
+    return model
 
 
 def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError:
@@ -281,7 +283,7 @@ def check_fit(
     Raises:
         InputError: the tokenizer or the window does not fit the model.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = embedding_rows(model)
     if largest_id >= rows:
         raise InputError(
             f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
@@ -317,7 +319,7 @@ def load_model_config(config: ModelConfig) -> Any:
 
 
 def _check_positions(model_config: Any, width: int, name: str, hint: str) -> None:
-    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    positions = positions_of(model_config)
     if positions is not None and width > positions:
         raise InputError(
             f"{width} tokens are asked for, {name} has positions for {positions}",

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
 from hyperfitting.models.blocks import BlockInputs, hidden_entering, record_inputs
-from hyperfitting.models.forward import LOGITS_PER_PASS, logits_of, vocabulary_rows
+from hyperfitting.models.forward import LOGITS_PER_PASS
+from hyperfitting.models.interface import logits_of, vocabulary_rows
 from hyperfitting.models.load import architecture_digest
+from hyperfitting.models.proof import runs_in_batches
 
 TOKENS_PER_PASS = 4096  # positions that go through a block together
 
@@ -273,21 +275,25 @@ def paired_logits(
     With `observe` all rows must have one length: it sees each layer's states of all of them.
 
     Raises:
-        InputError: `observe` is given and the model is of no known family.
+        InputError: a model is not causal, or `observe` is given and it is of no known family.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         by_length[len(row)].append(index)
     assert not observe or len(by_length) == 1, "layers are observed for rows of one length"
-    device = pair.original.get_output_embeddings().weight.device
+    device = pair.original.device
+    proved = [runs_in_batches(model) for model in (pair.original, pair.tuned)]
+    batches = all(proved)
     for length, members in by_length.items():
         assert length > num_scored, "the first token of a row is predicted from nothing"
         size = len(members) if observe else max(1, TOKENS_PER_PASS // length)
         for start in range(0, len(members), size):
             chosen = members[start : start + size]
             ids_BT = torch.tensor([rows[i] for i in chosen], device=device)
-            run = _known if pair.is_known_family or observe else _unknown
-            yield from run(pair, chosen, ids_BT, num_scored, observe)
+            if pair.is_known_family or observe:
+                yield from _known(pair, chosen, ids_BT, num_scored, observe)
+            else:
+                yield from _unknown(pair, chosen, ids_BT, num_scored, batches=batches)
 
 
 def _known(
@@ -308,10 +314,11 @@ def _known(
 
 
 def _unknown(
-    pair: Pair, chosen: list[int], ids_BT: Tensor, num_scored: int, observe: Observer | None
+    pair: Pair, chosen: list[int], ids_BT: Tensor, num_scored: int, *, batches: bool
 ) -> Iterator[PairedLogits]:
     models = (pair.original, pair.tuned)
     size = max(1, LOGITS_PER_PASS // (num_scored * max(map(vocabulary_rows, models))))
+    size = size if batches else 1
     for start in range(0, len(chosen), size):
         part_BT = ids_BT[start : start + size]
         both = [logits_of(model, part_BT, num_scored + 1)[:, :-1] for model in models]

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hyperfitting.config import EvaluateConfig, ExplainConfig
+from hyperfitting.generate.feed import said_of
+from hyperfitting.generate.run import said_for
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.anatomy import is_known_family
 from hyperfitting.models.checkpoint import Origin, origin_of, recorded_origins
-from hyperfitting.models.forward import vocabulary_rows, window_losses
+from hyperfitting.models.forward import window_losses
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.load import check_fit, load_tokenizer, model_digest
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.progress import Progress
@@ -98,8 +101,11 @@ class Evaluation:
             max(width + longest, comparison.dataset.heldout.ids_NT.shape[1]),
             comparison.model.name,
         )
+        if not is_greedy_only:
+            _say_decoding(original, specs, progress)
         amateur = load_amateur(config, tokenizer) if specs else None
         if amateur is not None:
+            _say_decoding(amateur, specs, progress)
             check_fit(amateur, comparison.largest_id, width + longest, str(config.amateur))
         return cls(
             comparison, config, progress, Tokens.of(original, tokenizer), original, specs,
@@ -292,6 +298,13 @@ class Evaluation:
                 f"  the checkpoints' vocabularies are padded to {rows[0]:,} and {rows[1]:,}: "
                 f"compared over the tokenizer's {len(self.tokens.tokenizer):,} tokens"
             )
+
+
+def _say_decoding(model: Any, specs: Sequence[DecoderSpec], progress: Progress) -> None:
+    """Say where a model is decoded more slowly than others, each thing once."""
+    said = dict.fromkeys([said_of(model), *(said_for(spec, model) for spec in specs)])
+    for note in filter(None, said):
+        progress.say(f"  {note}")
 
 
 def _in_words(summary: dict[str, Any]) -> str:

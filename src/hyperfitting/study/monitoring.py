@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from hyperfitting.config import RunConfig
 from hyperfitting.data.windows import Dataset
 from hyperfitting.generate.decode import Decoded
+from hyperfitting.generate.feed import said_of
 from hyperfitting.models.blocks import prefix_bytes, whole_model
 from hyperfitting.models.devices import free_bytes
 from hyperfitting.progress import Progress
@@ -52,6 +53,11 @@ def make_monitor(
             "  the frozen blocks do not fit beside the trained ones: no continuations while "
             "training, only losses and teacher-forced ranks; no stop at a TTR plateau"
         )
+    if contexts:
+        with whole():
+            note = said_of(trainable.model)
+        if note:
+            progress.say(f"  {note}")
     watched = _Samples(contexts, tokens, progress)
     return Monitoring(
         trainable,

@@ -8,7 +8,7 @@ from hyperfitting.config import GenerateConfig, ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
-from hyperfitting.generate.run import run_decoder
+from hyperfitting.generate.run import run_decoder, said_for
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder
 from hyperfitting.models.load import check_fit, load_model, load_result, load_tokenizer
 from hyperfitting.models.tuned import (
@@ -94,6 +94,8 @@ def continue_prompts(
     count = config.num_samples
     rows = [context for context in contexts for _ in range(count)]
     seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]
+    for note in filter(None, dict.fromkeys(said_for(spec, m) for m in (model, amateur) if m)):
+        progress.say(f"  {note}")
     with progress.stage(f"generate, {spec.text}", len(rows)) as stage:
         decoded = run_decoder(
             spec, model, rows,

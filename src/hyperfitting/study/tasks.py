@@ -28,7 +28,7 @@ from torch.utils import collect_env
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.measure.intervals import bootstrap_mean
-from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm

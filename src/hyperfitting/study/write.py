@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperfitting.config import EvaluateConfig
+from hyperfitting.generate.feed import described
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Measurement, MetricValues, Mode, PairedTest
 from hyperfitting.runs import StudyFolder
@@ -183,6 +184,7 @@ def _about(
         "helpers": [origin.about() for origin in home.helpers],
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
+        "decoding": described(home.original),
         "decoders": [asdict(run) | {"arm": _named(run.arm)} for run in home.decoder_runs],
         "generations": generations,
         "environment": environment(),

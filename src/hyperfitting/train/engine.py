@@ -26,7 +26,7 @@ from hyperfitting.models.blocks import (
     record_inputs,
     release_prefix,
 )
-from hyperfitting.models.forward import logits_of
+from hyperfitting.models.interface import logits_of
 from hyperfitting.train.loss import IGNORED, Head, head_logits, summed_nll
 from hyperfitting.train.prefix_cache import HiddenStore
 

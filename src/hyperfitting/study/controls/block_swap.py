@@ -9,7 +9,8 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.explain.localisation import swap_in_words
 from hyperfitting.measure.ranks import top1_agreement
-from hyperfitting.models.forward import score_rows, vocabulary_rows
+from hyperfitting.models.forward import score_rows
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import swapped
 from hyperfitting.study.controls.subject import Subject, Texts, variety, write_texts
 

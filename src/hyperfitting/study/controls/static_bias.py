@@ -26,6 +26,7 @@ from hyperfitting.explain.static_bias import (
 )
 from hyperfitting.generate.choose import Shifted
 from hyperfitting.measure.intervals import holm, sign_flip_p
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import PairedLogits
 from hyperfitting.study.compare import PairScores
 from hyperfitting.study.controls.subject import Subject, Texts, variety, write_texts
@@ -121,7 +122,7 @@ def _decode(subject: Subject, seen: ShiftObserver, variants: list[Variant]) -> l
     results = [sums.result() for sums in seen.sums]
     names = sorted({(v.kind, v.draw) for v in variants})
     shifts = [_shift(subject, results[1 - half], *name) for name in names for half in (0, 1)]
-    columns = subject.pair.original.get_output_embeddings().weight.shape[0]
+    columns = vocabulary_rows(subject.pair.original)
     shift_SV = torch.zeros(len(shifts), columns)
     for place, shift_V in enumerate(shifts):
         shift_SV[place, : len(shift_V)] = shift_V
