@@ -8,6 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hyperfitting.config import GenerateConfig
+from hyperfitting.judge.config import JudgeConfig
+from hyperfitting.judge.endpoint import Message
+from hyperfitting.judge.local import LocalJudge
 from hyperfitting.models import features
 from hyperfitting.models.features import last_token_features
 from hyperfitting.models.load import end_token_ids, load_tokenizer, unwritable_token_ids
@@ -193,3 +196,10 @@ def test_the_manifest_says_what_ends_a_text(base, texts_file, tmp_path):
     run = trained(base, texts_file, tmp_path / "run", "full_sft", **WHOLE)
     assert [end["token"] for end in run.manifest()["ends"]] == [END, STOP]
     assert run.manifest()["template_date"] is None
+
+
+def test_a_local_judge_without_a_template_opens_and_never_closes(around, folder):
+    _, lead, _ = around
+    config = JudgeConfig(a="a", b="b", model=str(folder), local=True, max_tokens=8, device="cpu")
+    asked = LocalJudge(config).token_ids([Message("user", "one"), Message("user", "two")])
+    assert asked == lead + byte_tokenizer().encode("one\ntwo")

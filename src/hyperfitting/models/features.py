@@ -123,16 +123,15 @@ def last_token_features(
     tokenizer, model = load_tokenizer(config), load_model(config)
     positions = positions_of(model.config)
     limit = max_tokens if positions is None else min(max_tokens, positions)
+    # What the tokenizer appends is no token of the text: the last one would always be that.
     borders = borders_of(tokenizer)
-    written = [borders.encode(text) for text in texts]
-    empty = [i for i, ids in enumerate(written) if not ids]
+    rows = [borders.lead + borders.encode(text) for text in texts]
+    empty = [i for i, row in enumerate(rows) if not row]
     if empty:
         raise InputError(
-            f"text {empty[0]} of {len(written)} has no tokens, so it has no features",
+            f"text {empty[0]} of {len(rows)} has no tokens, so it has no features",
             needed="texts with at least one token",
         )
-    # What the tokenizer appends is no token of the text: the last one would always be that.
-    rows = [borders.lead + ids for ids in written]
     feature_ND = last_hidden_states(
         model, [row[:limit] for row in rows], batch_size=batch_size, stage=stage
     )
