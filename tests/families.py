@@ -108,6 +108,11 @@ OWN = {
     },
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
+# Not causal as they come; those with settings are where they are made so (here: not a decoder).
+BIDIRECTIONAL = {"is_decoder": False}
+NOT_CAUSAL = {"bert": BIDIRECTIONAL, "xlnet": {}, "prophetnet": {}}
+# Not built tiny from a config alone, and why: part of the error's words.
+NOT_BUILT: dict[str, str] = {}
 # Decoders only where their config says so.
 AS_DECODER = {"is_decoder": True}
 

@@ -95,8 +95,7 @@ def probe(model: Any) -> Probe:
     """Run the rows of the proof, each alone.
 
     Raises:
-        InputError: the model cannot be run on tokens alone, or how a text goes on changes the
-            logits before it.
+        InputError: the model cannot be run on tokens alone.
     """
     with undisturbed(model):
         rows = _rows(model)
@@ -109,9 +108,7 @@ def probe(model: Any) -> Probe:
         effect = EFFECT_SHARE * _apart(_alone(model, rows[0][-1:])[-1], first_KV[-1])
         tells = effect > allowed / 100  # else texts do not depend on what was fed before
         allowed = min(allowed, effect) if tells else allowed
-        found = Probe(rows, logits, allowed, min(STEPS, len(rows[2]) - 1), tells)
-        _require_causal(model, found)
-        return found
+        return Probe(rows, logits, allowed, min(STEPS, len(rows[2]) - 1), tells)
 
 
 def _rows(model: Any) -> tuple[list[int], ...]:
@@ -127,7 +124,7 @@ def _rows(model: Any) -> tuple[list[int], ...]:
     first = [ids[(3 + 37 * i) % len(ids)] for i in range(width)]
     shared = max(1, width - APART)
     second = first[:shared] + [ids[(11 + 53 * i) % len(ids)] for i in range(width - shared)]
-    third = [ids[(29 + 17 * i) % len(ids)] for i in range(min(SHORT, width))]
+    third = [ids[(29 + 17 * i) % len(ids)] for i in range(min(SHORT, max(2, width // 2)))]
     return first, second, third
 
 
@@ -200,6 +197,7 @@ def _require_causal(model: Any, found: Probe) -> None:
 def _proved_batches(model: Any) -> tuple[bool, bool]:
     found = probe(model)
     with undisturbed(model):
+        _require_causal(model, found)
         ids_BT = torch.tensor(found.rows[:2], device=model.device)
         together = logits_of(model, ids_BT, len(found.logits[0]))
     same = all(found.agrees(a, b) for a, b in zip(together, found.logits[:2], strict=True))
