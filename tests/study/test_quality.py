@@ -186,7 +186,7 @@ def test_mauve_is_taken_of_whole_texts_against_the_human_ones(model_folder):
     assert found["drawn_sampled"].value < 0.9
     for value in found.values():
         assert 0 <= value.low <= value.value <= value.high + 1e-9 <= 1 + 1e-9
-    assert "ceiling at half the n" in found["human"].reason
+    assert "half the n: no ceiling for the arms" in found["human"].reason
     assert "45 texts a side: too high and noisy" in found["copy"].reason
 
     assert (about["features"], about["token_limit"]) == (str(model_folder), 128)
