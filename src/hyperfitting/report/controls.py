@@ -31,7 +31,9 @@ RANK_SHARES = {
     "rank_11_200": "rank 11-200",
     "rank_gt_200": "rank > 200",
 }
+FIXED_LOOPED = "looped (fixed length)"  # not `looped_rate`, of texts that may end
 KINDS = {"promoted": "promoted tokens", "all": "all tokens", "random": "random tokens"}
+NO_TEST = "strength 0 changes nothing"
 HYBRIDS = {
     "tuned_upper": "tuned last blocks on original",
     "original_upper": "original last blocks on tuned",
@@ -79,10 +81,10 @@ def strengths(study: Study, found: StaticBias) -> Table:
 
 def _injected(row: Injection | None, strength: float) -> Cell:
     if row is None:
-        reason = "strength 0 changes nothing" if strength == 0 else "not measured"
+        reason = NO_TEST if strength == 0 else "not measured"
         return Cell(MISSING, reason=reason)
     found = estimate(row.values["ttr"])
-    note = p_phrase(row.p_holm) if row.p_holm is not None and strength else ""
+    note = "" if row.p_holm is None else p_phrase(row.p_holm)
     return Cell(found.value, found.interval, found.n, found.reason, note)
 
 
@@ -92,8 +94,8 @@ def static_bias(study: Study) -> Table:
     header = [
         (name, "")
         for name in (
-            "arm", "shift", "strength", "draws", "TTR", "Bigram repetition", "looped",
-            "TTR - original", "share of gain", "p (Holm)",
+            "arm", "shift", "strength", "draws", "TTR", "Bigram repetition", FIXED_LOOPED,
+            "TTR - original", "share of gain", "p (Holm)", "Top-1 agreement with tuned (TF)",
         )
     ]  # fmt: skip
     rows = [
@@ -101,8 +103,9 @@ def static_bias(study: Study) -> Table:
             _label(study, found.arm),
             *map(Cell, (KINDS.get(row.kind, row.kind), f"{row.strength:g}", str(row.draws))),
             *(estimate(row.values[name], signed=name.endswith("original")) for name in measured),
-            Cell(number(row.share_of_gain, 3)),
-            Cell(p_text(row.p_holm)),
+            estimate(row.share_of_gain),
+            Cell(p_text(row.p_holm), reason="" if row.strength else NO_TEST),
+            estimate(row.values["top1_agreement_tuned"]),
         ]
         for found in study.explained.static_bias
         for row in found.rows
@@ -170,8 +173,8 @@ def block_swap(study: Study) -> Table:
     header = [
         (name, "")
         for name in (
-            "arm", "hybrid", "last blocks", "TTR", "Bigram repetition", "looped",
-            "Top-1 agreement with original (TF)", "with tuned (TF)",
+            "arm", "hybrid", "last blocks", "TTR", "Bigram repetition", FIXED_LOOPED,
+            "Top-1 agreement with original (TF)", "with tuned (TF)", "share of gain",
         )
     ]  # fmt: skip
     names = ["ttr", "bigram_repetition", "looped"]
@@ -181,11 +184,12 @@ def block_swap(study: Study) -> Table:
         for hybrid in found.rows:
             kind = HYBRIDS.get(hybrid.upper, hybrid.upper)
             cells = [_label(study, found.arm), Cell(kind), Cell(str(hybrid.blocks))]
-            rows.append([*cells, *(estimate(hybrid.values[name]) for name in names)])
+            measured = (estimate(hybrid.values[name]) for name in names)
+            rows.append([*cells, *measured, estimate(hybrid.share_of_gain)])
         for name, values in found.references.items():
             cells = [_label(study, found.arm), Cell(f"the {name} model"), Cell(MISSING)]
             reference = [estimate(values.get(each)) for each in names[:3]]
-            rows.append([*cells, *reference, *(Cell(MISSING, reason="not a hybrid"),) * 2])
+            rows.append([*cells, *reference, *(Cell(MISSING, reason="not a hybrid"),) * 3])
     return Table("block_swap", header, rows)
 
 
