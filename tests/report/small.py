@@ -6,11 +6,9 @@ import re
 
 import numpy as np
 
-from hyperfitting.config import ReportConfig
 from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.run import judge
 from hyperfitting.progress import Progress
-from hyperfitting.report.build import write_report
 from hyperfitting.report.listed import ACCOUNT
 from hyperfitting.runs import StudyFolder
 from hyperfitting.study.explain import write_explanation
@@ -76,7 +74,6 @@ def run_case(name, folder, monkeypatch):
     with serving(key="key", answer=lambda _: json.dumps(verdict("tie"))) as server:
         settings = JudgeConfig(a="tuned", b="original", model="scripted", endpoint=server.url)
         judge(study.path, settings)
-    write_report(study, ReportConfig())
     return study
 
 

@@ -90,8 +90,8 @@ def _moved(rows: Sequence[Injected]) -> str:
     if best.beyond_random.reason is None and has_more:
         return f"{beside}: it matters which tokens are shifted"
     return (
-        f"{beside}: the promoted tokens are not shown to do more than random ones, so it is not "
-        "shown that they matter"
+        f"{beside}: the promoted tokens are not shown to do more than random ones, so TTR does not "
+        "show that it matters which tokens are shifted"
     )
 
 

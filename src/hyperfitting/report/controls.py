@@ -163,7 +163,10 @@ def _layer(layer: Layer) -> list[Cell]:
             estimate(layer.values[name], decimals, signed=signed)
             for name, _, decimals, signed in GEOMETRY
         ),
-        Cell(number(layer.delta_dim_without_4_largest, 1, signed=True)),
+        Cell(
+            number(layer.delta_dim_without_4_largest, 1, signed=True),
+            reason="" if layer.delta_dim_without_4_largest is not None else "no spread is left",
+        ),
         Cell(number(layer.positions, 0), note=few),
     ]
 
@@ -187,9 +190,10 @@ def block_swap(study: Study) -> Table:
             measured = (estimate(hybrid.values[name]) for name in names)
             rows.append([*cells, *measured, estimate(hybrid.share_of_gain)])
         for name, values in found.references.items():
-            cells = [_label(study, found.arm), Cell(f"the {name} model"), Cell(MISSING)]
+            no_hybrid = Cell(MISSING, reason="not a hybrid")
+            cells = [_label(study, found.arm), Cell(f"the {name} model"), no_hybrid]
             reference = [estimate(values.get(each)) for each in names[:3]]
-            rows.append([*cells, *reference, *(Cell(MISSING, reason="not a hybrid"),) * 3])
+            rows.append([*cells, *reference, *[no_hybrid] * 3])
     return Table("block_swap", header, rows)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -229,10 +229,16 @@ def _speeds(folder: StudyFolder) -> dict[Arm, float]:
 def _curves(folder: StudyFolder, about: Fields) -> dict[Arm, list[MonitorRow]]:
     """Monitoring of every run; a checkpoint that is no run of ours has none."""
     return {
-        arm_in(run): RunFolder(folder.path / run.text("path")).metrics()
+        arm_in(run): _monitored(RunFolder(folder.path / run.text("path")))
         for run in about.each("runs")
         if run.raw("path") is not None
     }
+
+
+def _monitored(run: RunFolder) -> list[MonitorRow]:
+    """The monitoring points of a run, every field of its own type."""
+    with _naming(run.metrics_file, "train that run again, or leave its metrics.jsonl out"):
+        return Fields({"rows": [asdict(row) for row in run.metrics()]}).records("rows", MonitorRow)
 
 
 def _generations(folder: StudyFolder, about: Fields) -> dict[tuple[Arm, Mode], list[Generation]]:
