@@ -145,14 +145,15 @@ class MonitorRow:
 
     The rank shares are of the tokens that the model chose greedily, by their rank in the
     original model on the same prefix: `OP` on its own continuations, `TF` on held-out windows.
-    TTR and repetition are None where nothing was generated.
+    TTR and repetition are None where nothing was generated, the perplexity where it is too large
+    for a number.
     """
 
     epoch: int
     step: int
     train_loss: float | None
     val_loss: float
-    val_ppl: float
+    val_ppl: float | None
     ttr: float | None
     bigram_repetition: float | None
     rank_1: float

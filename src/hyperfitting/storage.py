@@ -61,6 +61,11 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
+def _no_number(constant: str) -> Any:
+    """Refuse what Python's reader takes beyond JSON: NaN and Infinity."""
+    raise ValueError(f"{constant} is no number of JSON")
+
+
 def read_json(path: Path) -> Any:
     """Content of a JSON file of ours.
 
@@ -68,7 +73,7 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
@@ -88,7 +93,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     try:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
         lines = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines if line]
+        return [json.loads(line, parse_constant=_no_number) for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"

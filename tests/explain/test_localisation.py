@@ -3,109 +3,158 @@
 import numpy as np
 import pytest
 
+from hyperfitting.explain.gain import Gain, Share
 from hyperfitting.explain.localisation import (
     ENOUGH,
+    Located,
+    Swapped,
     agreement_in_words,
-    share_of_gain,
-    smallest_sufficient,
+    locate,
     swap_in_words,
 )
 
 L = 6
+SHOWN = Gain(0.6, 0.5, 0.7, None)
+NOT_SHOWN = Gain(0.002, -0.01, 0.014, "no gain is shown on these contexts")
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_share_is_where_a_point_lies_between_two(seed):
-    rng = np.random.default_rng(seed)
-    original, tuned, share = rng.uniform(0, 1, 3)
-    ttr = original + share * (tuned - original)
-    assert share_of_gain(ttr, original, tuned) == pytest.approx(share)
-    assert share_of_gain(original, original, tuned) == 0
-    assert share_of_gain(tuned, original, tuned) == 1
-    assert share_of_gain(ttr, tuned, original) == pytest.approx(1 - share), "the way back"
-    assert share_of_gain(ttr, original, original) is None
+def shares(values):
+    return {blocks: Share(value, None, None, None) for blocks, value in values.items()}
 
 
-def step(first, low=0.2, high=0.8):
-    """TTR jumps where `first` blocks are taken over."""
-    return {j: high if j >= first else low for j in range(L + 1)}
+def step(first, sizes=range(L + 1), low=0.0, high=1.0):
+    """The whole effect from `first` blocks on."""
+    return shares({j: high if j >= first else low for j in sizes})
 
 
 @pytest.mark.parametrize("first", range(L + 1))
 def test_the_first_sufficient_number_of_a_step(first):
-    assert smallest_sufficient(step(first), original=0.2, tuned=0.8) == first
-    falling = {j: 1 - ttr for j, ttr in step(first).items()}
-    assert smallest_sufficient(falling, original=0.8, tuned=0.2) == first, "a gain may be negative"
+    found = locate(step(first))
+    assert (found.enough, found.too_few) == (first, first - 1 if first else None)
+    assert found.least == first, "every number was tried, so the place is exact"
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_smallest_sufficient_number_by_brute_force(seed):
     rng = np.random.default_rng(seed)
-    ttr = dict(enumerate(rng.uniform(0.2, 0.8, L + 1)))
-    ttr = {j: ttr[j] for j in rng.permutation(L + 1)}
+    sizes = rng.permutation(L + 1)[: rng.integers(1, L + 2)].tolist()
+    values = dict(zip(sizes, rng.uniform(0, 1.2, len(sizes)), strict=True))
     enough = rng.uniform(0.1, 0.9)
-    good = [
-        j for j in range(L + 1)
-        if all((ttr[i] - 0.2) / 0.6 >= enough for i in range(j, L + 1))
-    ]  # fmt: skip
-    expected = min(good, default=None)
-    assert smallest_sufficient(ttr, original=0.2, tuned=0.8, enough=enough) == expected
+    good = [j for j in sizes if all(values[i] >= enough for i in sizes if i >= j)]
+    found = locate(shares(values), enough=enough)
+    assert found.enough == min(good, default=None)
+    below = [j for j in sizes if found.enough is None or j < found.enough]
+    assert found.too_few == max(below, default=None)
 
 
 def test_a_number_that_later_ones_undo_is_not_sufficient():
-    ttr = step(2) | {4: 0.2}
-    assert smallest_sufficient(ttr, original=0.2, tuned=0.8) == 5
-    assert smallest_sufficient(step(2) | {L: 0.2}, original=0.2, tuned=0.8) is None
-    assert smallest_sufficient({}, original=0.2, tuned=0.8) is None
-    assert smallest_sufficient(step(2), original=0.5, tuned=0.5) is None
+    undone = step(2) | shares({4: 0.0})
+    assert locate(undone).enough == 5
+    assert locate(step(2) | shares({L: 0.0})).enough is None
+    assert locate({}).enough is None
+    assert locate({j: Share(None, None, None, "no gain") for j in range(3)}).enough is None
 
 
 def test_enough_is_met_at_its_boundary():
-    original, tuned = 0.0, 1.0
-    for ttr, expected in ((ENOUGH, 3), (ENOUGH - 1e-9, None)):
-        assert smallest_sufficient({3: ttr}, original=original, tuned=tuned) == expected
+    for value, expected in ((ENOUGH, 3), (ENOUGH - 1e-9, None)):
+        assert locate(shares({3: value})).enough == expected
 
 
-def words(tuned_upper, original_upper, original=0.2, tuned=0.8):
-    return swap_in_words(tuned_upper, original_upper, original=original, tuned=tuned, num_blocks=L)
+def words(brings, takes, found=SHOWN, differing=0.5, choices=None, blocks=L):
+    nothing = Swapped(locate(step(0)), locate(step(0)))
+    ttr = Swapped(locate(brings), locate(takes))
+    return swap_in_words(ttr, choices or nothing, found, differing, num_blocks=blocks)
 
 
 def test_sufficient_and_necessary_in_words():
-    # The original's last 3 take the effect away where the tuned model's last 3 brought it.
-    back = {j: 0.2 if j >= 3 else 0.8 for j in range(L + 1)}
-    assert words(step(3), back) == (
-        "The tuned model's last 3 of 6 blocks, on the original's lower blocks, bring at least 80% "
-        "of the gain in TTR; the original's last 3 of 6 blocks on the tuned lower ones take it "
-        "away."
+    text = words(step(3), step(2))
+    assert text.startswith(
+        "The tuned model's last 3 of 6 blocks, on the original's lower blocks, bring all of the "
+        "gain in TTR (2 are not enough, 0%); the original's last 2 of 6 blocks on the tuned lower "
+        "ones take all away (1 is not enough, 0%)."
     )
-    assert words(step(0), back).startswith("The tuned model's final norm and head alone, on")
-    none = words(dict.fromkeys(range(L + 1), 0.2), dict.fromkeys(range(L + 1), 0.8))
-    assert none.startswith("No number of last blocks")
-    assert none.endswith("no number of the original's last blocks takes as much away.")
-    assert "no effect to locate" in words(step(3), back, original=0.5, tuned=0.5)
+    assert words(step(0), step(3)).startswith("The tuned model's final norm and head alone, on")
+    none = words(step(9), step(9))
+    assert none.startswith("No number of last blocks on the original's lower ones brings 80%")
+    assert "(tried: 0, 1, 2, 3, 4, 5, 6 of 6)" in none
+    assert "no number of the original's last blocks takes as much away" in none
 
 
-def test_words_count_all_blocks_where_only_some_sizes_were_swapped():
-    assert "last 2 of 6 blocks" in words({1: 0.2, 2: 0.8}, {1: 0.8, 2: 0.2})
+def test_a_share_comes_with_its_interval_and_what_is_too_few():
+    brings = {2: Share(0.31, 0.2, 0.44, None), 3: Share(0.84, 0.77, 0.91, None)}
+    text = words(brings, step(3))
+    assert "bring at least 80%, 84% [77%, 91%], of the gain" in text
+    assert "(2 are not enough, 31% [20%, 44%])" in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said", "least"),
+    [
+        ((0, 1, 3, 5, 12), "(5 are not enough, 0%; 6 to 11 were not tried)", 6),
+        ((10, 12), "(10 are not enough, 0%; 11 was not tried)", 11),
+        ((12,), "(0 to 11 were not tried)", 0),
+        (range(13), "(11 are not enough, 0%)", 12),
+    ],
+)
+def test_numbers_that_were_not_tried_are_said_and_not_claimed(sizes, said, least):
+    brings = step(12, sizes)
+    text = words(brings, brings, blocks=12)
+    assert text.count(said) == 2
+    assert "last 12 of 12 blocks" in text
+    assert locate(brings).least == least
+
+
+def test_without_a_gain_the_choices_are_placed_and_no_share_of_a_gain_is_spoken_of():
+    choices = Swapped(locate(step(4)), locate(step(4)))
+    text = words(step(1), step(1), found=NOT_SHOWN, differing=0.88, choices=choices)
+    assert text == (
+        "No gain in TTR to locate: tuned minus original +0.002 [-0.010, +0.014], no gain is shown "
+        "on these contexts. On human text the models choose differently at 88% of the positions. "
+        "The tuned model's last 4 of 6 blocks, on the original's lower blocks, bring all of the "
+        "change in choices (3 are not enough, 0%); the original's last 4 of 6 blocks on the tuned "
+        "lower ones take all away (3 are not enough, 0%)."
+    )
+    assert "no effect to locate" in words(step(1), step(1), found=NOT_SHOWN, differing=0)
+    assert "choose alike at every position" in words(step(1), step(1), differing=0)
+
+
+def placed(enough, too_few=None):
+    return Located(enough, enough - 1 if too_few is None and enough else too_few, {})
 
 
 @pytest.mark.parametrize(
     ("needed", "expands", "verdict"),
     [
         (1, True, "they agree."),
-        (0, True, "final norm and head alone: they agree."),
+        (0, True, "final norm and head alone (TTR): they agree."),
         (2, True, "late, but more than the last one."),
         (5, True, "they disagree, and the effect is not in the last block alone."),
         (2, False, "the effect is late without an expansion; they disagree."),
         (5, False, "neither places the effect in the last block."),
-        (None, True, "block swap does not place the effect in the last blocks."),
-        (None, False, "block swap does not place the effect in the last blocks."),
     ],
 )
 def test_geometry_beside_block_swap(needed, expands, verdict):
-    found = agreement_in_words(needed=needed, num_blocks=L, has_terminal_expansion=expands)
-    start = "Geometry shows terminal" if expands else "Geometry shows no terminal"
-    assert found.startswith(start)
+    found = agreement_in_words(placed(needed), "TTR", num_blocks=L, has_terminal_expansion=expands)
+    assert found.startswith(
+        "Geometry shows a terminal" if expands else "Geometry shows no terminal"
+    )
     assert found.endswith(verdict)
     if needed:
-        assert f"last {needed} of 6 blocks" in found
+        assert f"last {needed} of 6 blocks (TTR)" in found
+
+
+@pytest.mark.parametrize("expands", [True, False])
+def test_geometry_beside_a_swap_that_places_nothing(expands):
+    nowhere = Located(None, 6, {})
+    found = agreement_in_words(nowhere, "choices", num_blocks=L, has_terminal_expansion=expands)
+    assert found.endswith("does not place the effect (choices) in the last blocks.")
+    one = agreement_in_words(placed(1), "TTR", num_blocks=1, has_terminal_expansion=expands)
+    assert one == "A model of one block has no other layer to place an effect in."
+
+
+def test_numbers_that_were_not_tried_decide_nothing():
+    """If 5 are not enough the effect is not late; if only 1 is known not to be, it may be."""
+    far = agreement_in_words(placed(12, 5), "TTR", num_blocks=12, has_terminal_expansion=False)
+    assert "needs 6 to 12 of the last 12 blocks (TTR): neither" in far
+    open_ = agreement_in_words(placed(12, 1), "TTR", num_blocks=12, has_terminal_expansion=False)
+    assert open_.endswith("the numbers that were not tried decide whether they agree.")

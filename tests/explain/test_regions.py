@@ -1,95 +1,106 @@
-"""Regions of layers as found, and the sentences about them."""
+"""Regions of layers as found from their intervals, and the sentences about them."""
 
+import numpy as np
 import pytest
 
+from hyperfitting.explain.gain import Share
 from hyperfitting.explain.geometry import Estimate
-from hyperfitting.explain.regions import (
-    regions,
-    regions_in_words,
-    terminal_expansion_in_words,
-)
+from hyperfitting.explain.regions import regions, regions_in_words
+from hyperfitting.explain.trend import ONLY_LAST, Trend
 
-UP, DOWN, OPEN = Estimate(8.0, 2.0, 12.0), Estimate(-8.0, -12.0, -2.0), Estimate(1.0, -3.0, 4.0)
+JUMP = Share(3.71, 3.5, 3.92, None)
+OUT = Trend(1, (), Estimate(18.1, 12.0, 24.0), None)
+NOT_OUT = Trend(1, (), Estimate(4.0, -1.0, 9.0), None)
+
+
+def near(*values, width=0.01):
+    return [None if v is None else Estimate(v, v - width, v + width) for v in values]
+
+
+def found(cosine, delta, rise=1.0, growth=OUT, first=1):
+    return regions(near(*cosine), near(*delta), near(rise)[0], growth, first_different=first)
 
 
 def test_the_three_regions_of_the_paper():
-    found = regions([1, 0.95, 0.86, 0.7, 0.9, 0.5], [0, 1, -1, -2, -3, 80], [0, 1, 2, 3, 22, 81.6])
-    assert found.stable == (0, 1, 2)
-    assert found.compression == (3, 4)
-    assert found.terminal == 5
-    assert found.l2_jump == pytest.approx(81.6 / 22)
-    assert regions_in_words(found).splitlines() == [
+    cosine, delta = [1, 0.95, 0.9, 0.7, 0.9, 0.5], [0, 1, -1, -2, -3, 80]
+    result = found(cosine, delta)
+    assert result == ((0,), (0, 1, 2), (3, 4), 5)
+    assert regions_in_words(result, JUMP, num_blocks=5, is_sure=True).splitlines() == [
+        "Identical (the same states in both models): layer 0; identical below block 1 of 5.",
         "Stable (cosine at least 0.86 from layer 0 on): layers 0-2.",
         "Compression (later, delta_dim below 0): layers 3-4.",
-        "Terminal (last layer, delta_dim above 0 and l2 rising): layer 5.",
+        "Terminal (last layer: delta_dim above 0, l2 rising, a larger step than the others): "
+        "layer 5.",
+        "L2 distance at the last layer: 3.71 [3.50, 3.92] times that at the layer before.",
     ]
 
 
+def test_a_bound_inside_the_interval_is_not_met():
+    """Point values alone would place layers 1 and 3 in regions."""
+    cosine = [*near(1.0), Estimate(0.87, 0.84, 0.9), *near(0.5, 0.5)]
+    delta = [*near(0.0, 0.0, -2.0), Estimate(-0.2, -0.8, 0.5)]
+    result = regions(cosine, delta, near(1.0)[0], OUT, first_different=0)
+    assert result == ((), (0,), (2,), None)
+
+
 @pytest.mark.parametrize(
-    ("delta", "l2"), [(0.0, 5.0), (-1.0, 5.0), (None, 5.0), (3.0, 2.0), (3.0, None)]
+    ("last", "rise", "growth"),
+    [
+        (Estimate(0.3, -0.3, 1.1), 1.0, OUT),
+        (Estimate(-1.0, -2.0, -0.5), 1.0, OUT),
+        (None, 1.0, OUT),
+        (Estimate(3.0, None, None), 1.0, OUT),
+        (Estimate(3.0, 2.0, 4.0), -1.0, OUT),
+        (Estimate(3.0, 2.0, 4.0), 1.0, NOT_OUT),
+    ],
 )
-def test_no_terminal_region_without_both_conditions(delta, l2):
-    assert regions([1, 1, 1], [0, 0, delta], [0, 2, l2]).terminal is None
-    assert regions([1, 1, 1], [0, 0, 3.0], [0, 2, 5.0]).terminal == 2
+def test_no_terminal_region_without_all_conditions(last, rise, growth):
+    def terminal(last, rise, growth):
+        delta = [*near(0.0, 0.0), last]
+        found = regions(near(1, 1, 1), delta, near(rise)[0], growth, first_different=1)
+        return found.terminal
+
+    assert terminal(last, rise, growth) is None
+    assert terminal(Estimate(3.0, 2.0, 4.0), 1.0, OUT) == 2
+    only = Trend(2, near(3.0), None, ONLY_LAST)
+    assert terminal(Estimate(3.0, 2.0, 4.0), 1.0, only) == 2, "nothing else differs at all"
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (None, "layers 0-2; what differs stands above the blocks, if anything does."),
+        (0, "none."),
+        (1, "layer 0; identical below block 1 of 2."),
+        (2, "layers 0-1; identical below block 2 of 2."),
+    ],
+)
+def test_where_models_are_identical_is_said(first, said):
+    result = found([1, 1, 1], [0, 0, 0], first=first)
+    assert result.identical == tuple(range(3 if first is None else first))
+    text = regions_in_words(result, JUMP, num_blocks=2, is_sure=True)
+    assert text.splitlines()[0] == f"Identical (the same states in both models): {said}"
+    few = regions_in_words(result, JUMP, num_blocks=2, is_sure=False).splitlines()
+    assert few[1:] == ["So few contexts have no interval to rely on: no other region is shown."]
 
 
 def test_nothing_is_forced_on_the_data():
-    found = regions([0.5, 0.9, 0.9, 0.9], [-1, 2, -3, -1], [0, 0, 0, 0])
-    assert found == ((), (0, 2, 3), None, None)
-    words = regions_in_words(found)
+    result = found([0.5, 0.9, 0.9, 0.9], [-1, 2, -3, -1], growth=NOT_OUT, first=0)
+    assert result == ((), (), (0, 2, 3), None)
+    undefined = Share(None, None, None, "both models are equal before the last layer")
+    words = regions_in_words(result, undefined, num_blocks=3, is_sure=True)
     assert "from layer 0 on): none." in words
     assert "layers 0, 2-3." in words
+    assert "L2" not in words
 
 
 def test_undefined_values_fulfil_no_condition():
-    nan = float("nan")
-    assert regions([1, None, 1], [0, nan, None], [0, 1, nan]) == ((0,), (), None, None)
-    assert regions([1, nan, 1], [0, -1, -1], [0, 1, 2]).stable == (0,)
+    assert found([1, None, 1], [0, None, None]) == ((0,), (0,), (), None)
 
 
 def test_regions_need_lists_of_one_length():
-    with pytest.raises(ValueError, match="3, 2, 3"):
-        regions([1, 1, 1], [0, 0], [0, 0, 0])
-    with pytest.raises(ValueError, match="1, 1, 1"):
-        regions([1], [0], [0])
-
-
-@pytest.mark.parametrize(
-    ("taps", "start"),
-    [
-        ((UP, UP, UP), "The terminal expansion survives in all three spaces."),
-        (
-            (DOWN, OPEN, UP),
-            "The terminal expansion appears in post_final_norm only: a normalisation artefact.",
-        ),
-        (
-            (UP, OPEN, UP),
-            "The terminal expansion appears in block_output and post_final_norm but not in "
-            "rms_normalised, so it is not shown.",
-        ),
-        ((OPEN, None, DOWN), "A terminal expansion is not shown in any space."),
-    ],
-)
-def test_terminal_expansion_in_each_space(taps, start):
-    names = ("block_output", "rms_normalised", "post_final_norm")
-    assert terminal_expansion_in_words(**dict(zip(names, taps, strict=True))).startswith(start)
-
-
-def test_the_sentence_gives_the_numbers():
-    words = terminal_expansion_in_words(
-        block_output=OPEN, rms_normalised=None, post_final_norm=Estimate(9.0, None, None)
-    )
-    assert words.endswith(
-        "block_output +1.0 [-3.0, +4.0] (not shown); rms_normalised undefined; "
-        "post_final_norm +9.0 (no interval, not shown)."
-    )
-    assert "artefact" not in words
-    assert "-8.0 [-12.0, -2.0] (contraction)" in terminal_expansion_in_words(
-        block_output=DOWN, rms_normalised=UP, post_final_norm=UP
-    )
-
-
-def test_an_interval_that_touches_zero_shows_nothing():
-    edge = Estimate(2.0, 0.0, 4.0)
-    words = terminal_expansion_in_words(block_output=edge, rms_normalised=UP, post_final_norm=UP)
-    assert "not in block_output" in words
+    with pytest.raises(ValueError, match="3, 2"):
+        found([1, 1, 1], [0, 0])
+    with pytest.raises(ValueError, match="1, 1"):
+        found([1], [0])
+    assert np.isfinite(JUMP.value)

@@ -107,7 +107,7 @@ def test_a_model_without_change_has_no_static_share(folder):
 
     change(folder, "static_bias", unchanged)
     study = read_study(folder)
-    assert study.explained.static_bias[0].share is None
+    assert study.explained.static_bias[0].share.value is None
     assert not controls.strengths(study, study.explained.static_bias[0])
     assert not controls.static_bias(study)
 

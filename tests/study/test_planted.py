@@ -13,7 +13,7 @@ from hyperfitting.report.load import read_study
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
 from hyperfitting.study.controls import block_swap as block_swap_module
-from hyperfitting.study.controls import static_bias as static_bias_module
+from hyperfitting.study.controls import injecting as injecting_module
 from hyperfitting.study.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.study.explain import write_explanation
 from hyperfitting.study.measurements import NO_INTERVAL
@@ -23,6 +23,7 @@ from tests.study.comparing import (
     CONTEXT,
     CONTINUATION,
     EVALUATE,
+    EXPLAIN,
     NO_SWAP,
     changed,
     comparison,
@@ -33,7 +34,7 @@ from tests.study.comparing import (
     sharper,
     with_bias,
 )
-from tests.tiny import save_tiny, tiny_model
+from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 from tests.train.running import build, settings
 
 TOKEN = 77
@@ -121,18 +122,21 @@ def test_a_block_swap_between_equal_models_changes_no_text(itself, monkeypatch):
 def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model(
     model_folder, monkeypatch
 ):
-    written = spy(monkeypatch, static_bias_module)
-    compared = comparison(model_folder, lambda: with_bias(TOKEN, 2.0))
+    written = spy(monkeypatch, injecting_module)
+    size, data = 6.0, dataset(12)
+    compared = comparison(model_folder, lambda: with_bias(TOKEN, size), data=data)
     _, arms, columns = evaluated(compared)
-    explanation, found = explained(compared)
+    # Of 100 flips the smallest p, times the six shifts that are tested, would not be below .05.
+    explanation, found = explained(compared, EXPLAIN.model_copy(update={"resamples": 500}))
     bias = found["static_bias"]
     assert bias["static_share"] == pytest.approx(1, abs=1e-6)
+    assert bias["static_share_low"] == pytest.approx(1, abs=1e-6)
     first, second = bias["most_promoted"][:2]
     assert first["id"] == TOKEN
     assert first["mean_rank_improvement"] > 0 >= second["mean_rank_improvement"]
     vocabulary = 257
-    assert first["mean_logit_shift"] == pytest.approx(2.0 * (1 - 1 / vocabulary), abs=1e-5)
-    assert second["mean_logit_shift"] == pytest.approx(-2.0 / vocabulary, abs=1e-5)
+    assert first["mean_logit_shift"] == pytest.approx(size * (1 - 1 / vocabulary), abs=1e-5)
+    assert second["mean_logit_shift"] == pytest.approx(-size / vocabulary, abs=1e-5)
     assert bias["strength_0_equals_original"] == 1
 
     tuned = ids(arms["tuned"].fixed)
@@ -147,12 +151,31 @@ def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model
     for row in bias["rows"]:
         if (row["kind"], row["strength"]) in at_one:
             assert row["share_of_gain"] == pytest.approx(1)
+            assert row["share_of_gain_low"] == pytest.approx(1)
+            assert (row["top1_agreement_tuned"]["mean"], row["equals_tuned"]) == (1, 1)
             assert row["ttr"]["mean"] == pytest.approx(columns["tuned", "ttr", None].mean())
     # Nothing below the head differs: geometry sees nothing, the head alone brings the effect.
     assert all(row["l2"]["mean"] == 0 for row in found["geometry"]["layers"])
     swap = {(row["hybrid"], row["blocks"]): row for row in found["block_swap"]["rows"]}
     assert swap["tuned_upper", 0]["top1_agreement_tuned"]["mean"] == 1
     assert "final norm and head alone" in found["block_swap"]["in_words"]
+    # In words: the texts are the tuned model's, and random tokens move TTR by more.
+    words = bias["verdict_in_words"]
+    assert words.startswith(
+        "At strength 1 the shift of the promoted tokens gives the tuned model's texts, every one "
+        "of them: here the change is one constant shift."
+    )
+    random = next(r for r in bias["rows"] if (r["kind"], r["strength"]) == ("random", 1.0))
+    assert random["share_of_gain"] > 1
+    assert f"the same values on random tokens {random['share_of_gain']:.0%}" in words
+    assert "TTR does not show that it matters which tokens are shifted" in words
+    assert "with a shift at most at every one (the promoted tokens, strength 1)" in words
+    geometry = found["geometry"]
+    assert geometry["first_different_layer"] is None
+    assert "layers 0-3; what differs stands above the blocks" in geometry["regions_in_words"]
+    assert geometry["regions"]["l2_jump"] is None
+    assert geometry["regions"]["l2_jump_reason"] == "both models are equal before the last layer"
+    assert found["block_swap"]["placed"] == {"outcome": "TTR", "enough": 0, "too_few": None}
 
 
 def test_a_head_with_a_bias_is_compared_but_not_trained():
@@ -202,6 +225,76 @@ def test_a_changed_block_is_placed_by_geometry_and_by_block_swap(
         reference = swap["references"][same_as]
         assert {name: row[name] for name in reference} == reference
     assert next(texts, None) is None
+    # In words: by the choices, which place a plant exactly whatever TTR does.
+    geometry, last = found["geometry"], 3 - block
+    assert geometry["first_different_layer"] == block + 1
+    assert f"identical below block {block + 1} of 3" in geometry["regions_in_words"]
+    place = f"The tuned model's last {last} of 3 blocks, on the original's lower blocks, bring"
+    assert f"{place}{'s' if last == 1 else ''} all of the change in choices" in swap["in_words"]
+    assert f"the original's last {last} of 3 blocks on the tuned lower ones" in swap["in_words"]
+    assert swap["placed"]["enough"] == last
+    assert swap["placed"]["too_few"] == last - 1
+    if swap["gain"]["reason"]:
+        assert "No gain in TTR to locate" in swap["in_words"]
+        assert "of the gain" not in swap["in_words"]
+    if geometry["regions"]["terminal"] is not None:
+        assert "not shown" not in geometry["terminal_expansion_in_words"].split(".")[0]
+
+
+def test_a_scaled_block_is_placed_without_a_gain_in_ttr(tmp_path):
+    """Block 3 of 6 scaled: TTRs hardly differ, so only the choices can tell where."""
+
+    def scaled():
+        model = tiny_model("gpt_neox", blocks=6)
+        with torch.no_grad():
+            for parameter in list(anatomy(model).blocks.values())[2].parameters():
+                parameter *= 3
+        return model
+
+    tiny_model("gpt_neox", blocks=6).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    _, found = explained(comparison(tmp_path, scaled))
+    swap, geometry = found["block_swap"], found["geometry"]
+    assert "identical below block 3 of 6" in geometry["regions_in_words"]
+    assert swap["gain"]["reason"] is not None
+    assert {row["share_of_gain"] for row in swap["rows"]} == {None}
+    assert {row["share_of_gain_reason"] for row in swap["rows"]} == {swap["gain"]["reason"]}
+    assert swap["placed"] == {"outcome": "choices", "enough": 4, "too_few": 3}
+    assert "The tuned model's last 4 of 6 blocks, on the" in swap["in_words"]
+    assert "% of the gain" not in swap["in_words"] + found["static_bias"]["verdict_in_words"]
+
+
+def test_numbers_of_blocks_that_were_not_tried_are_said(model_folder):
+    config = NO_SWAP.model_copy(update={"swap_contexts": None, "swap_blocks": (0, 3)})
+    _, found = explained(comparison(model_folder, lambda: changed(1)), config)
+    swap = found["block_swap"]
+    assert swap["placed"] == {"outcome": "choices", "enough": 3, "too_few": 0}
+    assert "(final norm and head alone are not enough, 0%" in swap["in_words"]
+    assert "; 1 to 2 were not tried)" in swap["in_words"]
+    assert (
+        "needs 1 to 3 of the last 3 blocks (choices)"
+        in (found["geometry"]["beside_block_swap_in_words"])
+    )
+
+
+def test_logits_doubled_below_a_soft_cap_change_no_text_and_no_state(tmp_path):
+    """Not a temperature, because the cap bends; but it keeps the order of the logits."""
+
+    def gemma(factor=1.0):
+        model = tiny_model("gemma2", tie_word_embeddings=False, final_logit_softcapping=30.0)
+        with torch.no_grad():
+            model.lm_head.weight *= factor
+        return model
+
+    gemma().save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    explanation, found = explained(comparison(tmp_path, lambda: gemma(2.0)))
+    assert 0 < found["static_bias"]["static_share"] < 1
+    assert found["static_bias"]["tuned"]["ttr"] == found["static_bias"]["rows"][0]["ttr"]
+    assert "writes the original's texts" in found["static_bias"]["verdict_in_words"]
+    assert "there is no effect to locate" in found["block_swap"]["in_words"]
+    assert found["geometry"]["first_different_layer"] is None
+    assert explanation.texts
 
 
 def test_doubled_logits_are_the_original_at_half_the_temperature(model_folder):
@@ -320,7 +413,12 @@ def test_one_context_gives_values_without_intervals(model_folder, tmp_path):
     assert bias["static_share"] == pytest.approx(1, abs=1e-6)
     assert bias["rows"] == []
     assert "no other" in bias["reason"]
-    assert "not shown" in found["geometry"]["terminal_expansion_in_words"]
+    assert "No hidden state differs" in found["geometry"]["terminal_expansion_in_words"]
+    _, found = explained(comparison(model_folder, lambda: changed(1), data=dataset(1)), NO_SWAP)
+    words = found["geometry"]["terminal_expansion_in_words"]
+    assert words.startswith("A terminal expansion is not shown in any space.")
+    assert words.count("no interval to rely on, not shown") == 3
+    assert "no other region is shown" in found["geometry"]["regions_in_words"]
 
 
 def test_no_gain_in_ttr_has_no_share(model_folder):
@@ -329,7 +427,10 @@ def test_no_gain_in_ttr_has_no_share(model_folder):
     bias = found["static_bias"]
     assert 0 < bias["static_share"] < 1
     assert {row["share_of_gain"] for row in bias["rows"]} == {None}
-    assert "No strength moves" in bias["verdict_in_words"]
+    assert {row["share_of_gain_reason"] for row in bias["rows"]} == {"no context has a gain"}
+    assert bias["static_share_low"] < bias["static_share"] < bias["static_share_high"]
+    assert "writes the original's texts, all of them" in bias["verdict_in_words"]
+    assert "choose alike at every position" in bias["verdict_in_words"]
 
 
 def test_contexts_of_different_lengths_are_compared_on_the_part_they_share(model_folder):

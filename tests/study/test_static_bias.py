@@ -7,13 +7,16 @@ import torch
 from hyperfitting.data.windows import Contexts
 from hyperfitting.generate.choose import Sample, Shifted, greedy
 from hyperfitting.generate.decode import decode
+from hyperfitting.measure.intervals import holm
 from hyperfitting.models.load import load_model
 from hyperfitting.models.pair import PairedLogits, make_pair
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.study.arms import Tokens
 from hyperfitting.study.compare import empty_scores
-from hyperfitting.study.controls.static_bias import ShiftObserver, Variant, _decode, _shift, halves
+from hyperfitting.study.controls import static_bias as static_bias_module
+from hyperfitting.study.controls.injecting import Shifts, Variant, choices_of, shift_of, texts_of
+from hyperfitting.study.controls.static_bias import ShiftObserver, halves
 from hyperfitting.study.controls.subject import Subject, write_texts
 from tests.conftest import random_rows
 from tests.study.comparing import (
@@ -68,9 +71,17 @@ def seen():
     return observer
 
 
+def shifts_of(subject, seen, variants):
+    return Shifts.of(subject, seen.sums, seen.half_N, variants)
+
+
+def written(subject, seen, variants):
+    return texts_of(subject, shifts_of(subject, seen, variants), variants)
+
+
 @pytest.mark.parametrize("kind", ["promoted", "all"])
 def test_no_context_is_decoded_with_a_shift_that_saw_its_text(subject, seen, kind):
-    [texts] = _decode(subject, seen, [Variant(kind, 1.0)])
+    [texts] = written(subject, seen, [Variant(kind, 1.0)])
     assert {0, 1} == set(seen.half_N.tolist())
     for half, text in zip(seen.half_N, texts, strict=True):
         assert text == [OF_HALF[1 - half]] * CONTINUATION
@@ -81,17 +92,33 @@ def test_every_variant_has_its_own_strength_and_draw(subject, seen):
         Variant("promoted", 0.0), Variant("promoted", 1.0), Variant("random", 1.0, 0),
         Variant("random", 1.0, 1), Variant("promoted", 0.0),
     ]  # fmt: skip
-    texts = _decode(subject, seen, variants)
+    texts = written(subject, seen, variants)
     assert texts[0] == texts[4] == subject.original_texts
     for draw, found in ((0, texts[2]), (1, texts[3])):
-        written = {tuple(set(text)) for text in found}
-        assert all(len(tokens) == 1 for tokens in written)
-        drawn = {tokens[0] for tokens in written}
+        sets = {tuple(set(text)) for text in found}
+        assert all(len(tokens) == 1 for tokens in sets)
+        drawn = {tokens[0] for tokens in sets}
         assert not drawn & {*OF_HALF, *subject.tokens.unwritable}, "ordinary tokens only"
         results = [sums.result() for sums in seen.sums]
-        expected = {int(_shift(subject, r, "random", draw).argmax()) for r in results}
+        expected = {int(shift_of(subject, r, "random", draw).argmax()) for r in results}
         assert drawn == expected
     assert texts[2] != texts[3]
+
+
+def test_choices_under_a_shift_are_those_of_shifted_logits_one_by_one(subject, seen):
+    variants = [Variant("promoted", 0.0), Variant("all", 0.01), Variant("random", 0.02, 1)]
+    shifts = shifts_of(subject, seen, variants)
+    found = choices_of(subject, shifts, variants)
+    results = [sums.result() for sums in seen.sums]
+    model = subject.pair.original
+    for top1_NK, variant in zip(found, variants, strict=True):
+        for n, row in enumerate(subject.human_rows):
+            logits_TV = model(torch.tensor([row])).logits[0, -CONTINUATION - 1 : -1].detach()
+            half = results[1 - seen.half_N[n]]
+            shift_V = shift_of(subject, half, variant.kind, variant.draw).float()
+            logits_TV[:, : len(shift_V)] += variant.strength * shift_V
+            assert top1_NK[n].tolist() == logits_TV.argmax(dim=-1).tolist()
+    assert len({top1_NK.tobytes() for top1_NK in found}) == 3, "every shift changes a choice"
 
 
 def test_random_draws_of_a_strength_are_averaged_into_one_row(model_folder):
@@ -108,8 +135,26 @@ def test_random_draws_of_a_strength_are_averaged_into_one_row(model_folder):
     }
     assert {row["ttr"]["n"] for row in rows.values()} == {6}
     zero = rows["promoted", 0.0]
-    assert (zero["ttr_minus_original"]["mean"], zero["share_of_gain"], zero["p_holm"]) == (0, 0, 1)
+    assert zero["ttr_minus_original"]["mean"] == 0
+    assert zero["p_holm"] is None, "strength 0 changes nothing, so it is no test"
     assert found["static_bias"]["promoted_tokens"] == 1
+
+
+def test_strength_0_is_in_no_family_of_tests(model_folder, monkeypatch):
+    """Its p is 1 by construction, and would raise every other p by Holm's first factor."""
+    given = []
+
+    def seen(p_values):
+        given.append(list(p_values))
+        return holm(p_values)
+
+    monkeypatch.setattr(static_bias_module, "holm", seen)
+    _, found = explained(comparison(model_folder, lambda: changed(1)), NO_SWAP)
+    rows = found["static_bias"]["rows"]
+    [p_values] = given
+    tested = [row["p_holm"] for row in rows if row["strength"]]
+    assert (len(p_values), tested) == (6, holm(p_values))
+    assert [row["p_holm"] for row in rows if not row["strength"]] == [None]
 
 
 def test_more_promoted_tokens_than_there_are_others_are_cut_and_said(model_folder):

@@ -1,9 +1,14 @@
-"""What the geometry of all layers amounts to, as found and in words. Layers are 0..L."""
+"""What the geometry of all layers amounts to, as found and in words. Layers are 0..L.
+
+Everything is claimed from intervals: a layer whose interval holds the bound is in no region.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hyperfitting.explain.gain import Share
 from hyperfitting.explain.geometry import Estimate
+from hyperfitting.explain.trend import ONLY_LAST, Trend
 
 STABLE_COSINE = 0.86
 
@@ -11,108 +16,83 @@ STABLE_COSINE = 0.86
 class Regions(NamedTuple):
     """Layers of each region; empty or None where there is none. Regions may overlap."""
 
+    identical: tuple[int, ...]
     stable: tuple[int, ...]
     compression: tuple[int, ...]
     terminal: int | None
-    l2_jump: float | None
 
 
 def regions(
-    cosine: Sequence[float | None],
-    delta_dim: Sequence[float | None],
-    l2: Sequence[float | None],
+    cosine: Sequence[Estimate | None],
+    delta_dim: Sequence[Estimate | None],
+    l2_rise: Estimate | None,
+    growth: Trend,
     *,
+    first_different: int | None,
     bound: float = STABLE_COSINE,
 ) -> Regions:
-    """Stable, compression and terminal layers from one value per layer, 0 to L.
+    """Identical, stable, compression and terminal layers, from the intervals of every layer.
 
     Definitions, section 6.5 (paper, section 5; the bound comes from reviews of the paper).
+    `identical`: the layers from 0 on at which both models have the same states;
     `stable`: the layers from 0 on whose cosine is at least `bound`; `compression`: the later
-    layers with delta_dim < 0, connected or not; `terminal`: L if delta_dim > 0 there and l2 is
-    larger than at L - 1. `l2_jump` is l2[L] / l2[L - 1], in [0, inf), None if not defined.
-    An undefined value (None or NaN) fulfils no condition.
+    layers with delta_dim < 0, connected or not; `terminal`: L if delta_dim > 0 there, l2 is
+    larger than at L - 1 (`l2_rise`, the difference, above 0), and its step stands out from the
+    `growth` of the others or no layer but L differs at all.
+    An undefined value, and one without an interval, fulfils no condition.
 
     Raises:
         ValueError: lists of different lengths, or fewer than two layers.
     """
-    if not len(cosine) == len(delta_dim) == len(l2) or len(l2) < 2:
-        raise ValueError(
-            f"one value per layer 0..L needed, got {len(cosine)}, {len(delta_dim)}, {len(l2)}"
-        )
+    if len(cosine) != len(delta_dim) or len(cosine) < 2:
+        raise ValueError(f"one value per layer 0..L needed, got {len(cosine)}, {len(delta_dim)}")
+    last = len(cosine) - 1
     stable = 0
     while stable < len(cosine) and _at_least(cosine[stable], bound):
         stable += 1
-    compression = [layer for layer in range(stable, len(cosine)) if _above(0.0, delta_dim[layer])]
-    last = len(l2) - 1
-    is_terminal = _above(delta_dim[last], 0.0) and _above(l2[last], l2[last - 1])
-    after, before = l2[last], l2[last - 1]
-    jump = after / before if after is not None and _above(before, 0.0) and before else None
+    compression = [layer for layer in range(stable, last + 1) if is_below(delta_dim[layer], 0.0)]
+    stands_out = is_above(growth.last_minus_others, 0.0) or growth.reason == ONLY_LAST
+    is_terminal = is_above(delta_dim[last], 0.0) and is_above(l2_rise, 0.0) and stands_out
     return Regions(
+        tuple(range(last + 1 if first_different is None else first_different)),
         tuple(range(stable)),
         tuple(compression),
         last if is_terminal else None,
-        None if jump is None or jump != jump else jump,
     )
 
 
-def regions_in_words(found: Regions, *, bound: float = STABLE_COSINE) -> str:
-    """The regions in one line each; a region without layers is said to be absent."""
-    terminal = () if found.terminal is None else (found.terminal,)
-    return "\n".join(
-        [
-            f"Stable (cosine at least {bound:g} from layer 0 on): {_layers(found.stable)}.",
-            f"Compression (later, delta_dim below 0): {_layers(found.compression)}.",
-            f"Terminal (last layer, delta_dim above 0 and l2 rising): {_layers(terminal)}.",
-        ]
-    )
-
-
-def terminal_expansion_in_words(
-    *,
-    block_output: Estimate | None,
-    rms_normalised: Estimate | None,
-    post_final_norm: Estimate | None,
+def regions_in_words(
+    found: Regions, l2_jump: Share, *, num_blocks: int, is_sure: bool, bound: float = STABLE_COSINE
 ) -> str:
-    """Whether delta_dim of layer L is above 0 in each space, in one or two sentences.
+    """The regions in one line each; a region without layers is said to be absent.
 
-    Definitions, section 6.1: an expansion needs all three spaces, and one that appears after
-    the final norm only is called a normalisation artefact. It appears in a space if the whole
-    interval lies above 0, and is not shown there if the interval contains 0 or is missing.
+    `is_sure` is false for fewer contexts than an interval can be relied on.
     """
-    spaces = {
-        "block_output": block_output,
-        "rms_normalised": rms_normalised,
-        "post_final_norm": post_final_norm,
-    }
-    numbers = "; ".join(f"{name} {_finding(value)}" for name, value in spaces.items())
-    shown = [name for name, value in spaces.items() if value and _above(value.low, 0.0)]
-    if len(shown) == len(spaces):
-        verdict = "The terminal expansion survives in all three spaces"
-    elif shown == ["post_final_norm"]:
-        verdict = "The terminal expansion appears in post_final_norm only: a normalisation artefact"
-    elif shown:
-        missing = " and ".join(name for name in spaces if name not in shown)
-        verdict = (
-            f"The terminal expansion appears in {' and '.join(shown)} but not in {missing}, "
-            "so it is not shown"
-        )
-    else:
-        verdict = "A terminal expansion is not shown in any space"
-    return f"{verdict}. Change in dimensions at the last layer: {numbers}."
+    terminal = () if found.terminal is None else (found.terminal,)
+    same = len(found.identical)
+    place = ""
+    if same > num_blocks:
+        place = "; what differs stands above the blocks, if anything does"
+    elif same:
+        place = f"; identical below block {same} of {num_blocks}"
+    lines = [f"Identical (the same states in both models): {in_ranges(found.identical)}{place}."]
+    if not is_sure:
+        lines.append("So few contexts have no interval to rely on: no other region is shown.")
+        return "\n".join(lines)
+    lines += [
+        f"Stable (cosine at least {bound:g} from layer 0 on): {in_ranges(found.stable)}.",
+        f"Compression (later, delta_dim below 0): {in_ranges(found.compression)}.",
+        "Terminal (last layer: delta_dim above 0, l2 rising, a larger step than the others): "
+        f"{in_ranges(terminal)}.",
+    ]
+    if l2_jump.value is not None and l2_jump.low is not None and l2_jump.high is not None:
+        ends = f"{l2_jump.value:.2f} [{l2_jump.low:.2f}, {l2_jump.high:.2f}]"
+        lines.append(f"L2 distance at the last layer: {ends} times that at the layer before.")
+    return "\n".join(lines)
 
 
-def _finding(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "undefined"
-    value, low, high = estimate
-    if low is None or high is None:
-        return f"{value:+.1f} (no interval, not shown)"
-    word = "expansion" if low > 0 else "contraction" if high < 0 else "not shown"
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}] ({word})"
-
-
-def _layers(layers: Sequence[int]) -> str:
-    """Layers as ranges: 0-3, 5, 7-8."""
+def in_ranges(layers: Sequence[int]) -> str:
+    """Layers as ranges: layers 0-3, 5, 7-8."""
     if not layers:
         return "none"
     ranges: list[tuple[int, int]] = []
@@ -125,9 +105,15 @@ def _layers(layers: Sequence[int]) -> str:
     return f"{'layer' if len(layers) == 1 else 'layers'} {named}"
 
 
-def _above(value: float | None, other: float | None) -> bool:
-    return value is not None and other is not None and value > other
+def is_above(value: Estimate | None, bound: float) -> bool:
+    """Whether the whole interval lies above the bound; without an interval it does not."""
+    return value is not None and value.low is not None and value.low > bound
 
 
-def _at_least(value: float | None, bound: float) -> bool:
-    return value is not None and value >= bound
+def is_below(value: Estimate | None, bound: float) -> bool:
+    """Whether the whole interval lies below the bound; without an interval it does not."""
+    return value is not None and value.high is not None and value.high < bound
+
+
+def _at_least(value: Estimate | None, bound: float) -> bool:
+    return value is not None and value.low is not None and value.low >= bound

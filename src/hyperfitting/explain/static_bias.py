@@ -24,6 +24,14 @@ class StaticShift(NamedTuple):
     static_share: float | None
 
 
+class Change(NamedTuple):
+    """Sums over some positions: the centred change [V], float64, and its squared length."""
+
+    sum_V: Tensor
+    squares: float
+    positions: int
+
+
 class ShiftStatistics:
     """Sums over positions of the change between two models' logits; memory O(V).
 
@@ -49,8 +57,10 @@ class ShiftStatistics:
         self.improvement_V = torch.zeros(vocabulary, dtype=torch.float64)
         self.squares = 0.0
 
-    def add(self, original_PV: Tensor, tuned_PV: Tensor) -> None:
+    def add(self, original_PV: Tensor, tuned_PV: Tensor) -> Change:
         """Add positions: both models' logits on the same prefixes, any floating type.
+
+        Returns the sums of these positions alone.
 
         Raises:
             ValueError: shapes that differ or are not [P, vocabulary], or logits that are not
@@ -64,21 +74,29 @@ class ShiftStatistics:
         if not (original_PV.isfinite().all() and tuned_PV.isfinite().all()):
             raise ValueError("logits must be finite")
         rows = max(1, BLOCK_VALUES // self.vocabulary)
+        sum_V, squares = torch.zeros_like(self.change_V), 0.0
         for low in range(0, len(tuned_PV), rows):
-            self._add_block(original_PV[low : low + rows], tuned_PV[low : low + rows])
+            block = self._add_block(original_PV[low : low + rows], tuned_PV[low : low + rows])
+            sum_V += block.sum_V
+            squares += block.squares
+        return Change(sum_V, squares, len(tuned_PV))
 
-    def _add_block(self, original_PV: Tensor, tuned_PV: Tensor) -> None:
+    def _add_block(self, original_PV: Tensor, tuned_PV: Tensor) -> Change:
         # The mean of a difference is the difference of the means: centring once is enough.
         kind = torch.float32 if tuned_PV.device.type == "mps" else torch.float64
         change_PV = tuned_PV.to(kind) - original_PV.to(kind)
         change_PV -= change_PV.mean(dim=-1, keepdim=True)
-        self.change_V += change_PV.sum(dim=0).cpu().double()
-        self.squares += float(change_PV.square().sum())
+        block = Change(
+            change_PV.sum(dim=0).cpu().double(), float(change_PV.square().sum()), len(change_PV)
+        )
+        self.change_V += block.sum_V
+        self.squares += block.squares
         ranked = slice(-self.positions % self.rank_every, None, self.rank_every)
         gain_PV = ordinal_ranks(original_PV[ranked]) - ordinal_ranks(tuned_PV[ranked])
         self.improvement_V += gain_PV.sum(dim=0).cpu().double()
         self.ranked += len(gain_PV)
-        self.positions += len(change_PV)
+        self.positions += block.positions
+        return block
 
     def __add__(self, other: Self) -> "ShiftStatistics":
         if (self.vocabulary, self.rank_every) != (other.vocabulary, other.rank_every):
@@ -175,8 +193,10 @@ def random_injection(
     return moved_V
 
 
-def fraction_explained_in_words(share: float | None) -> str:
-    """One sentence on the static share (definitions, section 5)."""
+def fraction_explained_in_words(
+    share: float | None, low: float | None = None, high: float | None = None
+) -> str:
+    """One sentence on the static share and its interval (definitions, section 5)."""
     if share is None:
         return "No logit changed, so there is no change to explain."
     percent = 100 * share
@@ -185,7 +205,8 @@ def fraction_explained_in_words(share: float | None) -> str:
         amount = "less than 1 %"
     elif 99.5 <= percent < 100:
         amount = "more than 99 %"
+    bounds = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
     return (
         f"One constant shift of the logits explains {amount} of their change "
-        f"(static share {share:.3f}); the rest differs from position to position."
+        f"(static share {share:.3f}{bounds}); the rest differs from position to position."
     )

@@ -1,6 +1,7 @@
 """Write the report of a study: one page, its tables and its figures as files."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -84,9 +85,9 @@ def _clean(value: Any) -> Any:
     return printable(value) if is_plain else value
 
 
-def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
-    """The page of a study as HTML; figures that are not given are absent."""
-    environment = Environment(
+@cache
+def _templates() -> Environment:
+    return Environment(
         loader=PackageLoader("hyperfitting.report"),
         autoescape=True,  # whatever a model writes is untrusted
         finalize=_clean,
@@ -94,13 +95,21 @@ def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
+    """The page of a study as HTML; figures that are not given are absent."""
     evaluate = study.info["evaluate"]
-    return environment.get_template("report.html.j2").render(
-        info=study.info,
-        sections=sections(study, svgs, config.num_examples),
-        svgs=svgs,
-        level=f"{evaluate['confidence']:.0%}",
-        resamples=number(evaluate["resamples"], 0),
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            info=study.info,
+            sections=sections(study, svgs, config.num_examples),
+            svgs=svgs,
+            level=f"{evaluate['confidence']:.0%}",
+            resamples=number(evaluate["resamples"], 0),
+        )
     )
 
 

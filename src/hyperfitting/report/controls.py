@@ -33,6 +33,7 @@ RANK_SHARES = {
 }
 FIXED_LOOPED = "looped (fixed length)"  # not `looped_rate`, of texts that may end
 KINDS = {"promoted": "promoted tokens", "all": "all tokens", "random": "random tokens"}
+NO_TEST = "strength 0 changes nothing"
 HYBRIDS = {
     "tuned_upper": "tuned last blocks on original",
     "original_upper": "original last blocks on tuned",
@@ -80,10 +81,10 @@ def strengths(study: Study, found: StaticBias) -> Table:
 
 def _injected(row: Injection | None, strength: float) -> Cell:
     if row is None:
-        reason = "strength 0 changes nothing" if strength == 0 else "not measured"
+        reason = NO_TEST if strength == 0 else "not measured"
         return Cell(MISSING, reason=reason)
     found = estimate(row.values["ttr"])
-    note = p_phrase(row.p_holm) if row.p_holm is not None and strength else ""
+    note = "" if row.p_holm is None else p_phrase(row.p_holm)
     return Cell(found.value, found.interval, found.n, found.reason, note)
 
 
@@ -94,7 +95,7 @@ def static_bias(study: Study) -> Table:
         (name, "")
         for name in (
             "arm", "shift", "strength", "draws", "TTR", "Bigram repetition", FIXED_LOOPED,
-            "TTR - original", "share of gain", "p (Holm)",
+            "TTR - original", "share of gain", "p (Holm)", "Top-1 agreement with tuned (TF)",
         )
     ]  # fmt: skip
     rows = [
@@ -102,8 +103,9 @@ def static_bias(study: Study) -> Table:
             _label(study, found.arm),
             *map(Cell, (KINDS.get(row.kind, row.kind), f"{row.strength:g}", str(row.draws))),
             *(estimate(row.values[name], signed=name.endswith("original")) for name in measured),
-            Cell(number(row.share_of_gain, 3)),
-            Cell(p_text(row.p_holm)),
+            estimate(row.share_of_gain),
+            Cell(p_text(row.p_holm), reason="" if row.strength else NO_TEST),
+            estimate(row.values["top1_agreement_tuned"]),
         ]
         for found in study.explained.static_bias
         for row in found.rows
@@ -161,7 +163,10 @@ def _layer(layer: Layer) -> list[Cell]:
             estimate(layer.values[name], decimals, signed=signed)
             for name, _, decimals, signed in GEOMETRY
         ),
-        Cell(number(layer.delta_dim_without_4_largest, 1, signed=True)),
+        Cell(
+            number(layer.delta_dim_without_4_largest, 1, signed=True),
+            reason="" if layer.delta_dim_without_4_largest is not None else "no spread is left",
+        ),
         Cell(number(layer.positions, 0), note=few),
     ]
 
@@ -172,7 +177,7 @@ def block_swap(study: Study) -> Table:
         (name, "")
         for name in (
             "arm", "hybrid", "last blocks", "TTR", "Bigram repetition", FIXED_LOOPED,
-            "Top-1 agreement with original (TF)", "with tuned (TF)",
+            "Top-1 agreement with original (TF)", "with tuned (TF)", "share of gain",
         )
     ]  # fmt: skip
     names = ["ttr", "bigram_repetition", "looped"]
@@ -182,11 +187,13 @@ def block_swap(study: Study) -> Table:
         for hybrid in found.rows:
             kind = HYBRIDS.get(hybrid.upper, hybrid.upper)
             cells = [_label(study, found.arm), Cell(kind), Cell(str(hybrid.blocks))]
-            rows.append([*cells, *(estimate(hybrid.values[name]) for name in names)])
+            measured = (estimate(hybrid.values[name]) for name in names)
+            rows.append([*cells, *measured, estimate(hybrid.share_of_gain)])
         for name, values in found.references.items():
-            cells = [_label(study, found.arm), Cell(f"the {name} model"), Cell(MISSING)]
+            no_hybrid = Cell(MISSING, reason="not a hybrid")
+            cells = [_label(study, found.arm), Cell(f"the {name} model"), no_hybrid]
             reference = [estimate(values.get(each)) for each in names[:3]]
-            rows.append([*cells, *reference, *(Cell(MISSING, reason="not a hybrid"),) * 2])
+            rows.append([*cells, *reference, *[no_hybrid] * 3])
     return Table("block_swap", header, rows)
 
 

@@ -11,6 +11,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.progress import printable
 from hyperfitting.records import Arm
 from hyperfitting.report.arms import arm_of
+from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import (
     RANK_CLASSES,
     BlockSwap,
@@ -32,137 +33,148 @@ from hyperfitting.storage import read_json
 
 VARIETY = ("ttr", "bigram_repetition", "looped")
 SWAP_VALUES = (*VARIETY, "top1_agreement_original", "top1_agreement_tuned")
+NO_SPREAD = "the hidden states do not vary"
+OLDER = "not measured by the version that wrote this file"
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def arm_in(entry: Fields) -> Arm:
+    """The arm that a mapping of a file is of."""
+    return arm_of(entry.text("arm"), entry.maybe_whole("seed"), entry.at("parameters").content)
 
 
-def _estimate(content: Mapping[str, Any] | None, n: int = 0, value: str = "mean") -> Estimate:
-    if content is None:
-        return Estimate(None, None, None, 0, "the hidden states do not vary")
-    mean, low, high = (_number(content[key]) for key in (value, "low", "high"))
-    reason = str(content.get("reason") or "")
-    return Estimate(mean, low, high, int(content.get("n", n)), reason)
+def _words(entry: Fields, name: str) -> str:
+    return printable(entry.maybe_text(name))
 
 
-def _estimates(content: Mapping[str, Any], *names: str) -> dict[str, Estimate]:
-    return {name: _estimate(content[name]) for name in names or content}
+def _dimensions(row: Fields, name: str, n: int) -> Estimate:
+    """A participation ratio, or a change of it; null where there is no spread."""
+    if row.raw(name) is None:
+        return Estimate(None, None, None, 0, NO_SPREAD)
+    return row.at(name).estimate("value", n)
 
 
-def _arm(entry: Mapping[str, Any]) -> Arm:
-    return arm_of(str(entry["arm"]), entry["seed"], entry["parameters"])
-
-
-def _words(text: Any) -> str:
-    return printable(str(text or ""))
-
-
-def _layer(row: Mapping[str, Any]) -> Layer:
-    values = _estimates(row, "cosine", "l2", "l2_relative")
+def _layer(row: Fields) -> Layer:
+    values = {name: row.at(name).estimate() for name in ("cosine", "l2", "l2_relative")}
     n = values["cosine"].n
-    values |= {k: _estimate(row[k], n, "value") for k in ("pr_original", "pr_tuned", "delta_dim")}
+    for name in ("pr_original", "pr_tuned", "delta_dim"):
+        values[name] = _dimensions(row, name, n)
     return Layer(
-        int(row["layer"]),
-        str(row["space"]),
+        row.whole("layer"),
+        row.text("space"),
         values,
-        _number(row["delta_dim_without_4_largest"]),
-        _number(row["delta_dim_with_first_token"]),
-        int(row["positions"]),
-        bool(row["fewer_than_10_per_dimension"]),
+        row.maybe_number("delta_dim_without_4_largest"),
+        row.maybe_number("delta_dim_with_first_token"),
+        row.whole("positions"),
+        row.flag("fewer_than_10_per_dimension"),
     )
 
 
-def _geometry(entry: Mapping[str, Any]) -> Geometry:
-    if not entry["layers"]:
-        raise ValueError("no layers")
+def _geometry(entry: Fields) -> Geometry:
+    layers = [_layer(row) for row in entry.each("layers")]
+    if not layers:
+        raise FieldError(f"{entry.path('layers')} is empty")
     return Geometry(
-        _arm(entry),
-        [_layer(row) for row in entry["layers"]],
-        _words(entry["regions_in_words"]),
-        _words(entry["terminal_expansion_in_words"]),
-        _words(entry.get("beside_block_swap_in_words")),
+        arm_in(entry),
+        layers,
+        printable(entry.text("regions_in_words")),
+        printable(entry.text("terminal_expansion_in_words")),
+        _words(entry, "beside_block_swap_in_words"),
     )
 
 
-def _ranks(content: Mapping[str, Any]) -> Ranks:
-    histogram, by_position = content["histogram"], content["by_position"]
-    edges, counts = ([int(v) for v in histogram[name]] for name in ("edges", "counts"))
+def _ranks(content: Fields) -> Ranks:
+    histogram, by_position = content.at("histogram"), content.at("by_position")
+    edges, counts = ([int(v) for v in histogram.numbers(name)] for name in ("edges", "counts"))
     if not counts or len(edges) != len(counts) + 1:
-        raise ValueError(f"{len(edges)} edges for {len(counts)} counts")
+        raise FieldError(f"{histogram.where} has {len(edges)} edges for {len(counts)} counts")
     return Ranks(
-        _estimates(content["shares"], *RANK_CLASSES),
+        content.at("shares").estimates(*RANK_CLASSES),
         edges,
         counts,
-        {name: [float(v) for v in by_position[name]] for name in RANK_CLASSES},
+        {name: by_position.numbers(name) for name in RANK_CLASSES},
     )
 
 
-def _provenance(entry: Mapping[str, Any]) -> Provenance:
-    return Provenance(_arm(entry), _ranks(entry["written"]), _ranks(entry["human"]))
+def _provenance(entry: Fields) -> Provenance:
+    return Provenance(arm_in(entry), _ranks(entry.at("written")), _ranks(entry.at("human")))
 
 
-def _injection(row: Mapping[str, Any]) -> Injection:
-    values = _estimates(row, *VARIETY, "ttr_minus_original")
-    return Injection(
-        str(row["kind"]),
-        float(row["strength"]),
-        int(row["draws"]),
-        values,
-        float(row["share_of_gain"]),
-        _number(row.get("p_holm")),
+def _injection(row: Fields) -> Injection:
+    values = row.estimates(*VARIETY, "ttr_minus_original")
+    agreement = "top1_agreement_tuned"
+    values[agreement] = (
+        row.at(agreement).estimate() if agreement in row else Estimate(None, None, None, 0, OLDER)
     )
+    strength = row.number("strength")
+    p = row.maybe_number("p_holm") if "p_holm" in row and strength else None
+    share = row.flat("share_of_gain", values["ttr"].n)
+    return Injection(row.text("kind"), strength, row.whole("draws"), values, share, p)
 
 
-def _promoted(token: Mapping[str, Any]) -> Promoted:
-    gain, shift = float(token["mean_rank_improvement"]), float(token["mean_logit_shift"])
-    text = str(token["text"]).replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
+def _promoted(token: Fields) -> Promoted:
+    gain, shift = token.number("mean_rank_improvement"), token.number("mean_logit_shift")
+    text = token.text("text").replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
     return Promoted(printable(text), gain, shift)
 
 
-def _static_bias(entry: Mapping[str, Any]) -> StaticBias:
+def _static_bias(entry: Fields) -> StaticBias:
+    def count(name: str) -> int:
+        return entry.whole(name) if name in entry else 0
+
+    verdict, reason = (_words(entry, name) for name in ("verdict_in_words", "reason"))
+    if reason:
+        verdict = f"Nothing was injected: {reason}."
     return StaticBias(  # without any change there is nothing besides share and words
-        _arm(entry),
-        _number(entry["static_share"]),
-        _words(entry["in_words"]),
-        [_injection(row) for row in entry["rows"]],
-        _words(entry.get("verdict_in_words")),
-        int(entry.get("promoted_tokens", 0)),
-        int(entry.get("positions", 0)),
-        [_promoted(token) for token in entry.get("most_promoted", [])],
-        _estimates(entry["tuned"], *VARIETY) if "tuned" in entry else {},
-        _number(entry.get("strength_0_equals_original")),
+        arm_in(entry),
+        entry.flat("static_share"),
+        printable(entry.text("in_words")),
+        [_injection(row) for row in entry.each("rows")],
+        verdict,
+        count("promoted_tokens"),
+        count("positions"),
+        [_promoted(t) for t in entry.each("most_promoted")] if "most_promoted" in entry else [],
+        entry.at("tuned").estimates(*VARIETY) if "tuned" in entry else {},
+        entry.number("strength_0_equals_original") if "tuned" in entry else None,
     )
 
 
-def _block_swap(entry: Mapping[str, Any]) -> BlockSwap:
-    rows = [
-        Hybrid(str(row["hybrid"]), int(row["blocks"]), _estimates(row, *SWAP_VALUES))
-        for row in entry["rows"]
-    ]
+def _hybrid(row: Fields) -> Hybrid:
+    values = row.estimates(*SWAP_VALUES)
+    share = Estimate(None, None, None, 0, OLDER)
+    if "share_of_gain" in row:
+        share = row.flat("share_of_gain", values["ttr"].n)
+    return Hybrid(row.text("hybrid"), row.whole("blocks"), values, share)
+
+
+def _block_swap(entry: Fields) -> BlockSwap:
     references = {
-        name: _estimates(entry["references"][name], *VARIETY) for name in ("original", "tuned")
+        name: entry.at("references").at(name).estimates(*VARIETY) for name in ("original", "tuned")
     }
-    words = _words(entry["in_words"])
-    return BlockSwap(_arm(entry), int(entry["num_blocks"]), rows, references, words)
+    return BlockSwap(
+        arm_in(entry),
+        entry.whole("num_blocks"),
+        [_hybrid(row) for row in entry.each("rows")],
+        references,
+        printable(entry.text("in_words")),
+    )
 
 
-def _token_kinds(entry: Mapping[str, Any]) -> TokenKinds:
+def _token_kinds(entry: Fields) -> TokenKinds:
     rows = [
         RankClass(
-            str(row["rank_class"]),
-            int(row["tokens"]),
-            _estimate(row["share"]),
-            _estimates(row["kinds"]),
-            _estimate(row["seen_before"]),
-            _estimate(row["avoids_repeat"]),
+            row.text("rank_class"),
+            row.whole("tokens"),
+            row.at("share").estimate(),
+            row.at("kinds").estimates(),
+            row.at("seen_before").estimate(),
+            row.at("avoids_repeat").estimate(),
         )
-        for row in entry["rows"]
+        for row in entry.each("rows")
     ]
-    return TokenKinds(_arm(entry), str(entry["function_words_version"]), rows)
+    return TokenKinds(arm_in(entry), entry.text("function_words_version"), rows)
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+READERS: Mapping[str, Callable[[Fields], Any]] = {
     "geometry": _geometry,
     "provenance": _provenance,
     "static_bias": _static_bias,
@@ -184,14 +196,14 @@ def read_explained(folder: StudyFolder, contexts_digest: str | None = None) -> E
             continue
         hint = f"run `hyperfit explain {folder.path}` again"
         try:
-            content = read_json(path)
-            digest = content["contexts_digest"]
-            found[part] = [read(entry) for entry in content["arms"]]
+            content = Fields.of(read_json(path))
+            digest = content.text("contexts_digest")
+            found[part] = [read(entry) for entry in content.each("arms")]
         except InputError as error:
-            raise InputError(str(error).splitlines()[0], hint=hint) from error
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise InputError(error.given, hint=hint) from error
+        except FieldError as error:
             raise InputError(
-                f"{path} does not fit this version of hyperfitting: {error!r}", hint=hint
+                f"{path} does not fit this version of hyperfitting: {error}", hint=hint
             ) from error
         if contexts_digest is not None and digest != contexts_digest:
             raise InputError(

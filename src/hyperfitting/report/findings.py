@@ -75,9 +75,9 @@ class Injection:
     kind: str  # promoted, all or random
     strength: float
     draws: int
-    values: Mapping[str, Estimate]  # ttr, bigram_repetition, looped, ttr_minus_original
-    share_of_gain: float
-    p_holm: float | None
+    values: Mapping[str, Estimate]  # ttr, bigram_repetition, looped, ttr_minus_original, ...
+    share_of_gain: Estimate
+    p_holm: float | None  # strength 0 changes nothing and is no test
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class StaticBias:
     """How much of one tuned model's change is the same everywhere (definitions, section 5)."""
 
     arm: Arm
-    share: float | None
+    share: Estimate
     in_words: str
     rows: list[Injection]
     verdict: str
@@ -112,6 +112,7 @@ class Hybrid:
     upper: str  # tuned_upper or original_upper
     blocks: int
     values: Mapping[str, Estimate]  # ttr, bigram_repetition, looped, two agreements
+    share_of_gain: Estimate
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,17 @@
 """The lists of `study.json` as records: runs, matched temperatures, agreement of runs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from hyperfitting.records import Arm
-from hyperfitting.report.arms import arm_of
+from hyperfitting.report.explained import arm_in
+from hyperfitting.report.fields import Fields
 from hyperfitting.report.findings import Estimate
+
+# What the page says of the documents that were read.
+ACCOUNT = (
+    "read", "empty", "duplicate", "too_short", "nothing_to_train_on", "held_out",
+    "training_windows_available",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Temperatures:
     """
 
     kind: str
-    mean: float
+    mean: float | None
     median: float | None
     p5: float | None
     p95: float | None
@@ -107,6 +112,7 @@ class Judgement:
     protocol: str
     rates: dict[str, dict[str, Estimate]]  # by question, then win_rate, loss_rate, tie_rate
     p: dict[str, float | None]
+    p_reasons: dict[str, str]  # why there is no p
     flips: Estimate
     n: int
     left_out: int
@@ -135,82 +141,125 @@ class Agreement:
     value: Estimate
 
 
-def _arm(entry: Mapping[str, Any]) -> Arm:
-    return arm_of(entry["arm"], entry["seed"], entry["parameters"])
+def require_shown(about: Fields) -> None:
+    """Refuse a `study.json` that lacks a field which the page prints as it is.
 
-
-def read_run(entry: Mapping[str, Any]) -> Run:
-    """One entry of `runs`."""
-    optional = (
-        "checkpoint", "trainable_params", "num_train", "epochs", "stopped_by", "final_loss",
-        "train_seconds",
+    Raises:
+        FieldError: one is missing, or of another type.
+    """
+    data, evaluate, environment = (about.at(n) for n in ("data", "evaluate", "environment"))
+    texts: tuple[tuple[Fields, tuple[str, ...]], ...] = (
+        (about.at("model"), ("name",)), (data, ("source", "windows")), (environment, ("python",)),
     )  # fmt: skip
-    interval = entry.get("final_loss_interval")
-    values = (entry.get(name) for name in optional)
-    run = Run(_arm(entry), entry["path"], *values)
-    return replace(run, loss_interval=interval and LossInterval(**interval))
+    whole: tuple[tuple[Fields, tuple[str, ...]], ...] = (
+        (about, ("num_contexts", "definitions_version")),
+        (data, ("context_tokens", "continuation_tokens")),
+        (data.at("account"), ACCOUNT),
+        (evaluate, ("resamples", "natural_tokens", "sampling_seeds")),
+        (environment, ("threads",)),
+    )
+    for fields, names in texts:
+        for name in names:
+            fields.text(name)
+    for fields, counts in whole:
+        for name in counts:
+            fields.whole(name)
+    evaluate.number("confidence")
+    for entry in about.each("generations"):
+        entry.whole("ties")
+        entry.maybe_number("cached_equals_uncached")
+    packages = environment.at("packages")
+    for name in packages.content:
+        packages.text(name)
 
 
-def read_matching(entry: Mapping[str, Any]) -> Matching:
+def read_run(entry: Fields) -> Run:
+    """One entry of `runs`; of a foreign checkpoint most fields are not there."""
+
+    def text(name: str) -> str | None:
+        return entry.maybe_text(name) or None
+
+    return Run(
+        arm_in(entry), text("path"), text("checkpoint"), _whole(entry, "trainable_params"),
+        _whole(entry, "num_train"), _whole(entry, "epochs"), text("stopped_by"),
+        _number(entry, "final_loss"), _number(entry, "train_seconds"), _loss_interval(entry),
+    )  # fmt: skip
+
+
+def _whole(entry: Fields, name: str) -> int | None:
+    """A whole number; None where it is undefined, or an earlier version did not write it."""
+    return entry.maybe_whole(name) if name in entry else None
+
+
+def _number(entry: Fields, name: str) -> float | None:
+    return entry.maybe_number(name) if name in entry else None
+
+
+def _loss_interval(entry: Fields) -> LossInterval | None:
+    """None where an earlier version trained, or a checkpoint is no run of ours."""
+    if entry.content.get("final_loss_interval") is None:
+        return None
+    found = entry.at("final_loss_interval")
+    low, high = found.maybe_number("low"), found.maybe_number("high")
+    return LossInterval(low, high, found.whole("n"), found.number("confidence"))
+
+
+def read_matching(entry: Fields) -> Matching:
     """One entry of `entropy_matching`."""
     found = []
     for kind in ("per_context", "per_step"):
-        content = entry[kind]
+        content = entry.at(kind)
+        mean, median, p5, p95 = map(content.maybe_number, ("mean", "median", "p5", "p95"))
         found.append(
             Temperatures(
-                kind.replace("_", " "), content["mean"], content["median"], content["p5"],
-                content["p95"], content["n"], content["unsolved"],
-                content["largest_residual_nats"],
+                kind.replace("_", " "), mean, median, p5, p95, content.whole("n"),
+                content.whole("unsolved"), content.maybe_number("largest_residual_nats"),
             )
         )  # fmt: skip
-    one = entry["global"]
-    count = entry["per_context"]["n"]
+    one, count = entry.at("global"), entry.at("per_context").whole("n")
+    residual = one.maybe_number("residual_nats")
     found.append(
         Temperatures(
-            "one for all", one["tau"], None, None, None, count, one["unsolved"],
-            abs(one["residual_nats"]),
+            "one for all", one.maybe_number("tau"), None, None, None, count, one.whole("unsolved"),
+            None if residual is None else abs(residual),
         )
     )  # fmt: skip
-    constant = entry.get("one_temperature", {})
+    counts = ("greedy_positions", "greedy_differences", "greedy_ties_by_rounding")
+    texts = (_whole(entry, name) for name in ("greedy_texts", "greedy_texts_equal"))
+    one_temperature = entry.at("one_temperature") if "one_temperature" in entry else Fields({})
+    residuals = ("step_residual_nats", "expected_nats", "spread_beyond_tolerance")
     return Matching(
-        _arm(entry),
-        found,
-        entry["greedy_positions"],
-        entry["greedy_differences"],
-        entry["greedy_ties_by_rounding"],
-        entry.get("greedy_texts"),
-        entry.get("greedy_texts_equal"),
-        constant.get("step_residual_nats"),
-        constant.get("expected_nats"),
-        constant.get("spread_beyond_tolerance"),
-    )
-
-
-def read_agreement(entry: Mapping[str, Any]) -> Agreement:
-    """One entry of `run_agreement`."""
-    value = Estimate(entry["mean"], entry["low"], entry["high"], entry["n"])
-    return Agreement(_arm(entry["a"]), _arm(entry["b"]), value)
-
-
-def read_decoder(entry: Mapping[str, Any]) -> Decoder:
-    """One entry of `decoders`."""
-    return Decoder(
-        _arm(entry["arm"]), entry["is_deterministic"], entry["alone_equals_batch"],
-        entry["alone_n"],
+        arm_in(entry), found, *(entry.whole(name) for name in counts), *texts,
+        *(_number(one_temperature, name) for name in residuals),
     )  # fmt: skip
 
 
-def read_mauve(entry: Mapping[str, Any]) -> MauveSettings | None:
+def read_agreement(entry: Fields) -> Agreement:
+    """One entry of `run_agreement`."""
+    return Agreement(arm_in(entry.at("a")), arm_in(entry.at("b")), entry.estimate())
+
+
+def read_decoder(entry: Fields) -> Decoder:
+    """One entry of `decoders`."""
+    return Decoder(
+        arm_in(entry.at("arm")), entry.flag("is_deterministic"),
+        entry.maybe_number("alone_equals_batch"), entry.whole("alone_n"),
+    )  # fmt: skip
+
+
+def read_mauve(entry: Fields) -> MauveSettings | None:
     """The settings of MAUVE on one set of texts; None where it was not taken."""
-    if not entry:
+    if not entry.content:
         return None
-    arms = [arm for arm in entry["arms"] if arm["arm"] != "human"]
-    human: Mapping[str, Any] = next((arm for arm in entry["arms"] if arm["arm"] == "human"), {})
-    spreads = [arm["spread"] for arm in arms if arm["spread"] is not None]
+    arms = [arm for arm in entry.each("arms") if arm.text("arm") != "human"]
+    human = next((arm for arm in entry.each("arms") if arm.text("arm") == "human"), Fields({}))
+    spreads = [arm.maybe_number("spread") for arm in arms]
     return MauveSettings(
-        entry["features"], entry["token_limit"], entry["kmeans_seeds"], arms[0]["n"],
-        arms[0]["buckets"], max(spreads, default=None), any(arm["small_sample"] for arm in arms),
-        human.get("n"), human.get("buckets"),
+        entry.text("features"), entry.whole("token_limit"), entry.whole("kmeans_seeds"),
+        arms[0].whole("n"), arms[0].maybe_whole("buckets"),
+        max((each for each in spreads if each is not None), default=None),
+        any(arm.flag("small_sample") for arm in arms),
+        _whole(human, "n"), _whole(human, "buckets"),
     )  # fmt: skip
 
 
@@ -218,34 +267,34 @@ QUESTIONS = ("winner", "coherence", "diversity")
 RATES = ("win_rate", "loss_rate", "tie_rate")
 
 
-def read_judgement(entry: Mapping[str, Any]) -> Judgement:
+def read_judgement(entry: Fields) -> Judgement:
     """One comparison of `judge/results.json`."""
-    n = entry["n"]
+    n = entry.whole("n")
 
-    def rate(found: Mapping[str, Any]) -> Estimate:
-        reason = found.get("reason") or ("" if n else "no valid pair")
-        return Estimate(found["percent"], found["low"], found["high"], n, reason)
+    def rate(found: Fields) -> Estimate:
+        return found.estimate("percent", n, "" if n else "no valid pair")
 
+    questions = {name: entry.at(name) for name in QUESTIONS}
     return Judgement(
-        _arm(entry["a"]),
-        _arm(entry["b"]),
-        entry["judge"]["model"],
-        entry["protocol"],
-        {each: {name: rate(entry[each][name]) for name in RATES} for each in QUESTIONS},
-        {each: entry[each]["p"] for each in QUESTIONS},
-        rate(entry["position_flip_rate"]),
+        arm_in(entry.at("a")),
+        arm_in(entry.at("b")),
+        entry.at("judge").text("model"),
+        entry.text("protocol"),
+        {name: {r: rate(found.at(r)) for r in RATES} for name, found in questions.items()},
+        {name: found.maybe_number("p") for name, found in questions.items()},
+        {name: found.maybe_text("reason") for name, found in questions.items()},
+        rate(entry.at("position_flip_rate")),
         n,
-        entry["unusable"]["pairs"],
+        entry.at("unusable").whole("pairs"),
     )
 
 
-def read_task_score(entry: Mapping[str, Any]) -> TaskScore:
+def read_task_score(entry: Fields) -> TaskScore:
     """One row of `tasks.json`."""
-    found = entry["difference"]
-    difference = found and Estimate(
-        found["mean"], found["low"], found["high"], found["n"], found["reason"] or ""
-    )
+    difference = None
+    if entry.raw("difference") is not None:
+        difference = entry.at("difference").estimate()
     return TaskScore(
-        _arm(entry), entry["task"], entry["metric"], entry["value"], entry["stderr"], entry["n"],
-        entry["reason"] or "", difference,
+        arm_in(entry), entry.text("task"), entry.text("metric"), entry.maybe_number("value"),
+        entry.maybe_number("stderr"), entry.whole("n"), entry.maybe_text("reason"), difference,
     )  # fmt: skip

@@ -1,8 +1,10 @@
 """Read a study's files into records."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hyperfitting.errors import InputError
@@ -16,7 +18,8 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.report.arms import arm_of, is_control, is_tuned, label, variant
-from hyperfitting.report.explained import read_explained
+from hyperfitting.report.explained import arm_in, read_explained
+from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import Explained
 from hyperfitting.report.listed import (
     Agreement,
@@ -33,6 +36,7 @@ from hyperfitting.report.listed import (
     read_mauve,
     read_run,
     read_task_score,
+    require_shown,
 )
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
@@ -169,80 +173,100 @@ def read_study(folder: StudyFolder) -> Study:
             needed="a folder that `hyperfit demo` or `hyperfit evaluate` wrote",
             hint=f"run `hyperfit evaluate {folder.path}` first" if is_run else None,
         )
-    info, measured = read_json(folder.study_file), read_json(folder.measurements_file)
-    try:
-        digest = info["data"]["contexts_digest"]
-        rows = [Measurement(**row) for row in measured["rows"]]
-        others = [texts["data"]["source"] for texts in info["elsewhere"]]
-        tests = [PairedTest(**row) for row in measured["tests"]]
-        decoders = [read_decoder(entry) for entry in info["decoders"]]
+    again = "run `hyperfit evaluate` again"
+    with _naming(folder.study_file, again):
+        about = Fields.of(read_json(folder.study_file))
+        require_shown(about)
+        digest = about.at("data").text("contexts_digest")
+        others = [texts.at("data").text("source") for texts in about.each("elsewhere")]
+        decoders = [read_decoder(entry) for entry in about.each("decoders")]
         study = Study(
-            info,
-            [row for row in rows if row.domain not in others],
-            [test for test in tests if test.domain not in others],
-            _curves(folder, info),
-            _generations(folder, info),
-            [read_run(entry) for entry in info["runs"]],
-            [read_matching(entry) for entry in info["entropy_matching"]],
-            [read_agreement(entry) for entry in info["run_agreement"]],
-            elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
+            about.content, [], [], _curves(folder, about), _generations(folder, about),
+            [read_run(entry) for entry in about.each("runs")],
+            [read_matching(entry) for entry in about.each("entropy_matching")],
+            [read_agreement(entry) for entry in about.each("run_agreement")],
             decoders={decoder.arm: decoder for decoder in decoders},
-            tokens_per_second=_speeds(folder),
-            mauve=read_mauve(info["mauve"]),
-            judgements=_judgements(folder),
-            tasks=_tasks(folder),
-        )
-    except (AttributeError, KeyError, TypeError) as error:
+            mauve=read_mauve(about.at("mauve")),
+        )  # fmt: skip
+    with _naming(folder.measurements_file, again):
+        measured = Fields.of(read_json(folder.measurements_file))
+        rows = measured.records("rows", Measurement)
+        tests = measured.records("tests", PairedTest)
+    return replace(
+        study,
+        rows=[row for row in rows if row.domain not in others],
+        tests=[test for test in tests if test.domain not in others],
+        elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
+        tokens_per_second=_speeds(folder),
+        judgements=_judgements(folder),
+        tasks=_tasks(folder),
+        explained=read_explained(folder, digest),
+    )
+
+
+@contextmanager
+def _naming(path: Path, hint: str) -> Iterator[None]:
+    """Name the file in which a field does not fit."""
+    try:
+        yield
+    except FieldError as error:
         raise InputError(
-            f"the files in {folder.path} do not fit this version of hyperfitting: {error}",
-            hint="run `hyperfit evaluate` again",
+            f"{path} does not fit this version of hyperfitting: {error}", hint=hint
         ) from error
-    return replace(study, explained=read_explained(folder, digest))
 
 
 def _judgements(folder: StudyFolder) -> list[Judgement]:
     """What `hyperfit judge` added; nothing where it did not run."""
-    if not folder.judgements_file.exists():
+    path = folder.judgements_file
+    if not path.exists():
         return []
-    return [read_judgement(e) for e in read_json(folder.judgements_file)["comparisons"]]
+    with _naming(path, "run `hyperfit judge` again"):
+        return [read_judgement(each) for each in Fields.of(read_json(path)).each("comparisons")]
 
 
 def _tasks(folder: StudyFolder) -> list[TaskScore]:
     """What the models still know, where that was asked."""
-    if not folder.tasks_file.exists():
+    path = folder.tasks_file
+    if not path.exists():
         return []
-    return [read_task_score(row) for row in read_json(folder.tasks_file)["rows"]]
+    with _naming(path, "run `hyperfit evaluate --tasks` again"):
+        return [read_task_score(row) for row in Fields.of(read_json(path)).each("rows")]
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:
-    """Tokens per second of every arm that was decoded here."""
-    if not folder.timings_file.exists():
+    """Tokens per second of every arm that was decoded here; of one too fast to time, nothing."""
+    path = folder.timings_file
+    if not path.exists():
         return {}
-    return {
-        arm_of(entry["arm"], entry["seed"], entry["parameters"]): entry["tokens_per_second"]
-        for entry in read_json(folder.timings_file)["arms"]
-    }
+    with _naming(path, "run `hyperfit evaluate` again"):
+        entries = Fields.of(read_json(path)).each("arms")
+        found = [(arm_in(entry), entry.maybe_number("tokens_per_second")) for entry in entries]
+    return {arm: speed for arm, speed in found if speed is not None}
 
 
-def _curves(folder: StudyFolder, info: Mapping[str, Any]) -> dict[Arm, list[MonitorRow]]:
+def _curves(folder: StudyFolder, about: Fields) -> dict[Arm, list[MonitorRow]]:
     """Monitoring of every run; a checkpoint that is no run of ours has none."""
     return {
-        arm_of(run["arm"], run["seed"], run["parameters"]): RunFolder(
-            folder.path / run["path"]
-        ).metrics()
-        for run in info["runs"]
-        if run["path"] is not None
+        arm_in(run): _monitored(RunFolder(folder.path / run.text("path")))
+        for run in about.each("runs")
+        if run.raw("path") is not None
     }
 
 
-def _generations(
-    folder: StudyFolder, info: Mapping[str, Any]
-) -> dict[tuple[Arm, Mode], list[Generation]]:
+def _monitored(run: RunFolder) -> list[MonitorRow]:
+    """The monitoring points of a run, every field of its own type."""
+    with _naming(run.metrics_file, "train that run again, or leave its metrics.jsonl out"):
+        return Fields({"rows": [asdict(row) for row in run.metrics()]}).records("rows", MonitorRow)
+
+
+def _generations(folder: StudyFolder, about: Fields) -> dict[tuple[Arm, Mode], list[Generation]]:
     found: dict[tuple[Arm, Mode], list[Generation]] = {}
-    for entry in info["generations"]:
+    for entry in about.each("generations"):
         if "domain" in entry:  # other texts
             continue
-        key = (arm_of(entry["arm"], entry["seed"], entry["arm_parameters"]), entry["mode"])
-        if key not in found and not is_control(key[0]):
-            found[key] = folder.read_generations(entry["file"])
+        parameters = entry.at("arm_parameters").content
+        arm = arm_of(entry.text("arm"), entry.maybe_whole("seed"), parameters)
+        mode: Mode = "natural" if entry.text("mode") == "natural" else "fixed_length"
+        if (arm, mode) not in found and not is_control(arm):
+            found[arm, mode] = folder.read_generations(entry.text("file"))
     return found

@@ -48,7 +48,7 @@ def judgements(study: Study) -> Table:
             Cell(printable(found.judge), note=found.protocol),
             Cell(question),
             *(estimate(rate, 1) for rate in rates.values()),
-            Cell(p_text(found.p[question])),
+            Cell(p_text(found.p[question]), reason=found.p_reasons[question]),
             estimate(found.flips, 1)
             if question == "winner"
             else Cell(MISSING, reason="counted for the winner"),

@@ -56,10 +56,14 @@ def matching_table(study: Study) -> Table:
     rows = []
     for found in study.matching:
         for each in found.temperatures:
-            spread = (number(value, 2) for value in (each.mean, each.median, each.p5, each.p95))
-            counts = (number(count, 0) for count in (each.n, each.unsolved))
-            cells = [study.label(found.arm), each.kind, *spread, *counts]
-            rows.append([*map(Cell, cells), Cell(scientific(each.residual_nats))])
+            spread = (
+                Cell(number(value, 2), reason="" if value is not None else "one temperature only")
+                for value in (each.mean, each.median, each.p5, each.p95)
+            )
+            counts = (Cell(number(count, 0)) for count in (each.n, each.unsolved))
+            left = each.residual_nats
+            residual = Cell(scientific(left), reason="" if left is not None else "none was solved")
+            rows.append([Cell(study.label(found.arm)), Cell(each.kind), *spread, *counts, residual])
     return Table("matched_temperatures", header, rows)
 
 

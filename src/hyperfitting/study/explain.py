@@ -5,7 +5,7 @@ from typing import Any
 
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.explain.localisation import agreement_in_words, smallest_sufficient
+from hyperfitting.explain.localisation import Located, agreement_in_words
 from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import check_fit, load_tokenizer
@@ -132,15 +132,14 @@ def _observe(pair: Pair, rows: Texts, geometry: GeometryObserver) -> None:
 def _agreement(found: dict[str, dict[str, Any]]) -> str:
     """Do geometry and block swap place the effect alike?"""
     swap, geometry = found["block_swap"], found["geometry"]
-    ttr = {
-        row["blocks"]: row["ttr"]["mean"] for row in swap["rows"] if row["hybrid"] == "tuned_upper"
-    }
-    ends = {name: row["ttr"]["mean"] for name, row in swap["references"].items()}
-    needed = smallest_sufficient(ttr, **ends) if ends["original"] != ends["tuned"] else None
-    last = [r for r in geometry["layers"] if r["layer"] == swap["num_blocks"]]
-    shown = [r["delta_dim"] and (r["delta_dim"]["low"] or 0) > 0 for r in last]
+    placed = swap["placed"]
+    if placed is None:
+        return "Block swap has no effect to place beside geometry."
     return agreement_in_words(
-        needed=needed, num_blocks=swap["num_blocks"], has_terminal_expansion=all(shown)
+        Located(placed["enough"], placed["too_few"], {}),
+        placed["outcome"],
+        num_blocks=swap["num_blocks"],
+        has_terminal_expansion=geometry["has_terminal_expansion"],
     )
 
 

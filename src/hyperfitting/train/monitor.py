@@ -50,7 +50,7 @@ class Monitoring:
             step=step,
             train_loss=train_loss,
             val_loss=val_loss,
-            val_ppl=math.exp(min(val_loss, 700.0)),  # beyond 700 a float overflows
+            val_ppl=math.exp(val_loss) if val_loss <= 700 else None,  # beyond, a float overflows
             ttr=_mean([type_token_ratio(text.ids) for text in texts]),
             bigram_repetition=_mean([ngram_repetition(text.ids, 2) for text in texts]),
             rank_1=shares.rank_1,

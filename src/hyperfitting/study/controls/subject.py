@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from hyperfitting.config import ExplainConfig
 from hyperfitting.data.windows import Contexts
+from hyperfitting.explain.gain import Gain, Share, gain, share
+from hyperfitting.explain.participation import Numbers
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.intervals import bootstrap_mean
@@ -59,6 +61,21 @@ class Subject:
         """Mean over contexts with its bootstrap interval and n; undefined values are left out."""
         return interval_of(values, self.config)
 
+    def gain(self, one_N: Numbers, two_N: Numbers) -> Gain:
+        """Whether two columns of values differ on these contexts, second minus first."""
+        config = self.config
+        return gain(
+            one_N, two_N, resamples=config.resamples, confidence=config.confidence, seed=config.seed
+        )
+
+    def share(self, value_N: Numbers, one_N: Numbers, two_N: Numbers, found: Gain) -> Share:
+        """The share of the way from the first to the second column, where `found` is their gain."""
+        config = self.config
+        return share(
+            value_N, one_N, two_N, found,
+            resamples=config.resamples, confidence=config.confidence, seed=config.seed,
+        )  # fmt: skip
+
     def described(self) -> dict[str, Any]:
         """The arm, as JSON files name it."""
         return {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
@@ -78,6 +95,12 @@ def interval_of(
     )
     reason = {"reason": "one context has no interval"} if found.low is None else {}
     return empty | found._asdict() | reason
+
+
+def as_fields(name: str, found: Share) -> dict[str, Any]:
+    """A share with its interval and reason, as JSON files name them."""
+    ends = ("", "_low", "_high", "_reason")
+    return {f"{name}{end}": value for end, value in zip(ends, found, strict=True)}
 
 
 def write_texts(
