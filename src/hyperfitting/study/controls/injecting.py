@@ -21,7 +21,7 @@ from hyperfitting.explain.static_bias import (
     random_injection,
 )
 from hyperfitting.generate.choose import Shifted
-from hyperfitting.models.forward import vocabulary_rows
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import make_pair, paired_logits
 from hyperfitting.study.controls.subject import Subject, Texts, write_texts
 
