@@ -10,6 +10,7 @@ import torch
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.runs import RunFolder
 from hyperfitting.study.manifest import training_outcome
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.methods import METHODS
@@ -68,6 +69,20 @@ def test_the_original_is_the_reference_at_every_epoch(method):
     paths = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
     ranks = rank_rows(tiny_model(), paths, 8, banned=[0])
     assert rows[-1].rank_1 == pytest.approx((ranks == 1).mean())
+
+
+def test_a_perplexity_that_no_number_holds_is_null_and_not_made_up(tmp_path):
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight *= 1e4
+    trainable, setup, _ = build(model, settings("full_sft"))
+    rows = []
+    row = monitoring(trainable, setup, rows)(0, 0, None)
+    assert row.val_loss > 700
+    assert row.val_ppl is None
+    run = RunFolder(tmp_path)
+    run.replace_metrics(rows)
+    assert run.metrics() == rows
 
 
 @pytest.mark.parametrize("method", METHODS)
