@@ -61,8 +61,8 @@ OWN = {
     "deepseek_v3": ALL_HEADS,
     "deepseek_v32": ALL_HEADS | {"index_n_heads": 4, "index_head_dim": 16, "index_topk": 8},
     "dots1": {"n_shared_experts": 1},
-    "dots3_note": {"text_config": ALL_HEADS},
     "dots3_note_text": ALL_HEADS,
+    "falcon_h1": MAMBA2 | {"mamba_d_ssm": 64, "mamba_n_groups": 1},
     "glm4_moe_lite": ALL_HEADS,
     "glm_moe_dsa": ALL_HEADS | {"index_n_heads": 4, "index_head_dim": 16, "index_topk": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
@@ -75,13 +75,16 @@ OWN = {
     "bailing_hybrid": ALL_HEADS | {"layer_types": LINEAR_AND_FULL},
     "kimi_linear": ALL_HEADS
     | {"linear_head_dim": 8, "linear_num_heads": 4, "layer_types": LINEAR_AND_FULL},
+    "nemotron_h": {
+        "layers_block_type": ["mamba", "attention", "mamba", "moe"], "mamba_num_heads": 8,
+        "mamba_head_dim": 8, "ssm_state_size": 8, "n_groups": 1, "chunk_size": 8,
+        "moe_shared_expert_intermediate_size": 16, "num_hidden_layers": None,
+    },
     "qwen3_5": {"text_config": GATED},
     "qwen3_5_moe": {"text_config": GATED},
     "qwen3_5_moe_text": GATED,
     "qwen3_5_text": GATED,
     "qwen3_next": GATED,
-    "qwen4_exp": {"text_config": GATED},
-    "qwen4_exp_text": GATED,
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": ALL_HEADS,
@@ -110,9 +113,26 @@ OWN = {
 }  # fmt: skip
 # Not causal as they come; those with settings are where they are made so (here: not a decoder).
 BIDIRECTIONAL = {"is_decoder": False}
-NOT_CAUSAL = {"bert": BIDIRECTIONAL, "xlnet": {}, "prophetnet": {}}
+ENCODERS = [
+    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie",
+    "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+]  # fmt: skip
+NOT_CAUSAL = dict.fromkeys(ENCODERS, BIDIRECTIONAL)
+NOT_CAUSAL |= {"xlm": {"causal": False}, "xlnet": {}, "prophetnet": {}, "cpmant": {}}
 # Not built tiny from a config alone, and why: part of the error's words.
-NOT_BUILT: dict[str, str] = {}
+NOT_BUILT = {
+    "blt": "cannot be multiplied",  # its patcher is a second model
+    "cohere_compass_text": "full_attention",
+    "dots3_note": "layer indices",
+    "gemma3n": "timm|layer types",  # an image model of another package
+    "gemma3n_text": "layer types",
+    "gemma4_assistant": "hidden_size_per_layer_input",  # drafts for another model
+    "gemma4_unified_assistant": "layer types",
+    "longcat_flash": "must match the size",
+    "musicgen": "dropout",  # audio
+    "musicgen_melody": "dropout",
+}
 # Decoders only where their config says so.
 AS_DECODER = {"is_decoder": True}
 
