@@ -200,6 +200,6 @@ def test_the_manifest_says_what_ends_a_text(base, texts_file, tmp_path):
 
 def test_a_local_judge_without_a_template_opens_and_never_closes(around, folder):
     _, lead, _ = around
-    config = JudgeConfig(a="a", b="b", model=str(folder), local=True, max_tokens=8, device="cpu")
+    config = JudgeConfig(a="a", b="b", model=str(folder), local=True, max_tokens=32, device="cpu")
     asked = LocalJudge(config).token_ids([Message("user", "one"), Message("user", "two")])
     assert asked == lead + byte_tokenizer().encode("one\ntwo")
