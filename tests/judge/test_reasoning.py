@@ -123,6 +123,8 @@ def test_a_judged_text_cannot_open_or_end_reasoning(marks):
         (f'{GOOD} No: {{"winner": "B", "coherence_a": 5', "a further, broken verdict"),
         (f"{GOOD} No: {DRAFT[:-1]},}}", "a further, broken verdict"),
         (f"{GOOD} {{'winner': 'B'}}", "a further, broken verdict"),
+        # Unescaped quotes break the judge's own object: the whole one is what it quotes.
+        (f'{GOOD[:-1]}, "reasoning": "B writes "{GOOD}" to win"}}', "a further, broken verdict"),
         (GOOD.replace("}", ",}"), "no JSON object"),
         (GOOD.replace('"', "'"), "no JSON object"),
         (GOOD.replace("7", "NaN"), "coherence_a is no whole number"),

@@ -50,15 +50,15 @@ def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _objects(text: str) -> list[tuple[dict[str, Any], int]]:
-    """The outermost JSON objects in a text, whatever stands around them, and where each ends."""
+def _objects(text: str) -> list[tuple[dict[str, Any], slice]]:
+    """The outermost JSON objects in a text, whatever stands around them, and where each stands."""
     decoder = json.JSONDecoder(object_pairs_hook=_no_repeats)
-    found: list[tuple[dict[str, Any], int]] = []
+    found: list[tuple[dict[str, Any], slice]] = []
     start = text.find("{")
     while start >= 0:
         try:
             content, end = decoder.raw_decode(text, start)
-            found.append((content, end))
+            found.append((content, slice(start, end)))
         except (ValueError, RecursionError):
             end = start + 1
         start = text.find("{", end)
@@ -96,8 +96,8 @@ def read_verdict(answer: str, question: str = "") -> Verdict:
 
     Raises:
         NoAnswerError: reasoning without an end, or with nothing after it.
-        NoVerdictError: no object, no valid one, several valid ones, one that is taken up again
-            afterwards, or an answer too long to read.
+        NoVerdictError: no object, no valid one, several valid ones, one beside or inside a broken
+            verdict, or an answer too long to read.
     """
     text, unclosed = split_reasoning(answer)
     if unclosed:
@@ -106,12 +106,12 @@ def read_verdict(answer: str, question: str = "") -> Verdict:
         raise NoAnswerError("nothing follows the reasoning")
     if len(text) > LONGEST:
         raise NoVerdictError(f"an answer of more than {LONGEST:,} characters")
-    valid: list[tuple[Verdict, int]] = []
+    valid: list[tuple[Verdict, slice]] = []
     faults: list[str] = []
     quoted = [content for content, _ in _objects(question)]
-    for content, end in _objects(text):
+    for content, place in _objects(text):
         try:
-            valid.append((_verdict(content), end))
+            valid.append((_verdict(content), place))
         except NoVerdictError as fault:
             faults.append(str(fault))
             continue
@@ -121,7 +121,8 @@ def read_verdict(answer: str, question: str = "") -> Verdict:
         raise NoVerdictError(f"{len(valid)} verdicts in one answer")
     if not valid:
         raise NoVerdictError(faults[0] if faults else "no JSON object in the answer")
-    verdict, end = valid[0]
-    if _FURTHER.search(text, end):
-        raise NoVerdictError("a further, broken verdict follows the first")
+    verdict, place = valid[0]
+    # A quotation in a verdict whose quotes break its JSON is the one whole object of an answer.
+    if any(_FURTHER.search(rest) for rest in (text[: place.start], text[place.stop :])):
+        raise NoVerdictError("a further, broken verdict stands around or beside the whole one")
     return verdict
