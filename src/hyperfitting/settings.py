@@ -4,6 +4,7 @@ Later layers win. Every leaf keeps the name of the layer that set it, which
 `hyperfit config show` prints. Knows no verb and no preset; `resolve.py` does.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,15 +52,17 @@ def leaf_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", field
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted keys."""
-    leaves: dict[str, Any] = {}
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+            yield f"{prefix}{key}", value
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mapping to dotted keys."""
+    return dict(_leaves(settings))
 
 
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +81,8 @@ def read_config_file(path: Path) -> Layer:
     """Settings of a YAML file; keys may be nested or dotted.
 
     Raises:
-        InputError: missing or unreadable file, broken YAML, or no mapping at the top.
+        InputError: missing or unreadable file, broken YAML, no mapping at the top, or a setting
+            that stands there twice.
     """
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
@@ -97,7 +101,14 @@ def read_config_file(path: Path) -> Layer:
             f"config file {path} holds {kind}, not a mapping",
             needed="a mapping such as `train: {epochs: 20}`",
         )
-    return Layer(f"file {path}", flatten(content))
+    leaves = list(_leaves(content))
+    times = Counter(key for key, _ in leaves)
+    if repeated := [key for key, count in times.items() if count > 1]:
+        raise InputError(
+            f"config file {path} sets {repeated[0]!r} twice: nested and with a dotted key",
+            needed="each setting once",
+        )
+    return Layer(f"file {path}", dict(leaves))
 
 
 def read_overrides(overrides: Sequence[str]) -> Layer:

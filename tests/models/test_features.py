@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hyperfitting.errors import InputError
 from hyperfitting.models.features import last_hidden_states, last_token_features
+from hyperfitting.models.proof import require_causal
 from tests.conftest import random_rows
 from tests.tiny import FAMILIES, save_tiny, tiny_model
 
@@ -33,6 +34,7 @@ def test_the_head_is_not_run(model):
     def run(*_):
         raise AssertionError("logits were computed")
 
+    require_causal(model)  # once for each model, with logits of a few tokens
     model.get_output_embeddings().register_forward_pre_hook(run)
     assert last_hidden_states(model, ROWS, batch_size=2).shape == (6, 16)
 

@@ -6,7 +6,7 @@ import scipy.special
 import scipy.stats
 import torch
 
-from hyperfitting.models import forward
+from hyperfitting.models import forward, interface
 from hyperfitting.models.forward import logits_of, score_rows, window_losses
 from tests.conftest import random_rows
 
@@ -68,7 +68,7 @@ def test_models_without_logits_to_keep_work_too(model, monkeypatch):
     ids = torch.tensor(random_rows(2, 10))
     with torch.no_grad():
         kept = logits_of(model, ids, 3)
-        monkeypatch.setattr(forward, "accepted_arguments", lambda model: {"input_ids"})
+        monkeypatch.setattr(interface, "accepted_arguments", lambda model: {"input_ids"})
         torch.testing.assert_close(logits_of(model, ids, 3), kept)
 
 

@@ -8,6 +8,7 @@ from hyperfitting.generate.decode import decode
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.forward import logits_of
 from hyperfitting.models.pair import make_pair, paired_logits, share_equal_weights, swapped
+from hyperfitting.models.proof import require_causal
 from hyperfitting.train.lora import add_adapters
 from tests.conftest import random_rows
 from tests.tiny import FAMILIES, tiny_model
@@ -57,6 +58,8 @@ def test_shared_blocks_run_once():
     original, tuned = tiny_model(), changed(block=2)
     calls = []
     pair = make_pair(original, tuned)
+    require_causal(original)  # once for each model
+    require_causal(tuned)
     for name, model in (("original", original), ("tuned", tuned)):
         for index, block in enumerate(anatomy(model).blocks.values()):
             block.register_forward_hook(lambda *_, key=(name, index): calls.append(key))
