@@ -123,8 +123,8 @@ NOT_CAUSAL |= {"xlm": {"causal": False}, "xlnet": {}, "prophetnet": {}, "cpmant"
 # Not built tiny from a config alone, and why: part of the error's words.
 NOT_BUILT = {
     "blt": "cannot be multiplied",  # its patcher is a second model
-    "cohere_compass_text": "full_attention",
-    "dots3_note": "layer indices",
+    "cohere_compass_text": "_attention",
+    "dots3_note": "num_key_value_heads",
     "gemma3n": "timm|layer types",  # an image model of another package
     "gemma3n_text": "layer types",
     "gemma4_assistant": "hidden_size_per_layer_input",  # drafts for another model

@@ -73,6 +73,8 @@ def test_on_all_models_each_has_its_own_texts(study):
 
 def test_no_decoder_arm_is_treated_as_a_tuned_model(study):
     written = read_json(study.study_file)
+    usual = {"cache": "ours", "position_ids": True, "together": "any lengths", "note": None}
+    assert written["decoding"] == usual
     assert {entry["arm"] for entry in written["entropy_matching"]} == {"tuned"}
     [agreement] = written["run_agreement"]
     assert (agreement["a"]["arm"], agreement["b"]["arm"]) == ("tuned", "tuned")
