@@ -183,7 +183,7 @@ def _check_all_are_learnt(document: Document) -> None:
             raise InputError(
                 f"{document.origin}: message {number} is marked as not to be learnt, but the loss "
                 "is to fall on all messages",
-                needed="--loss-on assistant, which leaves such answers out",
+                needed="data.loss_on=assistant (--loss-on assistant): such answers are left out",
                 hint="take the mark (a weight of 0, train: false) out of the messages to train "
                 "on all of them",
             )
