@@ -127,6 +127,46 @@ def test_white_space_that_belongs_to_the_answer_s_first_token_does_not_hide_the_
         assert trained.startswith(" answer number")
 
 
+UNPROMPTED = (
+    "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}<|end|>\n{% endfor %}"
+)
+NO_HEADER = (
+    "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}] {% else %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}<|end|>{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "opening"), [(UNPROMPTED, "<|end|>\n### assistant:\n"), (NO_HEADER, "?] ")]
+)
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_header_that_no_generation_prompt_writes_belongs_to_the_context(template, opening, turns):
+    tokenizer = byte_tokenizer(chat=template)
+    settings = config(loss_on="assistant", window_tokens=256)
+    dataset = build_dataset(chats(turns=turns), tokenizer, settings)
+    for context, continuation in contexts(dataset, tokenizer):
+        assert context.endswith(opening)
+        assert continuation == "answer numbe"
+    for whole, trained in rows(dataset.train, tokenizer):
+        n = int(whole.split("question number ")[1].split("?")[0])
+        ends = "<|end|>\n" if template == UNPROMPTED else "<|end|>"
+        assert trained == "".join(answer(n + t) + ends for t in range(turns))
+
+
+def test_an_answer_of_calls_alone_begins_behind_the_same_header():
+    for template in (UNPROMPTED, NO_HEADER):
+        docs = [
+            Document(f"c {n}", messages=talk(question(n), "", tool_calls=[call("look_up")]))
+            for n in range(6)
+        ]
+        tokenizer = byte_tokenizer(chat=template)
+        settings = config(loss_on="assistant", window_tokens=256)
+        dataset = build_dataset(docs, tokenizer, settings)
+        assert all(t.startswith('{"type"') for _, t in rows(dataset.train, tokenizer))
+        assert all(k.startswith('{"type"') for _, k in contexts(dataset, tokenizer))
+
+
 def merging(prompt, *pairs):
     """The byte tokenizer with a template of words, and tokens of two characters each."""
     tokenizer = byte_tokenizer(chat=WORDS.replace("assistant: ", prompt))
@@ -258,7 +298,7 @@ def test_an_end_that_a_message_brings_along_does_not_end_a_window_twice(token):
     ending = Document("e", messages=talk("a question", f"an answer of some length{token}"))
     asked = Document("q", messages=talk(f"what is {token}?", answer(50)))
     dataset = build_dataset([ending, *chats(), asked], chatml(), config())
-    assert dataset.account["end_in_content"] == 2
+    assert dataset.account["control_token_in_content"] == 2
     assert all(whole.count(STOP) == 2 for whole, _ in rows(dataset.train, chatml()))
 
 

@@ -100,6 +100,10 @@ def test_a_wrong_column_lists_the_columns(tmp_path):
         ("a.csv", b"text,text\na,b\n", "several columns named 'text'"),
         ("a.jsonl", b'{"text": [1, 2]}', "not of chat messages"),
         ("a.csv", b"text,n\na,1,2\n", "row 1 has 3 fields, the first row has 2"),
+        # A quote that closes somewhere in a later row, or nowhere, swallows the rows between.
+        ("a.csv", b'n,text\n1,"one\n2,two\n3,"three\n', r"begins in line 2 .* to line 4: ',' exp"),
+        ("a.csv", b'text\nzero\n"one\ntwo\n', "begins in line 3 .*unexpected end"),
+        ("a.csv", b'text,n\n"a \\"b\\" c",1\n', "begins in line 2"),
         ("a.parquet", b"nonsense", "not a parquet file"),
         ("a.docx", b"x", "'.docx'"),
     ],

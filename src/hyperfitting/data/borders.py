@@ -5,10 +5,10 @@ through it. A tokenizer may put nothing, one token or several before a text, and
 text itself. What it appends belongs to no text that goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperfitting.data.template import ChatTemplate
 from hyperfitting.errors import InputError
@@ -54,6 +54,38 @@ def special_token_ids(tokenizer: Any) -> set[int]:
     """Every control token, also those without a role (`all_special_ids` omits them)."""
     unnamed = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return unnamed | set(tokenizer.all_special_ids)
+
+
+class ControlTokens(NamedTuple):
+    """The tokens that are no text, as ids and as they look when they are written out."""
+
+    ids: frozenset[int]
+    marks: tuple[str, ...]
+
+    def opens_or_closes(self, text: str) -> bool:
+        """Whether such a mark stands first or last, white space apart, as in a rendered chat."""
+        text = text.strip()
+        return text.startswith(self.marks) or text.endswith(self.marks)
+
+    def stand_in(self, value: Any) -> bool:
+        """Whether a mark stands in a text, or in any text of a list or mapping."""
+        if isinstance(value, str):
+            return any(mark in value for mark in self.marks)
+        if isinstance(value, Mapping):
+            value = value.values()
+        elif not isinstance(value, (list, tuple)):
+            return False
+        return any(self.stand_in(each) for each in value)
+
+
+def control_tokens(tokenizer: Any) -> ControlTokens:
+    """Every control token and end of a text, without what stands for an unknown character."""
+    framing = {tokenizer.bos_token_id, *end_tokens(tokenizer)}
+    ids = (special_token_ids(tokenizer) | framing) - {None}
+    if tokenizer.unk_token_id not in framing:
+        ids -= {tokenizer.unk_token_id}
+    marks = {str(token) for token in tokenizer.convert_ids_to_tokens(sorted(ids))}
+    return ControlTokens(frozenset(ids), tuple(sorted(mark for mark in marks if mark.strip())))
 
 
 def borders_of(tokenizer: Any) -> Borders:

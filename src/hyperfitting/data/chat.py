@@ -5,8 +5,8 @@ A border is told only where re-rendering proves it; what cannot be told surely i
 
 from typing import Any, NamedTuple
 
-from hyperfitting.data.borders import special_token_ids
-from hyperfitting.data.messages import called_functions, says_nothing
+from hyperfitting.data.borders import ControlTokens
+from hyperfitting.data.messages import called_functions, is_not_learnt, says_nothing
 from hyperfitting.data.sources import Document
 from hyperfitting.data.template import ChatTemplate, Message, joined
 from hyperfitting.errors import InputError
@@ -77,6 +77,22 @@ def _generation_prompt(whole: _Rendered, number: int) -> str:
         return ""  # a foreign program, which may refuse what does not end with a user's turn
 
 
+def _header(whole: _Rendered, number: int, prompt: str) -> str:
+    """What opens an answer behind a generation prompt that says nothing; empty in any other case.
+
+    Many templates do not know the generation prompt and write the header with the answer.
+    """
+    try:
+        if prompt != whole.text_of(number):
+            return ""
+        answer = {"role": "assistant", "content": _STAND_IN}
+        exchange = [*whole.messages[:number], answer]
+        parts = whole.template.text(exchange, tools=whole.tools).split(_STAND_IN)
+    except Exception:
+        return ""  # a foreign program, see above
+    return parts[0].removeprefix(prompt) if len(parts) == 2 else ""
+
+
 def _start(whole: _Rendered, number: int) -> tuple[int | None, str]:
     """Where the answer of message `number` begins, and what the generation prompt has beside.
 
@@ -85,6 +101,9 @@ def _start(whole: _Rendered, number: int) -> tuple[int | None, str]:
     """
     prompt = _generation_prompt(whole, number)
     start = whole.length_of(prompt) if prompt else None
+    if start is not None:
+        header = _header(whole, number, prompt)
+        start = whole.length_of(prompt + header) if header.strip() else start
     if start is not None:
         return start, ""
     content = joined(whole.messages[number].get("content")).strip()
@@ -102,10 +121,10 @@ def _start(whole: _Rendered, number: int) -> tuple[int | None, str]:
     return whole.length_of(before), prompt[len(before) if shared is None else shared :]
 
 
-def _mark(whole: _Rendered, origin: str) -> list[bool]:
-    """Which tokens are the assistant's, from the start of each answer to the end of its turn."""
+def _mark(whole: _Rendered, turns: list[int], origin: str) -> list[bool]:
+    """Which tokens are of these answers, from the start of each to the end of its turn."""
     marked = [False] * len(whole.ids)
-    for number in _turns(whole.messages):
+    for number in turns:
         end = whole.length_of(whole.text_of(number + 1))
         if end is None:
             raise InputError(
@@ -125,7 +144,7 @@ def _mark(whole: _Rendered, origin: str) -> list[bool]:
     return marked
 
 
-def _text_end(whole: _Rendered, number: int, start: int, closers: set[int]) -> int | None:
+def _text_end(whole: _Rendered, number: int, start: int, closers: frozenset[int]) -> int | None:
     """Where the answer's text ends: before the first control token, and before the next turn."""
     turn = whole.length_of(whole.text_of(number + 1))
     closing = next((i for i in range(start, len(whole.ids)) if whole.ids[i] in closers), None)
@@ -133,40 +152,67 @@ def _text_end(whole: _Rendered, number: int, start: int, closers: set[int]) -> i
     return min(ends, default=None)
 
 
-def _check_what_is_said(whole: _Rendered, ends: set[int]) -> None:
-    """Leave out a message that says nothing or ends its turn itself, and calls left unwritten."""
-    closing = [str(token) for token in whole.template.tokenizer.convert_ids_to_tokens([*ends])]
-    said = [joined(message.get("content")) for message in whole.messages]
-    if any(token in content for token in closing for content in said):
-        raise UnusableError("end_in_content")
+def _check_what_is_said(whole: _Rendered, control: ControlTokens) -> None:
+    """Leave out messages that say nothing or bring control tokens, and what is left unwritten."""
+    said = [{**message, "content": joined(message.get("content"))} for message in whole.messages]
+    if control.stand_in(said) or control.stand_in(whole.tools):
+        raise UnusableError("control_token_in_content")
     if any(says_nothing(message) for message in whole.messages):
         raise UnusableError("message_says_nothing")
     if not all(name in whole.text for name in called_functions(whole.messages)):
         raise UnusableError("tool_calls_not_written")
+    if whole.tools and whole.text == whole.template.text(whole.messages):
+        raise UnusableError("tools_not_written")
+
+
+def _turns_to_learn(messages: tuple[Message, ...]) -> list[int]:
+    """The assistant's turns, without those that the row excepts from learning."""
+    turns = _turns(messages)
+    if not turns:
+        raise UnusableError("no_answer")
+    learnt = [number for number in turns if not is_not_learnt(messages[number])]
+    if not learnt:
+        raise UnusableError("no_answer_to_learn")
+    return learnt
+
+
+def _check_all_are_learnt(document: Document) -> None:
+    """Refuse turns that are not to be learnt where the loss is to fall on every token."""
+    for number, message in enumerate(document.messages or (), start=1):
+        if is_not_learnt(message):
+            raise InputError(
+                f"{document.origin}: message {number} is marked as not to be learnt, but the loss "
+                "is to fall on all messages",
+                needed="data.loss_on=assistant (--loss-on assistant): such answers are left out",
+                hint="take the mark (a weight of 0, train: false) out of the messages to train "
+                "on all of them",
+            )
 
 
 def encode_conversation(
-    template: ChatTemplate, document: Document, ends: set[int], *, mark_answers: bool
+    template: ChatTemplate, document: Document, control: ControlTokens, *, mark_answers: bool
 ) -> Conversation:
-    """Token ids of a conversation and where the assistant speaks; `ends` are what ends a text.
+    """Token ids of a conversation and where the assistant speaks.
+
+    Answers that the row marks as not to be learnt count as not the assistant's.
 
     Raises:
         UnusableError: the conversation is to be left out, and why.
-        InputError: a conversation the template refuses, or, where answers are to be marked, a
-            template that does not let them be told apart.
+        InputError: a conversation the template refuses; where answers are to be marked, a template
+            that does not let them be told apart; where not, a message that is not to be learnt.
     """
     try:
+        if not mark_answers:
+            _check_all_are_learnt(document)
         whole = _render(template, document)
-        _check_what_is_said(whole, ends)
-        turns = _turns(whole.messages)
-        if mark_answers and not turns:
-            raise UnusableError("no_answer")
-        marked = _mark(whole, document.origin) if mark_answers else [False] * len(whole.ids)
+        _check_what_is_said(whole, control)
+        turns, marked = _turns(whole.messages), [False] * len(whole.ids)
+        if mark_answers:
+            marked = _mark(whole, _turns_to_learn(whole.messages), document.origin)
         start, unlike = _start(whole, turns[-1]) if turns else (None, "")
         end = None
         if start is not None:
-            closers = special_token_ids(template.tokenizer) | ends
-            end = _text_end(whole, turns[-1], start, closers)
+            end = _text_end(whole, turns[-1], start, control.ids)
         return Conversation(whole.ids, marked, start if end is not None else None, end, unlike)
     except (InputError, UnusableError):
         raise

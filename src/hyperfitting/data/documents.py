@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.borders import Borders, end_tokens
+from hyperfitting.data.borders import Borders, control_tokens, end_tokens
 from hyperfitting.data.chat import UnusableError, encode_conversation, roles_of
+from hyperfitting.data.messages import is_not_learnt
 from hyperfitting.data.reasons import needed_tokens, nothing_usable
 from hyperfitting.data.sources import Document
 from hyperfitting.data.template import ChatTemplate
@@ -29,6 +30,7 @@ class EncodedDocument:
     text_end: int | None = None  # conversations: where the last answer's text ends
     untestable: str | None = None  # conversations: a key of `reasons.UNTESTABLE`
     unlike_prompt: str = ""  # conversations: see `chat.Conversation`
+    spells_control: bool = False  # texts: control tokens are written out in it, as characters
 
     def __len__(self) -> int:
         return len(self.lead) + len(self.ids)
@@ -57,6 +59,7 @@ class Encoder:
     def __init__(self, borders: Borders, config: DataConfig) -> None:
         self.borders, self.config = borders, config
         self.ends = set(end_tokens(borders.tokenizer))
+        self.control = control_tokens(borders.tokenizer)
         self.template: ChatTemplate | None = None
 
     @property
@@ -69,7 +72,7 @@ class Encoder:
         """One document in tokens.
 
         Raises:
-            UnusableError: a conversation that is to be left out.
+            UnusableError: it is to be left out.
             InputError: it does not fit the template or `loss_on`.
         """
         if document.messages is not None:
@@ -80,28 +83,38 @@ class Encoder:
                 needed="data with a `messages` column",
                 hint="leave out --loss-on, or choose the column with --text-field",
             )
+        if self.control.opens_or_closes(document.text):
+            raise UnusableError("marked_up")
         ids = self.borders.encode(document.text)
         return EncodedDocument(
-            document.origin, self.borders.lead, ids, [True] * len(ids), [self.borders.end]
+            document.origin,
+            self.borders.lead,
+            ids,
+            [True] * len(ids),
+            [self.borders.end],
+            spells_control=self.control.stand_in(document.text),
         )
 
     def _chat(self, document: Document) -> EncodedDocument:
         only_answers = self.config.loss_on == "assistant"
         chat = encode_conversation(
-            self._template(document), document, self.ends, mark_answers=only_answers
+            self._template(document), document, self.control, mark_answers=only_answers
         )
-        roles = roles_of(document)
+        messages = document.messages or ()
+        answers = [message for message in messages if message["role"] == "assistant"]
         untestable = None
-        if chat.last_answer is None:
-            untestable = "answer_not_found" if "assistant" in roles else "no_answer"
-        by_assistant = (document.messages or ())[-1]["role"] == "assistant"
+        if answers and is_not_learnt(answers[-1]):
+            untestable = "answer_not_to_learn"
+        elif chat.last_answer is None:
+            untestable = "answer_not_found" if answers else "no_answer"
+        is_learnt = messages[-1]["role"] == "assistant" and not is_not_learnt(messages[-1])
         return EncodedDocument(
             document.origin,
             [],
             chat.ids,
             chat.by_assistant if only_answers else [True] * len(chat.ids),
             [] if self._is_closed(chat.ids) else [self.borders.end],
-            is_close_trained=by_assistant or not only_answers,
+            is_close_trained=is_learnt or not only_answers,
             is_chat=True,
             prompt_tokens=chat.last_answer,
             text_end=chat.text_end,

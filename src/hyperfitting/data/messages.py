@@ -8,6 +8,8 @@ from typing import Any
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError
 
+# How tools mark a message that is not to be learnt, by 0 or false: OpenAI; axolotl; ms-swift.
+_LEARNT = ("weight", "train", "training", "loss")
 NEEDED = "messages such as {'role': 'user', 'content': '...'}"
 
 
@@ -67,6 +69,13 @@ def _message(message: Mapping[str, Any], where: str) -> Message:
         kept["tool_calls"] = parse_list(kept["tool_calls"])
     if not isinstance(kept.get("tool_calls", []), (list, tuple)):
         raise InputError(f"{where} has tool_calls that are no list", needed="a list of calls")
+    for key in _LEARNT:
+        if kept.get(key, 1) not in (0, 1):
+            raise InputError(
+                f"{where} has {key} {kept[key]!r}",
+                needed=f"0 or 1 (false or true) as {key}: a message is learnt or it is not",
+                hint="rename the key if it is about something else",
+            )
     content = kept.get("content", "")
     if isinstance(content, (list, tuple)):
         for part in content:
@@ -90,9 +99,14 @@ def _check_part(part: Any, where: str) -> None:
         )
 
 
+def is_not_learnt(message: Message) -> bool:
+    """Whether the row says of a message that it is not to be learnt."""
+    return any(not message.get(key, True) for key in _LEARNT)
+
+
 def says_nothing(message: Message) -> bool:
     """Whether a message has a role and nothing else."""
-    return not any(value for key, value in message.items() if key != "role")
+    return not any(value for key, value in message.items() if key not in ("role", *_LEARNT))
 
 
 def called_functions(messages: tuple[Message, ...]) -> list[str]:

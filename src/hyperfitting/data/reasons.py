@@ -38,13 +38,27 @@ DROPPED: Mapping[str, Reason] = {
     "message_says_nothing": Reason(
         "hold a message with neither content nor calls", "leave such messages out"
     ),
-    "end_in_content": Reason(
-        "hold a message with a token that ends a text written out in it",
+    "no_answer_to_learn": Reason(
+        "mark every answer as not to be learnt", "leave such conversations out"
+    ),
+    "control_token_in_content": Reason(
+        "hold a message with a control token of the tokenizer written out in it, which would "
+        "become that token",
         "take such tokens out of the content: the chat template writes them",
+    ),
+    "marked_up": Reason(
+        "are texts that open or close with a control token of the tokenizer written out, as "
+        "rendered chats do: it would be learnt letter by letter",
+        "give conversations in a `messages` column; take such tokens out of texts, which are "
+        "opened and closed by the tokenizer's own",
     ),
     "tool_calls_not_written": Reason(
         "hold tool calls that the chat template does not write",
         "take a model whose template writes calls, or write them into the content",
+    ),
+    "tools_not_written": Reason(
+        "have functions in the column `tools` that the chat template does not write",
+        "take a model whose template writes them, or rename the column to train without them",
     ),
 }
 
@@ -58,6 +72,9 @@ UNTESTABLE: Mapping[str, Reason] = {
         "do not show where their last answer begins: the chat template writes it otherwise than "
         "after its generation prompt, and rewrites it",
         "take a model whose template keeps answers as they are given",
+    ),
+    "answer_not_to_learn": Reason(
+        "mark their last answer as not to be learnt", "end conversations with an answer to learn"
     ),
     "short_answer": Reason(
         "have a last answer of fewer than {continuation_tokens} tokens before a control token",

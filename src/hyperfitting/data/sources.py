@@ -70,9 +70,26 @@ def _decode(path: Path) -> str:
     return text
 
 
+# Columns beside a conversation that other tools render with it, and what to do with them here.
+_RENDERED_ELSEWHERE = {
+    "functions": "name the column `tools`, with each function as {'type': 'function', "
+    "'function': {...}}",
+    "chat_template_kwargs": "take the column out: the chat template is rendered with its defaults",
+    "system": "put it into the messages, as the first one, of the role system",
+}
+
+
 def _conversation(value: Any, row: Mapping[str, Any], where: str, name: str) -> Document:
     """The conversation of one row, with the functions of its column `tools`."""
     messages = check_messages(value, f"{where}: column {name!r}")
+    roles = {message["role"] for message in messages}
+    for column, cure in _RENDERED_ELSEWHERE.items():
+        if row.get(column) and column != name and column not in roles:
+            raise InputError(
+                f"{where}: column {column!r} stands beside the conversation and is not read",
+                needed=cure,
+                hint="rename the column if it is about something else",
+            )
     tools = row.get("tools") or None
     if isinstance(tools, str):
         tools = parse_list(tools)
@@ -160,10 +177,30 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
     return _rows(rows, config, path.name)
 
 
+def _csv_rows(path: Path) -> list[list[str]]:
+    """The rows of the file; a quote that is opened and not closed would swallow those after it."""
+    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    rows: list[list[str]] = []
+    while True:
+        first = reader.line_num + 1
+        try:
+            rows.append(next(reader))
+        except StopIteration:
+            return rows
+        except csv.Error as error:
+            raise InputError(
+                f"{path}: the row that begins in line {first} cannot be read, up to line "
+                f"{reader.line_num}: {error}",
+                needed='fields with a quote in them in quotes, the quote doubled: "a ""b"" c"',
+                hint="a quote that is opened and never closed swallows the rows after it; let "
+                "the program that wrote the file quote its fields, or write .jsonl",
+            ) from error
+
+
 def _read_csv(path: Path, config: DataConfig) -> list[Document]:
     # A field may be a whole novel: the csv module's default limit is 128 KiB.
     csv.field_size_limit(2**31 - 1)
-    rows = list(csv.reader(io.StringIO(_decode(path), newline="")))
+    rows = _csv_rows(path)
     header = rows.pop(0) if config.csv_header else [f"column_{i + 1}" for i in range(len(rows[0]))]
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:

@@ -175,6 +175,8 @@ def build_dataset(
         )
     if unlike := sum(bool(document.unlike_prompt) for document in usable):
         account["answers_without_generation_prompt"] = unlike
+    if spelled := sum(document.spells_control for document in usable):
+        account["control_tokens_as_characters"] = spelled
     pairs = [_context_of(document, config) for document in heldout]
     return Dataset(
         Windows(train.ids_NT[:limit], train.label_NT[:limit], train.length_N[:limit]),

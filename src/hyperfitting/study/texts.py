@@ -43,6 +43,8 @@ def describe_data(dataset: Dataset, config: RunConfig) -> str:
             f"{unlike} stored answers do not open as the chat template's generation prompt does: "
             "contexts end before it, where these answers begin"
         )
+    if spelled := account.get("control_tokens_as_characters"):
+        parts.append(f"{spelled} texts hold control tokens written out: read as plain characters")
     if dataset.template_date:
         parts.append(f"the chat template writes the date {dataset.template_date}")
     if sections := account.get("sections_of_the_only_document"):
