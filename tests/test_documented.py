@@ -16,13 +16,16 @@ from typer.testing import CliRunner
 import hyperfitting.judge.run
 from hyperfitting import verbs
 from hyperfitting.cli.main import app
-from hyperfitting.config import RunConfig
+from hyperfitting.config import CheckpointsConfig, RunConfig
 from hyperfitting.presets import METHOD_DEFAULTS
-from hyperfitting.resolve import NOT_FOR, SCHEMAS, resolve_demo, resolve_run
+from hyperfitting.resolve import NOT_FOR, resolve_demo, resolve_run
+from hyperfitting.resolve import SCHEMAS as VERBS
 from hyperfitting.runs import RunFolder
 from hyperfitting.settings import Layer, build, leaf_fields, read_overrides
 from hyperfitting.storage import write_json
 
+# `evaluate` and `explain` take these beside their own, with --base and --tuned.
+SCHEMAS = VERBS | {"checkpoints": CheckpointsConfig}
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "hyperfitting"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -123,6 +126,7 @@ DOCUMENTED = documented()
 )
 def test_every_documented_setting_is_accepted(group, about):
     keys = {key for key, _ in group}
+    about = (*about, *(["checkpoints"] if {"evaluate", "explain"} & {*about} else []))
     takers = [verb for verb in about if keys <= dict(leaf_fields(SCHEMAS[verb])).keys()]
     assert takers, f"{', '.join(keys)}: no settings of {', '.join(about)}"
     if "train" in takers:  # the demo has the settings of training and runs several methods
