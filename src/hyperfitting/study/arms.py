@@ -28,20 +28,22 @@ from hyperfitting.study.compare import PairScores
 class Tokens:
     """The tokens that end a text and those that are no part of one."""
 
-    ends: Mapping[int, Sequence[str]]  # with the reasons why, in rising order
+    ends: list[int]
     unwritable: list[int]  # special tokens and vocabulary padding
     tokenizer: Any
+    reasons: Mapping[int, Sequence[str]]  # why each of the ends is one
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any) -> "Tokens":
         """Read both sets from a model and its tokenizer."""
-        return cls(end_reasons(model, tokenizer), unwritable_token_ids(model, tokenizer), tokenizer)
+        reasons = end_reasons(model, tokenizer)
+        return cls(list(reasons), unwritable_token_ids(model, tokenizer), tokenizer, reasons)
 
     def listed_ends(self) -> list[dict[str, Any]]:
         """What ends a text and why, as manifest and study list it."""
         return [
             {"id": i, "token": str(self.tokenizer.convert_ids_to_tokens(i)), "why": [*why]}
-            for i, why in self.ends.items()
+            for i, why in self.reasons.items()
         ]
 
     def ends_in_words(self) -> str:
