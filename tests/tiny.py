@@ -134,6 +134,14 @@ def tiny_model(family: str = "llama", *, blocks: int = 3, seed: int = 0, **chang
     return model.eval()
 
 
+def two_ropes(family: str = "llama", switch: int = 16, **changes):
+    """A tiny model that turns all positions otherwise where a row is longer than `switch`."""
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.0],
+            "long_factor": [9.0, 2.0], "original_max_position_embeddings": switch}  # fmt: skip
+    top = {"original_max_position_embeddings": switch} if family == "phi3" else {}
+    return tiny_model(family, rope_parameters=rope, **top, **changes)
+
+
 def save_tiny(folder: Path, family: str = "llama", **tokenizer_options) -> Path:
     tiny_model(family).save_pretrained(folder)
     byte_tokenizer(**tokenizer_options).save_pretrained(folder)

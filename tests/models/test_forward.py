@@ -79,4 +79,4 @@ def test_window_loss_counts_labelled_tokens_only(model):
     label[1, 4:6] = True
     nll = score_rows(model, ids.tolist(), 9).nll_NK
     expected = [nll[0].mean(), nll[1, 3:5].mean()]
-    assert window_losses(model, ids, label) == pytest.approx(expected)
+    assert window_losses(model, ids, label, np.array([10, 10])) == pytest.approx(expected)

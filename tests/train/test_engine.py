@@ -16,7 +16,7 @@ from hyperfitting.train.loss import Head, head_logits
 from hyperfitting.train.methods import prepare
 from hyperfitting.train.products import use_adapted_products
 from tests.conftest import random_rows
-from tests.tiny import FAMILIES, tiny_model
+from tests.tiny import FAMILIES, tiny_model, two_ropes
 from tests.train.running import build, run, settings, windows
 
 # An expert multiplies the tokens of all windows that chose it in one product, so the last bit of
@@ -130,9 +130,28 @@ def test_window_losses_agree_with_the_whole_model():
     data = windows(7)
     _, setup, trainer = build(tiny_model("gemma2"), settings("late_stage_lora"), data)
     trainer.run()
-    expected = naive_window_losses(trainer.trainable.model, data.ids_NT, data.label_NT)
+    expected = naive_window_losses(
+        trainer.trainable.model, data.ids_NT, data.label_NT, data.length_N
+    )
     found = window_losses(setup.engine, setup.train, 4)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["full_sft", "late_stage_lora"])
+@pytest.mark.parametrize("place", ["train", "heldout"])
+def test_windows_whose_padding_would_choose_the_rope_are_refused(method, place):
+    mixed = windows(4, 24)
+    mixed.length_N[:] = [16, 24, 20, 9]
+    data, heldout = (mixed, windows(4, 9)) if place == "train" else (windows(4, 9), mixed)
+    with pytest.raises(InputError, match="(?s)9 to 24 tokens.*more than 16.*window_tokens=16"):
+        build(two_ropes(), settings(method), data, heldout=heldout)
+
+
+def test_windows_on_one_side_of_the_switch_train():
+    for width, shortest in ((40, 17), (16, 5)):
+        one_side = windows(4, width)
+        one_side.length_N[0] = shortest
+        build(two_ropes(), settings("full_sft"), one_side, heldout=windows(4, width))[2].run()
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])

@@ -16,7 +16,7 @@ from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.feed import PAIR, SHORT, UNEQUAL, feed_of
 from hyperfitting.generate.step import Feed, together
 from hyperfitting.models.anatomy import base_of
-from hyperfitting.models.interface import logits_of
+from hyperfitting.models.interface import crosses_switch, logits_of, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, undisturbed
 from hyperfitting.progress import Stage
 
@@ -71,13 +71,16 @@ def beam_search(
         eos_token_id=sorted(ends) or None,
         pad_token_id=0,  # masked before a context, cut after an end
         bos_token_id=None,
-        use_cache=feed.cache != "none",
         return_dict_in_generate=True,
         output_scores=True,
     )
     texts = max(1, batch_size // beams)
     decoded: dict[int, Decoded] = {}
-    for group in together(contexts, feed):
+    switch = rope_switch(model.config)
+    for group in together(contexts, feed, None if switch is None else switch - max_new_tokens):
+        longest = max(len(contexts[n]) for n in group)
+        passes = crosses_switch(model.config, [longest, longest + max_new_tokens])
+        config.use_cache = feed.cache != "none" and not passes  # keys would be of the short rope
         for start in range(0, len(group), texts):
             places = group[start : start + texts]
             ids, _ = _generated(model, [contexts[n] for n in places], config)

@@ -23,6 +23,7 @@ from hyperfitting.generate.decode import Decoded, Written
 from hyperfitting.generate.feed import searching_feed_of
 from hyperfitting.generate.step import Feed, Rows, together
 from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.interface import rope_switch
 from hyperfitting.progress import Stage
 
 
@@ -134,6 +135,7 @@ class _Search:
         texts = len(self.texts_B)
         logp_BV = self.logits_BV.log_softmax(dim=-1)
         logp_BK, token_BK = logp_BV.topk(k, dim=-1)
+        earlier = self.length
         output = self.rows.output_of_first(token_BK.T.reshape(-1), output_hidden_states=True)
         hidden_MD = _unit(output.hidden_states[-1][:, -1])
         hidden_BKD = hidden_MD.view(k, texts, -1).transpose(0, 1)
@@ -149,6 +151,8 @@ class _Search:
         row_B = winner_B * texts + self.texts_B
         self.rows.settle(row_B.repeat(self.k))
         self.logits_BV = output.logits[:, -1][row_B].float()
+        if self.rows.switches(earlier):  # the whole text was run anew, with another rope
+            self.hidden_BTD[:, :earlier] = _unit(output.hidden_states[-1][row_B, :-1])
         self.hidden_BTD[:, self.length] = hidden_MD[row_B]
         self.length += 1
         return token_BK.gather(1, winner_B[:, None])[:, 0], tied_BK.sum(dim=-1) > 1
@@ -207,7 +211,8 @@ def contrastive_search(
         )
     texts = max(1, batch_size // plan.largest_k)
     decoded: dict[int, Decoded] = {}
-    for group in together(contexts, feed):
+    switch = rope_switch(base_of(model).config)
+    for group in together(contexts, feed, None if switch is None else switch - max_new_tokens):
         for start in range(0, len(group), texts):
             places = group[start : start + texts]
             batch = [contexts[n] for n in places]

@@ -6,6 +6,7 @@ decoder unseen, and so that ties are settled and counted. Knows token ids only, 
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -28,14 +29,22 @@ class Stepper:
     """Feeds a batch of contexts and then one token a step, in groups that may run together."""
 
     def __init__(self, model: Any, contexts: Sequence[Sequence[int]]) -> None:
-        feed = feed_of(model)
-        self.groups = together(contexts, feed)
-        self.rows = [Rows(model, [contexts[b] for b in group], feed) for group in self.groups]
+        self.model, self.feed = model, feed_of(model)
+        self._start(contexts)
+
+    def _start(self, contexts: Sequence[Sequence[int]]) -> None:
+        self.groups = together(contexts, self.feed)
+        self.rows = [
+            Rows(self.model, [contexts[b] for b in group], self.feed) for group in self.groups
+        ]
         order = [b for group in self.groups for b in group]
-        self.place_B = torch.tensor(order, device=model.device).argsort()
+        self.place_B = torch.tensor(order, device=self.model.device).argsort()
 
     def logits(self) -> Tensor:
         """Float32 logits for the next token, [B, V]."""
+        if self.rows[0].ragged and self.rows[0].switches(0):  # a ragged group is the only one
+            self.feed = replace(self.feed, pads=False)  # each text switches its rope when it must
+            self._start(self.rows[0].texts())
         if len(self.rows) == 1:
             return self.rows[0].logits()
         return torch.cat([rows.logits() for rows in self.rows])[self.place_B]

@@ -14,7 +14,7 @@ import torch
 
 from hyperfitting.generate.step import Feed, Rows
 from hyperfitting.models.anatomy import base_of
-from hyperfitting.models.interface import accepted_arguments
+from hyperfitting.models.interface import accepted_arguments, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, runs_in_batches, undisturbed
 
 CACHES: tuple[Literal["roomy", "own"], ...] = ("roomy", "own")
@@ -40,8 +40,11 @@ def searching_feed_of(model: Any) -> Feed:
     return _searching_feeds(model)
 
 
-def said_of(model: Any, feed: Feed | None = None) -> str | None:
-    """What a user should know of how texts are decoded; None where it is as usual."""
+def said_of(model: Any, feed: Feed | None = None, *, longest: int = 0) -> str | None:
+    """What a user should know of how texts of up to `longest` tokens are decoded.
+
+    None where it is as usual.
+    """
     feed = feed or feed_of(model)
     said = []
     if feed.cache == "none":
@@ -53,18 +56,24 @@ def said_of(model: Any, feed: Feed | None = None) -> str | None:
         said.append("one text at a time, as in a batch its logits are others")
     elif not feed.pads:
         said.append("texts of one length together only, as filled up its logits are others")
+    switch = rope_switch(base_of(model).config)
+    if switch is not None and longest > switch:
+        said.append(
+            f"anew where a text passes {switch} tokens, since its rope changes there; such texts "
+            "run together with those of their length only"
+        )
     kind = base_of(model).config.model_type
     return f"a {kind!r} model is decoded {'; '.join(said)}" if said else None
 
 
-def described(model: Any) -> dict[str, Any]:
-    """How a model's texts are decoded, as study files list it."""
+def described(model: Any, *, longest: int = 0) -> dict[str, Any]:
+    """How a model's texts of up to `longest` tokens are decoded, as study files list it."""
     feed = feed_of(model)
     return {
         "cache": {"roomy": "ours", "own": "the model's", "none": "none"}[feed.cache],
         "position_ids": feed.positions,
         "together": "any lengths" if feed.pads else "one length" if feed.batches else "one text",
-        "note": said_of(model),
+        "note": said_of(model, longest=longest),
     }
 
 

@@ -49,17 +49,19 @@ def chooser(
     return greedy if spec.name == "greedy" else None
 
 
-def said_for(spec: DecoderSpec, model: Any) -> str | None:
+def said_for(spec: DecoderSpec, model: Any, *, longest: int = 0) -> str | None:
     """What a user should know of how this decoder runs this model; None where it is as usual.
+
+    `longest` counts the tokens of the longest text, context and continuation.
 
     Raises:
         InputError: it cannot.
     """
     if spec.name == "beam":
-        return said_of(model, beam_feed_of(model))
+        return said_of(model, beam_feed_of(model), longest=longest)
     if spec.name in SEARCHES:
-        return said_of(model, searching_feed_of(model))
-    return said_of(model)
+        return said_of(model, searching_feed_of(model), longest=longest)
+    return said_of(model, longest=longest)
 
 
 def run_decoder(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperfitting.generate.cache import only_roomy, roomy_cache, settle
 from hyperfitting.models.anatomy import base_of
-from hyperfitting.models.interface import accepted_arguments
+from hyperfitting.models.interface import accepted_arguments, rope_switch
 
 # What models call a cache that they return and take back.
 OWN_CACHES = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
@@ -38,9 +38,9 @@ class Rows:
         rows = [[0] * (width - len(context)) + list(context) for context in contexts]
         self.model, self.feed = model, feed
         self.arguments = accepted_arguments(model)
-        self.cache = roomy_cache(base_of(model).config) if feed.cache == "roomy" else None
         self.cache_name = "past_key_values"
-        self.num_cached = 0
+        self.cache, self.num_cached = self._empty_cache(), 0
+        self.switch = rope_switch(base_of(model).config)
         self.ragged = bool(padding_B.any())
         self.ids_BT = torch.tensor(rows, device=device)
         self.mask_BT = torch.arange(width, device=device) >= padding_B[:, None]
@@ -53,6 +53,8 @@ class Rows:
 
     def output(self, **options: Any) -> Any:
         """What the model says about the tokens that are new to it; logits of the last only."""
+        if self.num_cached and self.switches(self.num_cached):
+            self.cache, self.num_cached = self._empty_cache(), 0  # its keys have the short rope
         new = slice(self.num_cached, None)
         given: dict[str, Any] = {"input_ids": self.ids_BT[:, new], **options}
         if self.ragged:  # equal lengths need no mask, and take the faster causal kernel
@@ -71,6 +73,21 @@ class Rows:
         if self.feed.cache == "own":
             self._keep(output)
         return output
+
+    def switches(self, earlier: int) -> bool:
+        """Whether the rows have passed the model's switch of ropes since they had `earlier` tokens.
+
+        Rows of unequal length pass it one by one, so they must not come there together.
+        """
+        return self.switch is not None and earlier <= self.switch < self.ids_BT.shape[1]
+
+    def texts(self) -> list[list[int]]:
+        """The tokens of each row so far, without padding."""
+        rows = zip(self.ids_BT, self.mask_BT, strict=True)
+        return [ids_T[mask_T].tolist() for ids_T, mask_T in rows]
+
+    def _empty_cache(self) -> Any:
+        return roomy_cache(base_of(self.model).config) if self.feed.cache == "roomy" else None
 
     def _keep(self, output: Any) -> None:
         """Take the model's own cache out of what it returned."""
@@ -101,7 +118,10 @@ class Rows:
     @property
     def runs_first(self) -> bool:
         """Whether `output_of_first` may leave rows out."""
-        return self.cache is None or (self.feed.cache == "roomy" and only_roomy(self.cache))
+        if self.feed.cache == "none":
+            return True
+        is_kept = self.ids_BT.shape[1] != self.switch  # else the cache is started anew
+        return is_kept and self.feed.cache == "roomy" and only_roomy(self.cache)
 
     def take(self, row_M: Tensor) -> None:
         """Go on from these rows; the same row may be taken several times."""
@@ -120,13 +140,17 @@ class Rows:
         self.mask_BT, self.position_BT = self.mask_BT[row_M], self.position_BT[row_M]
 
 
-def together(contexts: Sequence[Sequence[int]], feed: Feed) -> list[list[int]]:
-    """Which contexts may run together: their places, in groups."""
+def together(
+    contexts: Sequence[Sequence[int]], feed: Feed, longest: int | None = None
+) -> list[list[int]]:
+    """Which contexts may run together: their places, in groups.
+
+    Those of more than `longest` tokens run with contexts of their length only.
+    """
     if not feed.batches:
         return [[place] for place in range(len(contexts))]
-    if feed.pads:
-        return [list(range(len(contexts)))]
-    by_length: dict[int, list[int]] = defaultdict(list)
+    groups: dict[int | None, list[int]] = defaultdict(list)
     for place, context in enumerate(contexts):
-        by_length[len(context)].append(place)
-    return list(by_length.values())
+        may_pad = feed.pads and (longest is None or len(context) <= longest)
+        groups[None if may_pad else len(context)].append(place)
+    return list(groups.values())

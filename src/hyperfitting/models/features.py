@@ -4,7 +4,8 @@ The published MAUVE pipeline takes them from GPT-2-large (arXiv 2102.01454; defi
 2.7). Shape letters: B texts of a batch, T tokens, N texts in all, D hidden width.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
-from hyperfitting.models.interface import accepted_arguments, positions_of
+from hyperfitting.models.interface import accepted_arguments, positions_of, rope_switch
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.progress import Stage
@@ -57,10 +58,11 @@ def last_hidden_states(
             f"a {model.config.model_type!r} model does not tell its decoder from its head",
             needed="a feature model of transformers' own classes, such as gpt2-large",
         )
+    switch = rope_switch(base_of(model).config)
     by_length = sorted(range(len(rows)), key=lengths.__getitem__)  # little filling in a batch
+    beyond = bisect_right(by_length, switch or lengths[by_length[-1]], key=lengths.__getitem__)
     found: dict[int, NDArray[np.float32]] = {}
-    for start in range(0, len(rows), batch_size):
-        chosen = by_length[start : start + batch_size]
+    for chosen in _batches(by_length[:beyond], by_length[beyond:], batch_size):
         width = lengths[chosen[-1]]
         filled = [[*rows[i], *[0] * (width - lengths[i])] for i in chosen]
         ids_BT = torch.tensor(filled, device=model.device)
@@ -71,6 +73,12 @@ def last_hidden_states(
         if stage:
             stage.update(len(found))
     return np.stack([found[i] for i in range(len(rows))])
+
+
+def _batches(short: Sequence[int], long: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
+    """Batches of either; none has both, as their rope is not the same."""
+    for rows in (short, long):
+        yield from (rows[n : n + batch_size] for n in range(0, len(rows), batch_size))
 
 
 def _decoder_output(model: Any, decoder: Any, ids_BT: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from torch import Tensor
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import token_ranks
-from hyperfitting.models.interface import logits_of, vocabulary_rows
+from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.interface import crosses_switch, logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.progress import Stage
 
@@ -97,11 +98,28 @@ def rank_rows(
 
 
 def window_losses(
-    model: Any, ids_NT: NDArray[np.int64], label_NT: NDArray[np.bool_], stage: Stage | None = None
+    model: Any,
+    ids_NT: NDArray[np.int64],
+    label_NT: NDArray[np.bool_],
+    length_N: NDArray[np.int64],
+    stage: Stage | None = None,
 ) -> NDArray[np.float64]:
-    """Mean negative log-likelihood of each window's labelled tokens, [N], in nats."""
+    """Mean negative log-likelihood of each window's labelled tokens, [N], in nats.
+
+    `length_N` counts a row's tokens before its padding, which is run along where a causal model
+    cannot see it; where the width of a row decides its rope, each row is run at its own length.
+    """
     width = ids_NT.shape[1]
+    if crosses_switch(base_of(model).config, [width, *length_N.tolist()]):
+        loss_N = np.empty(len(ids_NT))
+        for length in np.unique(length_N):
+            of_N = length_N == length
+            parts = (ids_NT[of_N, :length], label_NT[of_N, :length], length_N[of_N])
+            loss_N[of_N] = window_losses(model, *parts)
+            if stage:
+                stage.update(int((length_N <= length).sum()))
+        return loss_N
     nll_NK = score_rows(model, ids_NT.tolist(), width - 1, stage=stage).nll_NK
     label_NK = label_NT[:, 1:]
-    loss_N: NDArray[np.float64] = np.where(label_NK, nll_NK, 0).sum(axis=1) / label_NK.sum(axis=1)
-    return loss_N
+    mean_N: NDArray[np.float64] = np.where(label_NK, nll_NK, 0).sum(axis=1) / label_NK.sum(axis=1)
+    return mean_N

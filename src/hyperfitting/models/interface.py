@@ -4,6 +4,7 @@ Shape letters: B rows of a batch, T tokens of a row, V vocabulary.
 """
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
+
+TWO_ROPES = ("longrope", "su")  # "su" is its name in older configs
+ORIGINAL_POSITIONS = "original_max_position_embeddings"
 
 
 def accepted_arguments(model: Any) -> set[str]:
@@ -69,6 +73,32 @@ def embedding_rows(model: Any) -> int:
             needed="embeddings of tokens, or vocab_size in its config",
         )
     return int(rows)
+
+
+def rope_switch(config: Any) -> int | None:
+    """The longest row, in tokens, that is read with the short rope; None where there is one rope.
+
+    A model with LongRoPE turns all positions of a longer row by other angles, also the first: the
+    logits of a prefix, and what a cache holds of it, are then others. The width of a batch counts
+    as the length of its rows. (Dynamic NTK does so from `positions_of` on, and such texts are
+    refused where a model is opened.)
+    """
+    text = config.get_text_config()
+    named = [getattr(text, name, None) for name in ("rope_parameters", "rope_scaling")]
+    found = [each for each in named if isinstance(each, dict)]
+    found += [of_layers for each in found for of_layers in each.values()]
+    switches = [
+        each.get(ORIGINAL_POSITIONS, getattr(text, ORIGINAL_POSITIONS, None))
+        for each in found
+        if isinstance(each, dict) and each.get("rope_type", each.get("type")) in TWO_ROPES
+    ]
+    return min((int(n) for n in switches if n), default=None)
+
+
+def crosses_switch(config: Any, lengths: Collection[int]) -> bool:
+    """Whether some of these lengths are read with the short rope and some with the long one."""
+    switch = rope_switch(config)
+    return switch is not None and min(lengths) <= switch < max(lengths)
 
 
 def positions_of(config: Any) -> int | None:

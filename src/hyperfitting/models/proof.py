@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
-from hyperfitting.models.interface import embedding_rows, logits_of, positions_of
+from hyperfitting.models.interface import embedding_rows, logits_of, positions_of, rope_switch
 
 LENGTH, STEPS = 12, 3  # tokens of a row, and those of them that are decoded
 SHORT = 6  # tokens of the row that is shorter
@@ -114,7 +114,8 @@ def probe(model: Any) -> Probe:
 def _rows(model: Any) -> tuple[list[int], ...]:
     """Token ids that any vocabulary has and no config names as special."""
     config = base_of(model).config
-    width = max(2, min(_length(config), positions_of(config) or LARGEST_WINDOW + LENGTH))
+    limits = [n for n in (positions_of(config), rope_switch(config)) if n]
+    width = max(2, min([_length(config), *limits]))  # beyond a switch prefixes have other logits
     special = set()
     for name, value in config.to_dict().items():
         if name.endswith("token_id"):

@@ -102,10 +102,10 @@ class Evaluation:
             comparison.model.name,
         )
         if not is_greedy_only:
-            _say_decoding(original, specs, progress)
+            _say_decoding(original, specs, progress, width + longest)
         amateur = load_amateur(config, tokenizer) if specs else None
         if amateur is not None:
-            _say_decoding(amateur, specs, progress)
+            _say_decoding(amateur, specs, progress, width + longest)
             check_fit(amateur, comparison.largest_id, width + longest, str(config.amateur))
         return cls(
             comparison, config, progress, Tokens.of(original, tokenizer), original, specs,
@@ -117,6 +117,12 @@ class Evaluation:
     def length(self) -> int:
         """Tokens of a continuation."""
         return len(self.comparison.dataset.contexts.continuations[0])
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens of the longest context with the longest continuation asked for."""
+        contexts = self.comparison.dataset.contexts.contexts
+        return max(map(len, contexts)) + max(self.length, self.config.natural_tokens)
 
     def run(self) -> None:
         """Every arm of the comparison."""
@@ -188,7 +194,12 @@ class Evaluation:
             )  # fmt: skip
             banned = tokens.banned("fixed_length")
             own = compare_rows(pair, paths(written.fixed), self.length, vocabulary, banned=banned)
-            losses_N = window_losses(pair.tuned, dataset.heldout.ids_NT, dataset.heldout.label_NT)
+            losses_N = window_losses(
+                pair.tuned,
+                dataset.heldout.ids_NT,
+                dataset.heldout.label_NT,
+                dataset.heldout.length_N,
+            )
             stage.update(2 * len(dataset.contexts), "human text, own text, held-out windows")
         if observer:
             self.of_sets += _expansion(arm, observer, len(dataset.contexts), self.length)
@@ -300,10 +311,13 @@ class Evaluation:
             )
 
 
-def _say_decoding(model: Any, specs: Sequence[DecoderSpec], progress: Progress) -> None:
+def _say_decoding(
+    model: Any, specs: Sequence[DecoderSpec], progress: Progress, longest: int
+) -> None:
     """Say where a model is decoded more slowly than others, each thing once."""
-    said = dict.fromkeys([said_of(model), *(said_for(spec, model) for spec in specs)])
-    for note in filter(None, said):
+    said = [said_of(model, longest=longest)]
+    said += [said_for(spec, model, longest=longest) for spec in specs]
+    for note in filter(None, dict.fromkeys(said)):
         progress.say(f"  {note}")
 
 

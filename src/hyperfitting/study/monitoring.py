@@ -55,7 +55,8 @@ def make_monitor(
         )
     if contexts:
         with whole():
-            note = said_of(trainable.model)
+            longest = max(map(len, contexts)) + config.data.continuation_tokens
+            note = said_of(trainable.model, longest=longest)
         if note:
             progress.say(f"  {note}")
     watched = _Samples(contexts, tokens, progress)

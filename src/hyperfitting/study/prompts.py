@@ -94,7 +94,9 @@ def continue_prompts(
     count = config.num_samples
     rows = [context for context in contexts for _ in range(count)]
     seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]
-    for note in filter(None, dict.fromkeys(said_for(spec, m) for m in (model, amateur) if m)):
+    full = longest + config.max_new_tokens
+    notes = (said_for(spec, m, longest=full) for m in (model, amateur) if m)
+    for note in filter(None, dict.fromkeys(notes)):
         progress.say(f"  {note}")
     with progress.stage(f"generate, {spec.text}", len(rows)) as stage:
         decoded = run_decoder(

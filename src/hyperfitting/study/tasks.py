@@ -28,7 +28,8 @@ from torch.utils import collect_env
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.measure.intervals import bootstrap_mean
-from hyperfitting.models.interface import vocabulary_rows
+from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.interface import crosses_switch, vocabulary_rows
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
@@ -160,7 +161,8 @@ def _language_model(
             lengths = [len(context) + len(choice) - 1 for _, context, choice in requests]
             self.cut += sum(length > self.max_length for length in lengths)
             per_row = min(max(lengths), self.max_length) * vocabulary_rows(self.model)
-            self.batch_size_per_gpu = max(1, min(config.batch_size, LOGITS_PER_PASS // per_row))
+            most = 1 if crosses_switch(base_of(self.model).config, lengths) else config.batch_size
+            self.batch_size_per_gpu = max(1, min(most, LOGITS_PER_PASS // per_row))
             return super()._loglikelihood_tokens(requests, **options)
 
         def add_partial(self, *answer: Any) -> None:

@@ -184,7 +184,7 @@ def _about(
         "helpers": [origin.about() for origin in home.helpers],
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
-        "decoding": described(home.original),
+        "decoding": described(home.original, longest=home.longest_text),
         "decoders": [asdict(run) | {"arm": _named(run.arm)} for run in home.decoder_runs],
         "generations": generations,
         "environment": environment(),

@@ -21,6 +21,7 @@ from hyperfitting.models.anatomy import (
     require_plain_head,
 )
 from hyperfitting.models.blocks import Tail, hidden_entering
+from hyperfitting.models.interface import crosses_switch, rope_switch
 from hyperfitting.models.load import is_quantized
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
@@ -81,9 +82,11 @@ def set_up(
     """Build the engine and the sources it reads from.
 
     Raises:
-        InputError: a model of an unknown family with a prefix cache, a head with a bias, no room
-            for the cache, or `compile: on` without a compiler.
+        InputError: windows that need two ropes, a model of an unknown family with a prefix
+            cache, a head with a bias, no room for the cache, or `compile: on` without a compiler.
     """
+    for windows in (train, heldout):
+        _require_one_rope(trainable.model, windows)
     is_late = METHODS[config.method].is_late
     caches = is_late and config.prefix_cache.place != "off"
     if not is_known_family(trainable.model) and not caches:
@@ -119,6 +122,23 @@ def set_up(
         tail_engine.compiled = torch.compile(tail, dynamic=False, mode=mode)
         notes.append("trained blocks compiled (train.compile)")
     return Setup(tail_engine, sources[0], sources[1], notes, prefix_seconds)
+
+
+def _require_one_rope(model: Any, windows: Windows) -> None:
+    """Refuse windows whose padding, and not their text, decides how positions are turned.
+
+    Raises:
+        InputError: some are longer than the model's short rope serves, and some are not.
+    """
+    model_config = base_of(model).config
+    if crosses_switch(model_config, windows.length_N.tolist()):
+        switch = rope_switch(model_config)
+        raise InputError(
+            f"windows of {windows.length_N.min()} to {windows.length_N.max()} tokens, and a "
+            f"{model_config.model_type!r} model reads rows of more than {switch} tokens with "
+            "another rope: shorter ones, filled up beside longer ones, would be trained with it",
+            needed=f"data.window_tokens={switch} or fewer, or data.windows=fixed",
+        )
 
 
 def _refuse_tail_options(config: TrainConfig, trainable: Trainable) -> None:
