@@ -107,7 +107,13 @@ def test_the_order_of_the_data_has_a_seed_of_its_own():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("- a", "holds list"), ("a: [", "not valid YAML"), (None, "cannot be read")],
+    [
+        ("- a", "holds list"),
+        ("a: [", "not valid YAML"),
+        (None, "cannot be read"),
+        ("train: {epochs: 5}\ntrain.epochs: 7", "sets 'train.epochs' twice"),
+        ("train: {lora.rank: 2, lora: {rank: 4}}", "sets 'train.lora.rank' twice"),
+    ],
 )
 def test_bad_config_files(tmp_path, content, message):
     path = tmp_path / "c.yaml"

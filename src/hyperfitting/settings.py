@@ -78,7 +78,8 @@ def read_config_file(path: Path) -> Layer:
     """Settings of a YAML file; keys may be nested or dotted.
 
     Raises:
-        InputError: missing or unreadable file, broken YAML, or no mapping at the top.
+        InputError: missing or unreadable file, broken YAML, no mapping at the top, or a setting
+            that stands twice.
     """
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
@@ -97,7 +98,22 @@ def read_config_file(path: Path) -> Layer:
             f"config file {path} holds {kind}, not a mapping",
             needed="a mapping such as `train: {epochs: 20}`",
         )
+    written = list(_written_keys(content))
+    if twice := next((key for key in written if written.count(key) > 1), None):
+        raise InputError(
+            f"config file {path} sets {twice!r} twice, nested and dotted",
+            needed="each setting once",
+        )
     return Layer(f"file {path}", flatten(content))
+
+
+def _written_keys(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted key of every leaf, as often as it stands there."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _written_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def read_overrides(overrides: Sequence[str]) -> Layer:

@@ -2,9 +2,8 @@
 
 The `openai` client sends, waits and tries again: exponential back-off with jitter after 429,
 408, 409, 5xx, time-outs and cut connections, and the server's own Retry-After. An error that a
-proxy delivers as a success is treated like its status. The API key comes
-from the environment, goes into the request's header, and is removed from every text that could
-be stored or shown.
+proxy delivers as a success is treated like its status. The API key comes from the environment,
+goes into the request's header, and is removed from every text that could be stored or shown.
 """
 
 import os
@@ -172,11 +171,11 @@ class Endpoint:
                 raise AskError(f"no answer within {self.config.timeout_seconds:g} s") from None
             except self._errors.OpenAIError as error:
                 raise self._failure(error) from None
-            error = served_error(completion)
-            if error is None:
+            served = served_error(completion)
+            if served is None:
                 return completion
-            if not error.may_pass or attempt == self.config.retries:
-                raise self._failure(error)
+            if not served.may_pass or attempt == self.config.retries:
+                raise self._failure(served)
             # The client waits after a status of its own only. As it does: doubled, with jitter.
             time.sleep(min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.75, 1))
         raise AssertionError("the last attempt returns or raises")

@@ -53,7 +53,7 @@ class Monitoring:
                 f"the validation loss is infinite in epoch {epoch}: the model gives a token of the "
                 "held-out windows the probability 0",
                 needed="a model that can write every token of the texts",
-                hint="monitor.every_epochs=0 trains without a validation loss",
+                hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
             )
         texts, ranks = self._own_path() if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_shares(ranks)
