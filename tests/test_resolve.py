@@ -111,7 +111,8 @@ def test_the_order_of_the_data_has_a_seed_of_its_own():
         ("- a", "holds list"),
         ("a: [", "not valid YAML"),
         (None, "cannot be read"),
-        ("train.epochs: 5\ntrain: {epochs: 7}", "'train.epochs' twice"),
+        ("train: {epochs: 5}\ntrain.epochs: 7", "sets 'train.epochs' twice"),
+        ("train: {lora.rank: 2, lora: {rank: 4}}", "sets 'train.lora.rank' twice"),
     ],
 )
 def test_bad_config_files(tmp_path, content, message):

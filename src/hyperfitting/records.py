@@ -62,7 +62,10 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValues:
-    """One metric of one arm for every context; None where it is undefined."""
+    """One metric of one arm for every context; None where it is undefined.
+
+    `reason` says why a metric is undefined for all of them.
+    """
 
     arm: Arm
     metric: str
@@ -70,6 +73,7 @@ class MetricValues:
     mode: Mode | None = None
     length: int | None = None
     prefix: Prefix | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.key, self.fault_rate, self.delay, self.slow = key, fault_rate, delay, slow
         self.answer = answer or (lambda prompt: json.dumps(opinion(prompt)))
         self.kinds = kinds
+        self.counted = 1000  # prompt tokens, by its own account
         self.page = None  # sent in the place of every chat completion
         self.refuse = lambda _body: None  # status and content sent in the place of one
         self.lock = threading.Lock()
@@ -191,7 +192,8 @@ class Handler(BaseHTTPRequestHandler):
             finish = own.pop("finish_reason", "stop")
             message = {"role": "assistant", **own}
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+            usage = {"prompt_tokens": server.counted, "completion_tokens": 20}
+            usage["total_tokens"] = sum(usage.values())
             self.reply(
                 200,
                 {

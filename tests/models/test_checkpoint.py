@@ -127,7 +127,10 @@ def test_one_file_wins_over_parts_and_that_is_said(tmp_path):
         shutil.copy(file, folder)
     model = load_model(config(folder))
     assert model_digest(model) == model_digest(tiny_model())
-    assert "model.safetensors is used, not model-00001-of-0000" in notes(model)[0]
+    assert (
+        "model.safetensors is used, not those of model.safetensors.index.json: model-00001"
+        in notes(model)[0]
+    )
 
 
 def test_parts_are_read_by_their_index(tmp_path):

@@ -207,3 +207,66 @@ def test_a_folder_of_adapters_is_no_checkpoint(tmp_path, model_folder):
     with pytest.raises(InputError, match=r"has no config.json(.|\n)*stand below it: .*/one"):
         load_tuned(config(tmp_path), config(model_folder))
     assert not locate(ModelConfig(name=str(tmp_path))).has_adapter
+
+
+# Tokenizers of one vocabulary
+
+TEXTS = ["Nobody waited for the old bridge.", "It was 10 to 8."]
+
+
+def set_up(folder, **parts):
+    """A checkpoint whose tokenizer's pipeline has other parts."""
+    save_tiny(folder)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+    return folder
+
+
+def opened_by(token, number):
+    return {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": token, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}},
+    }
+
+
+NO_STOPS = {"type": "Replace", "pattern": {"String": "."}, "content": ""}
+OPENED = opened_by("<|end|>", 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"normalizer": {"type": "Lowercase"}}, "a text is 33 and 33 tokens.*near 'Nobody"),
+        ({"normalizer": NO_STOPS}, "a text is 33 and 32 tokens, which differ near 'dge.'"),
+        ({"post_processor": OPENED}, r"they open every text with \[\] and \['<.end.>'\]"),
+    ],
+)
+def test_one_vocabulary_that_reads_texts_as_other_tokens_is_refused(tmp_path, parts, says):
+    base, tuned = config("base"), config(set_up(tmp_path / "tuned", **parts))
+    others = "one vocabulary and read texts as other tokens: "
+    with pytest.raises(InputError, match=others + says):
+        require_same_tokenizer(base, tuned, byte_tokenizer(), TEXTS)
+    with pytest.raises(InputError, match=others):  # of two texts of our own
+        require_same_tokenizer(base, tuned, byte_tokenizer())
+
+
+def test_tokenizers_set_up_differently_may_read_the_texts_alike(tmp_path):
+    base, tokenizer = config("base"), byte_tokenizer()
+    same = config(save_tiny(tmp_path / "same"))
+    assert require_same_tokenizer(base, same, tokenizer, TEXTS) is None
+    lower = config(set_up(tmp_path / "lower", normalizer={"type": "Lowercase"}))
+    small = [text.lower() for text in TEXTS]
+    note = require_same_tokenizer(base, lower, tokenizer, small)
+    assert "are set up differently" in note
+    assert note in notes(load_tuned(lower, config(same.name), "model", note=note))
+
+
+def test_what_cuts_and_fills_up_texts_in_a_tokenizers_file_is_no_difference(tmp_path):
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    tuned = config(set_up(tmp_path / "tuned", truncation=cut))
+    assert require_same_tokenizer(config("base"), tuned, byte_tokenizer(), TEXTS) is None

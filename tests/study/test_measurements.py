@@ -566,3 +566,40 @@ def test_context_and_continuation_join_to_the_whole_text():
     ids = tokenizer("one two three")["input_ids"]
     head, tail = tokens.texts(ids[:3], ids[3:])
     assert (head, tail) == ("one", " two three")
+
+
+# Tokens of probability 0
+
+
+def test_an_infinite_loss_is_undefined_and_says_so():
+    losses = np.linspace(1, 2, N)
+    losses[3] = np.inf
+    tuned = replace(outputs("hyperfitted", 0), val_loss_N=losses)
+    found, tests = study(outputs("original"), tuned)
+    said = f"infinite: 1 of {N} texts hold a token of probability 0"
+    for metric in ("val_loss", "val_ppl"):
+        cell = found["hyperfitted", metric, "TF"]
+        assert (cell.mean, cell.low, cell.high, cell.reason) == (None, None, None, said)
+        assert found["original", metric, "TF"].mean is not None
+    [test] = [t for t in tests if t.metric == "val_loss" and t.b == "original"]
+    assert (test.difference, test.p) == (None, None)
+    assert test.reason
+    assert found["hyperfitted", "ttr", None].mean is not None
+
+
+def test_one_training_with_an_infinite_loss_leaves_the_mean_over_trainings_undefined():
+    arms = [outputs("hyperfitted", seed, seed) for seed in range(2)]
+    arms[1] = replace(arms[1], val_loss_N=np.full(N, np.inf))
+    rows = measurements(columns_of(human(), *arms), CONFIG, model="m", domain="d")
+    [mean] = [r for r in rows if r.metric == "val_loss" and r.num_seeds == 2]
+    assert mean.mean is None
+    assert mean.reason == f"infinite: {N} of {N} texts hold a token of probability 0"
+
+
+def test_a_text_that_the_reference_model_forbids_has_no_coherence():
+    forbidden = [-1.0] * (N - 1) + [-math.inf]
+    found, _ = study(replace(outputs("hyperfitted"), audit={"coherence_nats": forbidden}))
+    cell = found["hyperfitted", "coherence_nats", None]
+    assert (cell.mean, cell.reason) == (
+        None, f"infinite: 1 of {N} texts hold a token of probability 0",
+    )  # fmt: skip

@@ -57,6 +57,23 @@ def subject():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_forbidden_token_leaves_no_static_share_and_says_why(subject, side):
+    observer = ShiftObserver(KNOWN, halves(COUNT, 0))
+    for row in range(COUNT):
+        both = [torch.randn(4, 260), torch.randn(4, 260)]
+        both[side][:, 258] = -torch.inf  # padding: no word
+        observer(PairedLogits(row, *both, torch.zeros(4)), None)
+    assert not observer.is_undefined
+    both[side][:, 5] = -torch.inf
+    observer(PairedLogits(0, *both, torch.zeros(4)), None)
+    found = static_bias_module.static_bias(subject, observer)
+    assert found["static_share"] is None
+    assert found["static_share_reason"] == found["reason"] == static_bias_module.FORBIDDEN
+    assert found["rows"] == []
+    assert "minus infinity" in found["in_words"]
+
+
 @pytest.fixture(scope="module")
 def seen():
     """Each half sees one token rise by far, and not the token of the other half."""

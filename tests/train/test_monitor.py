@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
@@ -157,3 +158,13 @@ def test_without_monitoring_nothing_is_best():
     _, _, trainer = build(tiny_model(), settings("early_stage_lora"))
     outcome = training_outcome(trainer.run(), 0.0, 0.0)
     assert {v for k, v in outcome.items() if k.startswith("best_")} == {None}
+
+
+def test_a_held_out_token_of_probability_0_is_refused_by_that_reason(monkeypatch):
+    losses = np.array([1.0, np.inf])
+    monkeypatch.setattr("hyperfitting.train.monitor.window_losses", lambda *_: losses)
+    trainable, setup, _ = build(tiny_model(), settings("full_sft", epochs=1))
+    rows = []
+    with pytest.raises(InputError, match="validation loss is infinite in epoch 0: .*probability 0"):
+        monitoring(trainable, setup, rows)(0, 0, None)
+    assert rows == []

@@ -55,6 +55,13 @@ class Document:
     messages: tuple[Message, ...] | None = None
     tools: tuple[Message, ...] | None = None  # functions that the conversation may call
 
+    def texts(self) -> list[str]:
+        """What was written in it: the text, or the messages' contents."""
+        if self.messages is None:
+            return [self.text]
+        contents = [message.get("content") for message in self.messages]
+        return [content for content in contents if isinstance(content, str)]
+
 
 def _decode(path: Path) -> str:
     try:

@@ -1,13 +1,15 @@
 """Ask a judge behind an OpenAI-compatible endpoint.
 
 The `openai` client sends, waits and tries again: exponential back-off with jitter after 429,
-408, 409, 5xx, time-outs and cut connections, and the server's own Retry-After. The API key comes
-from the environment, goes into the request's header, and is removed from every text that could
-be stored or shown.
+408, 409, 5xx, time-outs and cut connections, and the server's own Retry-After. An error that a
+proxy delivers as a success is treated like its status. The API key comes from the environment,
+goes into the request's header, and is removed from every text that could be stored or shown.
 """
 
 import os
+import random
 import threading
+import time
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -16,12 +18,14 @@ from urllib.parse import urlsplit
 from hyperfitting.errors import InputError
 from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.refused import leaves_no_room, refused_option, words_of
-from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut
+from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut, why_unread
+from hyperfitting.judge.served import served_error, words_in
 from hyperfitting.progress import printable
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LONGEST_REASON = 300  # characters of a server's message
 ENVELOPE_TRIES = 3  # where the server, not the judge, answers nonsense
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds, after an error that may pass
 SHORTEST_SECRET = 8  # characters of a key
 
 
@@ -115,8 +119,10 @@ class Endpoint:
         return text.replace(self._secret, "[key]") if self._secret else text
 
     def _reason(self, error: BaseException) -> str:
-        message = " ".join(printable(self._clean(words_of(error))).split())
-        return message[:LONGEST_REASON]
+        return self._shortened(words_of(error))
+
+    def _shortened(self, words: str) -> str:
+        return " ".join(printable(self._clean(words)).split())[:LONGEST_REASON]
 
     def _refuse(self, error: Exception, hopeless: Collection[int]) -> None:
         """Raise what no further question can cure: a `hopeless` status, or no server at all."""
@@ -158,17 +164,34 @@ class Endpoint:
 
     def _complete(self, messages: Sequence[Message]) -> Any:
         turns: Any = [{"role": turn.role, "content": turn.text} for turn in messages]
-        try:
-            return self._client.chat.completions.create(messages=turns, **self._options)
-        except self._errors.APITimeoutError:
-            raise AskError(f"no answer within {self.config.timeout_seconds:g} s") from None
-        except self._errors.OpenAIError as error:
-            self._refuse(error, hopeless=(401, 403, 404))
-            status = getattr(error, "status_code", None)
-            if status in (400, 422):
-                self._refuse_option(error)
-            kind = f"status {status}" if status else "no answer"
-            raise AskError(f"{kind}: {self._reason(error)}") from None
+        for attempt in range(self.config.retries + 1):
+            try:
+                completion = self._client.chat.completions.create(messages=turns, **self._options)
+            except self._errors.APITimeoutError:
+                raise AskError(f"no answer within {self.config.timeout_seconds:g} s") from None
+            except self._errors.OpenAIError as error:
+                raise self._failure(error) from None
+            served = served_error(completion)
+            if served is None:
+                return completion
+            if not served.may_pass or attempt == self.config.retries:
+                raise self._failure(served)
+            # The client waits after a status of its own only. As it does: doubled, with jitter.
+            time.sleep(min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.75, 1))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _failure(self, error: Exception) -> AskError:
+        """Why a question got no answer.
+
+        Raises:
+            InputError: no question can be answered.
+        """
+        self._refuse(error, hopeless=(401, 403, 404))
+        status = getattr(error, "status_code", None)
+        if status in (400, 422):
+            self._refuse_option(error)
+        kind = f"status {status}" if status else "no answer"
+        return AskError(f"{kind}: {self._reason(error)}")
 
     def _refuse_option(self, error: Exception) -> None:
         """Raise with its cure what the server has against our `max_tokens` or `temperature`.
@@ -201,14 +224,17 @@ class Endpoint:
     def __call__(self, messages: Sequence[Message]) -> Reply:
         """See `Judge`."""
         self._greet()
+        told = ""
         for _ in range(ENVELOPE_TRIES):
             try:
-                return self._reply(self._complete(messages))
+                completion = self._complete(messages)
+                told = self._shortened(words_in(completion))
+                return self._reply(completion, messages)
             except (ValueError, AttributeError, IndexError, TypeError):
                 continue  # no JSON, or not of the agreed form
-        raise AskError("the server's answer is no chat completion")
+        raise AskError(f"the server's answer is no chat completion{told and f': {told}'}")
 
-    def _reply(self, completion: Any) -> Reply:
+    def _reply(self, completion: Any, messages: Sequence[Message]) -> Reply:
         choice, usage = completion.choices[0], completion.usage
         text, has_reasoning = text_of(choice.message)
         return Reply(
@@ -218,4 +244,5 @@ class Endpoint:
             answer_tokens=usage.completion_tokens if usage else None,
             model=self._clean(completion.model) if completion.model else None,
             has_reasoning=has_reasoning,
+            unread=why_unread(messages, usage.prompt_tokens if usage else None),
         )

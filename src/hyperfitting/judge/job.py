@@ -123,6 +123,9 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
             status, reason = "failed", str(error)
             break
         replies.append(reply)
+        if reply.unread:  # an answer to other texts
+            status, reason = "failed", reply.unread
+            break
         try:
             verdict, status, reason = _read(reply, prompt), "usable", None
         except NoVerdictError as error:

@@ -7,6 +7,7 @@ from hyperfitting.progress import printable
 
 WHOLE = ("stop", "eos", "eos_token", "end_turn")  # finish_reason of an answer that is whole
 AT_LIMIT = ("length", "max_tokens", "model_length")
+LEAST_TOKENS = 0.8  # per word: tokenizers seldom join words, and a template adds tokens
 LONGEST_TOLD = 40  # characters of a server's own finish_reason
 
 
@@ -26,6 +27,7 @@ class Reply(NamedTuple):
     answer_tokens: int | None
     model: str | None
     has_reasoning: bool = False  # which the server delivered apart from the text
+    unread: str | None = None  # why the judge cannot have read the whole prompt
 
 
 class AskError(Exception):
@@ -52,6 +54,21 @@ def longest_answer(max_tokens: int | None) -> str:
     if max_tokens is None:
         return "cut at the longest answer that the judge allows by itself: set max_tokens"
     return f"cut at the longest answer: max_tokens={max_tokens} is too small"
+
+
+def why_unread(messages: Sequence[Message], counted: int | None) -> str | None:
+    """Why a server that counted so many prompt tokens has not read all; None where it may have.
+
+    Servers of a small context drop the begin of a longer prompt and answer all the same. A count
+    of 0 is none.
+    """
+    words = sum(len(turn.text.split()) for turn in messages)
+    if not counted or counted >= LEAST_TOKENS * words:
+        return None
+    return (
+        f"the server counted {counted} tokens in a prompt of {words} words: it cut the prompt "
+        "(give it a longer context; of Ollama num_ctx), or does not count what it had cached"
+    )
 
 
 def why_cut(finish_reason: object, max_tokens: int | None) -> str | None:

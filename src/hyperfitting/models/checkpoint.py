@@ -193,9 +193,10 @@ class Checkpoint:
         used = set(self.weight_files())
         unused = {f for f in self.files if fnmatch(f, "*.safetensors") and "/" not in f}
         if unused := unused - used - beside:
+            index = f"those of {INDEX}: " if INDEX in self.files and WEIGHTS in used else ""
             notes.append(
                 f"{self.name} holds several sets of weights: {name_few(used)} is used, not "
-                f"{name_few(unused)}"
+                f"{index}{name_few(unused)}"
             )
         return notes
 

@@ -1,5 +1,6 @@
 """Tuned checkpoints that we did not train: adapters and whole models, and if they fit a base."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from hyperfitting.models.checkpoint import (
 )
 from hyperfitting.models.load import load_model, load_model_config, load_tokenizer_of
 from hyperfitting.models.pair import require_one_architecture
+from hyperfitting.models.tokenizers import PROBE, difference_between, is_set_up_alike
 
 Kind = Literal["adapter", "model"]
 # Of the squared length of what an adapter adds: how far weights may be from those they are taken
@@ -107,42 +109,55 @@ def _unclear(checkpoint: Checkpoint, reason: str) -> InputError:
     )
 
 
-def load_tuned(tuned: ModelConfig, base: ModelConfig, kind: Kind | None = None) -> Any:
+def load_tuned(
+    tuned: ModelConfig, base: ModelConfig, kind: Kind | None = None, *, note: str | None = None
+) -> Any:
     """A tuned checkpoint: an adapter on its base, or a whole model.
 
-    `kind` is what `kind_of_tuned` told, where it was asked before.
+    `kind` is what `kind_of_tuned` told, where it was asked before. `note` joins those of
+    its origin.
 
     Raises:
         InputError: it cannot be loaded, or does not fit the base.
     """
     checkpoint = locate(tuned)
+    notes = [note] if note else []
     if (kind or kind_of_tuned(tuned, base)) == "model":
-        return load_model(tuned)
-    model = put_adapter(load_model(base), checkpoint, base)
+        model = load_model(tuned)
+    else:
+        model = put_adapter(load_model(base), checkpoint, base)
+        if checkpoint.has_weights:
+            whole = f"the whole weights in {tuned.name} are those of {base.name}"
+            notes.append(f"{whole}: the adapter is used")
     origin = origin_of(model)
-    if checkpoint.has_weights and origin is not None:
-        note = f"the whole weights in {tuned.name} are those of {base.name}: the adapter is used"
-        keep_origin(model, with_notes(origin, note))
+    if notes and origin is not None:
+        keep_origin(model, with_notes(origin, *notes))
     return model
 
 
-def require_same_tokenizer(base: ModelConfig, tuned: ModelConfig, tokenizer: Any) -> None:
+def require_same_tokenizer(
+    base: ModelConfig, tuned: ModelConfig, tokenizer: Any, texts: Iterable[str] = ()
+) -> str | None:
     """Refuse a tuned checkpoint that reads texts as other tokens than its base does.
 
-    An adapter without a tokenizer uses the base's.
+    An adapter without a tokenizer uses the base's. Where vocabularies are equal and the tokenizers
+    are set up differently, `texts` decide.
+
+    Returns:
+        A line for the reader where they are set up differently and read all `texts` alike.
 
     Raises:
-        InputError: the vocabularies differ, or there is no such checkpoint.
+        InputError: the vocabularies or the tokens of a text differ, or there is no such checkpoint.
     """
     checkpoint = locate(tuned)
     if not checkpoint.files & set(TOKENIZER_FILES) and (
         checkpoint.is_local or checkpoint.has_adapter
     ):
-        return
+        return None
     other = load_tokenizer_of(tuned, checkpoint)
     ours, theirs = tokenizer.get_vocab(), other.get_vocab()
     if ours == theirs:
-        return
+        return _require_same_tokens(base, tuned, (tokenizer, other), texts)
     differing = sorted(
         token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token)
     )
@@ -151,6 +166,27 @@ def require_same_tokenizer(base: ModelConfig, tuned: ModelConfig, tokenizer: Any
         f"{len(theirs):,} entries, {len(differing):,} of them differ, for example "
         f"{differing[0]!r}",
         needed="two checkpoints with the same tokenizer: their logits are compared token by token",
+    )
+
+
+def _require_same_tokens(
+    base: ModelConfig, tuned: ModelConfig, tokenizers: tuple[Any, Any], texts: Iterable[str]
+) -> str | None:
+    alike = is_set_up_alike(*tokenizers)
+    if differs := difference_between(*tokenizers, () if alike else (list(texts) or PROBE)):
+        raise InputError(
+            f"{base.name} and {tuned.name} have one vocabulary and read texts as other tokens: "
+            f"{differs}",
+            needed="two checkpoints with the same tokenizer: their logits are compared token by "
+            "token",
+            hint=f"if {tuned.name} was trained on the base's tokens, put the base's tokenizer "
+            "files into a copy of its folder",
+        )
+    if alike:
+        return None
+    return (
+        f"the tokenizers of {base.name} and {tuned.name} are set up differently; they read all "
+        "texts at hand as the same tokens, and the base's is used"
     )
 
 

@@ -44,7 +44,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         parameters=values.arm.fields,
     )
     if not len(defined):
-        return replace(empty, reason="undefined for every context")
+        return replace(empty, reason=values.reason or "undefined for every context")
     interval = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
@@ -78,7 +78,9 @@ def over_seeds(group: Sequence[MetricValues]) -> MetricValues:
         else float(np.mean([v for v in values if v is not None]))
         for values in zip(*(each.values for each in group), strict=True)
     ]
-    return replace(first, arm=Arm(first.arm.name, None, first.arm.parameters), values=means)
+    reason = next((each.reason for each in group if each.reason), None)
+    arm = Arm(first.arm.name, None, first.arm.parameters)
+    return replace(first, arm=arm, values=means, reason=reason)
 
 
 def _over_seeds(

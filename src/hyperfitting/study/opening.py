@@ -303,13 +303,15 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
     checkpoint = model.model_copy(update=of_tuned)
     model = base_of_tuned(checkpoint, model)
     tokenizer = load_tokenizer(model)
-    require_same_tokenizer(model, checkpoint, tokenizer)
+    documents = read_documents(config.data)
+    texts = (text for document in documents for text in document.texts())
+    note = require_same_tokenizer(model, checkpoint, tokenizer, texts)
     require_same_architecture(model, checkpoint)
     kind = kind_of_tuned(checkpoint, model)
     with progress.stage("read texts") as stage:
-        dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
+        dataset = build_dataset(documents, tokenizer, config.data, stage)
         stage.update(1, f"{len(dataset.contexts)} held-out contexts")
-    load = partial(load_tuned, checkpoint, model, kind)
+    load = partial(load_tuned, checkpoint, model, kind, note=note)
     tuned = TunedModel(Arm("tuned"), load, {"checkpoint": config.tuned})
     data = config.data.model_dump(mode="json")
     data |= {"contexts_digest": dataset.contexts.digest()}

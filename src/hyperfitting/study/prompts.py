@@ -44,8 +44,10 @@ def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
     return kept
 
 
-def open_model(config: ModelConfig) -> tuple[Any, Any]:
+def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any]:
     """A model and its tokenizer: a run, an adapter on the base it names, or a whole checkpoint.
+
+    An adapter's own tokenizer must read `texts` as its base's does.
 
     Raises:
         InputError: it cannot be loaded, or a run's base is no longer what it was trained from.
@@ -65,8 +67,8 @@ def open_model(config: ModelConfig) -> tuple[Any, Any]:
     if kind == "model":
         return load_model(config), load_tokenizer(config)
     tokenizer = load_tokenizer(base)
-    require_same_tokenizer(base, config, tokenizer)
-    return load_tuned(config, base, kind), tokenizer
+    note = require_same_tokenizer(base, config, tokenizer, texts)
+    return load_tuned(config, base, kind, note=note), tokenizer
 
 
 def continue_prompts(
@@ -79,7 +81,7 @@ def continue_prompts(
             an amateur with another vocabulary.
     """
     spec = parse_decoder(config.decoder)
-    model, tokenizer = open_model(config.model)
+    model, tokenizer = open_model(config.model, prompts)
     tokens = Tokens.of(model, tokenizer)
     amateur = _amateur(config, spec, tokenizer)
     borders = borders_of(tokenizer)

@@ -98,6 +98,18 @@ def _score_values(empty: MetricValues, scores: PairScores, prefix: Prefix) -> li
     ]
 
 
+def _likelihoods(empty: MetricValues, values: Sequence[float | None]) -> MetricValues:
+    """A metric of log-probabilities; undefined for every text where one of them is infinite.
+
+    The mean of the others would be that of an easier set of texts.
+    """
+    count = sum(value is not None and np.isinf(value) for value in values)
+    if not count:
+        return replace(empty, values=list(values))
+    reason = f"infinite: {count} of {len(values)} texts hold a token of probability 0"
+    return replace(empty, values=[None] * len(values), reason=reason)
+
+
 def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
     """Every metric of one arm, for every context.
 
@@ -110,14 +122,13 @@ def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
     if outputs.forced is not None:
         values += _score_values(texts[0], outputs.forced, "TF")
     if outputs.val_loss_N is not None:
-        losses = _floats(outputs.val_loss_N)
-        values.append(
-            replace(texts[0], metric="val_loss", prefix="TF", mode=None, length=None, values=losses)
-        )
+        loss = replace(texts[0], metric="val_loss", prefix="TF", mode=None, length=None)
+        values.append(_likelihoods(loss, _floats(outputs.val_loss_N)))
     if outputs.tau_N is not None and outputs.arm.name == "original_entropy_matched":
         taus: list[float | None] = [float(tau) for tau in outputs.tau_N]
         values.append(replace(texts[0], metric="tau_star", prefix="TF", mode=None, values=taus))
     values += [
-        replace(texts[0], metric=name, values=column) for name, column in outputs.audit.items()
+        _likelihoods(replace(texts[0], metric=name), column)
+        for name, column in outputs.audit.items()
     ]
     return values

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
@@ -40,9 +41,20 @@ class Monitoring:
     show: Callable[[int, list[Decoded]], None] | None = None  # for a person who watches
 
     def __call__(self, epoch: int, step: int, train_loss: float | None) -> MonitorRow:
-        """Measure now, and hand the row on."""
+        """Measure now, and hand the row on.
+
+        Raises:
+            InputError: a held-out token has the probability 0, so that there is no loss.
+        """
         start = time.perf_counter()
         val_loss = float(window_losses(self.engine, self.heldout, self.batch_size).mean())
+        if val_loss == math.inf:
+            raise InputError(
+                f"the validation loss is infinite in epoch {epoch}: the model gives a token of the "
+                "held-out windows the probability 0",
+                needed="a model that can write every token of the texts",
+                hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
+            )
         texts, ranks = self._own_path() if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_shares(ranks)
         row = MonitorRow(

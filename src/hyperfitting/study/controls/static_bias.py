@@ -36,6 +36,7 @@ from hyperfitting.study.controls.injecting import (
 from hyperfitting.study.controls.subject import Subject, Texts, as_fields, variety
 
 NOTHING = "no logit changed"
+FORBIDDEN = "a logit is minus infinity: such tokens have no change"
 NUM_SHOWN = 20  # promoted tokens listed by name
 RANKED_LOGITS = 4096  # ranks at every position up to this vocabulary, at fewer beyond
 
@@ -53,6 +54,7 @@ class ShiftObserver:
     half_N: NDArray[np.int64]
     sums: tuple[ShiftStatistics, ShiftStatistics] = field(init=False)
     by_context: ContextSums = field(init=False)
+    is_undefined: bool = field(init=False, default=False)  # a logit was not finite
 
     def __post_init__(self) -> None:
         every = -(-self.vocabulary // RANKED_LOGITS)
@@ -62,13 +64,20 @@ class ShiftObserver:
 
     def __call__(self, found: PairedLogits, scores: PairScores) -> None:
         """Add one context."""
-        words = (logits[:, : self.vocabulary] for logits in (found.original_KV, found.tuned_KV))
+        words = [logits[:, : self.vocabulary] for logits in (found.original_KV, found.tuned_KV)]
+        if not all(bool(logits.isfinite().all()) for logits in words):
+            self.is_undefined = True
+            return
         change = self.sums[self.half_N[found.row]].add(*words)
         self.by_context.add(found.row, change)
 
 
 def static_bias(subject: Subject, seen: ShiftObserver) -> dict[str, Any]:
     """Decode the original with every variant of the shift, and compare."""
+    if seen.is_undefined:
+        share = as_fields("static_share", Share(None, None, None, FORBIDDEN))
+        in_words = f"The static share is undefined: {FORBIDDEN}."
+        return share | {"in_words": in_words, "rows": [], "reason": FORBIDDEN}
     whole = (seen.sums[0] + seen.sums[1]).result()
     found = _share(subject, whole, seen.by_context)
     reason = None

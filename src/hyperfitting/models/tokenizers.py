@@ -1,0 +1,52 @@
+"""Whether two tokenizers of one vocabulary read texts as the same tokens."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from hyperfitting.data.borders import borders_of
+
+# Read where there are no texts: what pre-tokenizers, normalisers and added tokens differ in.
+PROBE = (
+    "It was late, and the 1,250 people couldn't wait.\n\n  Nobody said: NO!\tSo they left...",
+    "Stra\u00dfe na\u00efve nai\u0308ve \ufb01ne \u4f60\u597d \u3053\u3093 \U0001f600 x\u00b2",
+)
+# Parts of a tokenizer's file that change no token of a text that is read here.
+_APART = ("version", "truncation", "padding", "decoder")
+LONGEST_SHOWN = 60  # characters of a text in a message
+
+
+def difference_between(ours: Any, theirs: Any, texts: Iterable[str]) -> str | None:
+    """How the first of `texts` that is read as other tokens differs, in words; None if none is.
+
+    What stands before every text counts, what a tokenizer appends does not.
+    """
+    one, other = borders_of(ours), borders_of(theirs)
+    if one.lead != other.lead:
+        named = [ours.convert_ids_to_tokens(each.lead) for each in (one, other)]
+        return f"they open every text with {named[0]} and {named[1]}"
+    for text in texts:
+        a, b = one.encode(text), other.encode(text)
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+            place = min(len(a), len(b)) if at is None else at
+            start = str(ours.decode(a[max(0, place - 3) :]))[:LONGEST_SHOWN]
+            return f"a text is {len(a):,} and {len(b):,} tokens, which differ near {start!r}"
+    return None
+
+
+def is_set_up_alike(ours: Any, theirs: Any) -> bool:
+    """Whether the stored pipelines are equal: normaliser, pre-tokenizer, merges, added tokens.
+
+    Then they read every text alike. False where a tokenizer does not tell.
+    """
+    one, other = _pipeline(ours), _pipeline(theirs)
+    return one is not None and one == other
+
+
+def _pipeline(tokenizer: Any) -> dict[str, Any] | None:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    stored = json.loads(backend.to_str())
+    return {name: part for name, part in stored.items() if name not in _APART}
