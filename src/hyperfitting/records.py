@@ -62,7 +62,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValues:
-    """One metric of one arm for every context; None where it is undefined."""
+    """One metric of one arm for every context, None where undefined; `note` says what to know."""
 
     arm: Arm
     metric: str
@@ -70,6 +70,7 @@ class MetricValues:
     mode: Mode | None = None
     length: int | None = None
     prefix: Prefix | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

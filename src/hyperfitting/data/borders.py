@@ -37,7 +37,11 @@ class Borders:
         return self.tail[0] if self.tail else int(self.tokenizer.eos_token_id)
 
     def encode(self, text: str) -> list[int]:
-        """The text alone. A control token that is written out in it stays plain characters."""
+        """The text alone. A control token that is written out in it stays plain characters.
+
+        Where it is also a piece of the vocabulary (Unigram, WordLevel) it does not: see
+        `control_token_ids`.
+        """
         return list(
             self.tokenizer(
                 text, add_special_tokens=False, split_special_tokens=True, verbose=False
@@ -54,6 +58,17 @@ def special_token_ids(tokenizer: Any) -> set[int]:
     """Every control token, also those without a role (`all_special_ids` omits them)."""
     unnamed = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return unnamed | set(tokenizer.all_special_ids)
+
+
+def control_token_ids(tokenizer: Any) -> set[int]:
+    """Tokens that no plain text is made of: ends and control tokens, but not the unknown one."""
+    return special_token_ids(tokenizer) - {tokenizer.unk_token_id} | set(end_tokens(tokenizer))
+
+
+def unknown_token_id(tokenizer: Any) -> int | None:
+    """The token for what the vocabulary lacks; None where an end doubles as it, or without one."""
+    unknown = tokenizer.unk_token_id
+    return None if unknown is None or unknown in end_tokens(tokenizer) else int(unknown)
 
 
 def borders_of(tokenizer: Any) -> Borders:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.borders import Borders, end_tokens
+from hyperfitting.data.borders import Borders, control_token_ids, end_tokens
 from hyperfitting.data.chat import UnusableError, encode_conversation, roles_of
 from hyperfitting.data.reasons import needed_tokens, nothing_usable
 from hyperfitting.data.sources import Document
@@ -57,6 +57,7 @@ class Encoder:
     def __init__(self, borders: Borders, config: DataConfig) -> None:
         self.borders, self.config = borders, config
         self.ends = set(end_tokens(borders.tokenizer))
+        self.controls = control_token_ids(borders.tokenizer)
         self.template: ChatTemplate | None = None
 
     @property
@@ -69,7 +70,7 @@ class Encoder:
         """One document in tokens.
 
         Raises:
-            UnusableError: a conversation that is to be left out.
+            UnusableError: a text or conversation that is to be left out.
             InputError: it does not fit the template or `loss_on`.
         """
         if document.messages is not None:
@@ -81,6 +82,8 @@ class Encoder:
                 hint="leave out --loss-on, or choose the column with --text-field",
             )
         ids = self.borders.encode(document.text)
+        if not self.controls.isdisjoint(ids):
+            raise UnusableError("control_token_in_text")
         return EncodedDocument(
             document.origin, self.borders.lead, ids, [True] * len(ids), [self.borders.end]
         )

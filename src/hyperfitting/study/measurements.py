@@ -44,7 +44,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         parameters=values.arm.fields,
     )
     if not len(defined):
-        return replace(empty, reason="undefined for every context")
+        return replace(empty, reason=values.note or "undefined for every context")
     interval = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
@@ -55,7 +55,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         mean=interval.mean,
         low=interval.low,
         high=interval.high,
-        reason=FEW_DEFINED if few else reason,
+        reason=values.note or (FEW_DEFINED if few else reason),
     )
 
 
