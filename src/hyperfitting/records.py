@@ -62,10 +62,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValues:
-    """One metric of one arm for every context; None where it is undefined.
-
-    `reason` says why a metric is undefined for all of them.
-    """
+    """One metric of one arm for every context, None where undefined; `note` says what to know."""
 
     arm: Arm
     metric: str
@@ -73,7 +70,7 @@ class MetricValues:
     mode: Mode | None = None
     length: int | None = None
     prefix: Prefix | None = None
-    reason: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

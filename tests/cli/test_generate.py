@@ -44,6 +44,16 @@ def test_prompts_from_a_file_keep_their_order(model_folder, tmp_path):
     assert [text["prompt"] for text in found] == ["zero", "one", "two three"]
 
 
+def test_a_line_of_prompts_ends_at_a_line_feed_only(model_folder, tmp_path):
+    """As editors of all systems write them; what else breaks lines is part of a prompt."""
+    prompts = ["one\u2028two", "three\x0cfour", "five\x85six", "a\rb"]
+    for name, encoding, end in (("p", "utf-8", "\n"), ("w", "utf-8-sig", "\r\n")):
+        file = tmp_path / f"{name}.txt"
+        file.write_bytes(end.join([*prompts, ""]).encode(encoding))
+        found = texts(model_folder, "--prompts", file, "max_new_tokens=2")
+        assert [text["prompt"] for text in found] == prompts
+
+
 def test_a_run_and_its_adapter_write_the_same(model_folder, texts_file, tmp_path):
     run = tmp_path / "run"
     assert train(model_folder, texts_file, run, "train.learning_rate=0.1").exit_code == 0

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from hyperfitting.config import DataConfig
 from hyperfitting.data.sources import Document
@@ -75,6 +77,53 @@ def test_of_documents_that_open_with_the_same_window_one_is_kept():
     docs = documents()
     longer = Document("longer", text=docs[0].text + "and more")
     assert build([*docs, longer]).account["same_window"] == 1
+
+
+def test_of_documents_that_open_with_the_same_context_one_can_be_held_out():
+    """A model writes the same after the same context: n would count one text several times."""
+    alike = [Document(f"alike {i}", text="hhhhhhhh" + d.text) for i, d in enumerate(documents())]
+    other = documents(count=2, start=1)
+    found = build(alike + other, num_heldout=3, windows="documents")
+    assert len({tuple(context) for context in found.contexts.contexts}) == 3
+    assert {"doc 0", "doc 1"} < set(found.contexts.origins)
+    with pytest.raises(InputError, match="1 of them fit .*11 open with the same context") as error:
+        build(alike, num_heldout=2)
+    assert "longer contexts" in error.value.hint
+    assert len(build(alike, num_heldout=3, context_tokens=12).contexts) == 3
+
+
+def word_tokenizer(*words):
+    """Words of a list; `</s>` is one of them, as in a Unigram or WordPiece vocabulary."""
+    vocabulary = {word: i for i, word in enumerate(["<unk>", "</s>", *words])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.add_special_tokens(["<unk>", "</s>"])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="</s>")
+
+
+def test_no_text_holds_a_control_token_that_was_written_out():
+    """Where it is a piece of the vocabulary, `split_special_tokens` does not help."""
+    docs = [Document(d.origin, text=" ".join(d.text)) for d in documents()]
+    tokenizer = word_tokenizer(*"abcdefgh")
+    clean = build_dataset(docs, tokenizer, config())
+    spoilt = [*docs, Document("html", text=docs[0].text.replace("a", "</s>", 1))]
+    found = build_dataset(spoilt, tokenizer, config())
+    assert found.account == clean.account | {"read": 13, "control_token_in_text": 1}
+    assert (found.train.digest(), found.contexts.digest()) == (
+        clean.train.digest(), clean.contexts.digest(),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="1 hold a control token written out"):
+        build_dataset(spoilt[-1:], tokenizer, config())
+
+
+def test_unknown_tokens_are_no_control_tokens_and_are_counted():
+    docs = [Document(d.origin, text=" ".join(d.text)) for d in documents()]
+    tokenizer = word_tokenizer(*"abcdefg")
+    found = build_dataset(docs, tokenizer, config())
+    texts = {d.origin: d.text.split()[:32] for d in docs if d.origin not in found.contexts.origins}
+    unknown = sum(words.count("h") for words in texts.values())
+    assert found.account["training_tokens_unknown"] == unknown > 0
+    assert "training_tokens_unknown" not in build(documents()).account
 
 
 def test_the_account_adds_up():
@@ -224,7 +273,7 @@ def test_a_chat_continuation_holds_no_token_that_closes_the_turn():
     wide = {"windows": "documents", "window_tokens": 128, "num_heldout": 2}
     exact = build_dataset(conversations(answer=16), CHAT, config(**wide)).contexts
     assert all(0 not in ids for ids in exact.continuations)
-    with pytest.raises(InputError, match="0 of them long enough to test on"):
+    with pytest.raises(InputError, match="0 of them fit to test on"):
         build_dataset(conversations(answer=15), CHAT, config(**wide))
 
 

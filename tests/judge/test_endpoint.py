@@ -218,6 +218,16 @@ def test_pairs_are_chosen_by_seed_and_a_larger_choice_holds_the_smaller(tmp_path
         choose_pairs(pairs, 0, seed=0)
 
 
+def test_the_same_three_texts_are_one_pair(study):
+    for file in (study / "generations").iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows[2] = rows[0] | {"context_index": rows[2]["context_index"]}
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = StudyFolder(study)
+    sides = [find_side(folder, arm, "fixed_length") for arm in ("late_stage_lora", "full_lora")]
+    assert [pair.context_index for pair in read_pairs(folder, *sides)] == [0, 1, 3]
+
+
 def test_the_estimate_counts_what_is_still_to_be_asked(study, settings, tmp_path):
     folder = StudyFolder(study)
     sides = [find_side(folder, arm, "fixed_length") for arm in ("late_stage_lora", "full_lora")]

@@ -344,7 +344,7 @@ def test_texts_that_do_not_serve(model_folder, tmp_path, texts, message):
 
 
 def test_contexts_longer_than_the_texts(model_folder, texts_file):
-    with pytest.raises(InputError, match="0 of them long enough .*longest has 1[0-9][0-9] tokens"):
+    with pytest.raises(InputError, match="0 of them fit .*longest has 1[0-9][0-9] tokens"):
         opened(model_folder, model_folder, texts_file, continuation_tokens=500)
     with pytest.raises(InputError, match="needed: 18 held-out documents of at least 128 tokens"):
         opened(model_folder, model_folder, texts_file, num_heldout=18, continuation_tokens=120)

@@ -16,12 +16,14 @@ from hyperfitting.measure.intervals import (
     sign_flip_p,
 )
 from hyperfitting.models.forward import TokenScores
+from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation, MetricValues
 from hyperfitting.study.agreement import run_agreements
 from hyperfitting.study.arms import ArmOutputs, Tokens, generations_key
 from hyperfitting.study.compare import PairScores
 from hyperfitting.study.measurements import FEW_DEFINED, NO_INTERVAL, measurements
 from hyperfitting.study.paired import NO_SPREAD, ONE_TRAINING, TESTED, TEXT, paired_tests
+from hyperfitting.study.sets import set_values
 from hyperfitting.study.values import metric_values
 from tests.tiny import byte_tokenizer, tiny_model
 
@@ -603,3 +605,64 @@ def test_a_text_that_the_reference_model_forbids_has_no_coherence():
     assert (cell.mean, cell.reason) == (
         None, f"infinite: 1 of {N} texts hold a token of probability 0",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", ["", "\ufffd"])
+def test_a_text_is_never_cut_inside_a_character(mark):
+    """At every cut and end: whole characters, one heading for all arms, nothing lost between."""
+    tokenizer = byte_tokenizer()
+    tokens = Tokens.of(tiny_model(), tokenizer)
+    text = f"é好{mark}a😀b"
+    ids = tokenizer(text)["input_ids"]
+    borders = {len(tokenizer(text[:n])["input_ids"]): text[:n] for n in range(len(text) + 1)}
+    for cut in range(len(ids) + 1):
+        before = borders[max(n for n in borders if n <= cut)]
+        other = [tokenizer("z")["input_ids"][0]] * 3
+        assert tokens.texts(ids[:cut], other)[0] == tokens.texts(ids[:cut], [])[0]
+        for end in range(cut, len(ids) + 1):
+            head, tail = tokens.texts(ids[:cut], ids[cut:end])
+            if not mark:
+                assert head == before
+            assert "\ufffd" not in (head + tail).replace(mark or "-", "")
+            assert text.startswith(head + tail)
+            if end == len(ids):
+                assert head + tail == text
+
+
+def test_bytes_that_are_no_characters_stay_what_was_written():
+    tokenizer = byte_tokenizer()
+    tokens = Tokens.of(tiny_model(), tokenizer)
+    lead = tokenizer("é")["input_ids"][0]
+    assert tokens.texts(tokenizer("a")["input_ids"], [lead] * 6) == ("a", "\ufffd" * 6)
+
+
+def test_human_text_of_unknown_tokens_has_no_variety():
+    """A row of one token that models may not write is no mark to be near to."""
+    known = human()
+    shares = [0.0] * N
+    shares[1], shares[2] = 0.11, 0.1
+    some = replace(known, unknown_N=shares)
+    columns = {c.metric: c for c in columns_of(known)}
+    assert known.unknown_in_words is None
+    assert all(c.note is None for c in columns.values())
+    for column in columns_of(some):
+        expected = [*columns[column.metric].values]
+        expected[1] = None
+        assert column.values == expected
+        assert column.note.startswith(f"1 of {N} texts")
+    every = replace(known, unknown_N=[0.5] * N)
+    rows = measurements(columns_of(every), CONFIG, model="m", domain="d")
+    assert {(r.mean, r.n) for r in rows} == {(None, 0)}
+    assert all("does not know" in r.reason for r in rows)
+    tests = paired_tests(columns_of(every, outputs("hyperfitted", 0)), CONFIG)
+    assert tests
+    assert {t.p for t in tests if t.b == "human" and t.metric == "ttr"} == {None}
+
+
+@pytest.mark.parametrize(("count", "is_defined"), [(0, True), (1, True), (2, False)])
+def test_what_a_set_has_stands_while_few_of_its_texts_are_unknown(count, is_defined):
+    many = ArmOutputs(Arm("human"), [[*human().fixed, *human().fixed[:3]]])
+    many = replace(many, unknown_N=[0.5] * count + [0.0] * (11 - count))
+    [distinct, *_] = set_values([many], CONFIG, Progress())[0]
+    assert (distinct.value is not None) == is_defined == (distinct.low is not None)
+    assert ("does not know" in distinct.reason) == (count > 0)

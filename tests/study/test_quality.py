@@ -1,5 +1,6 @@
 """Quality beside variety: naive searches, a loop over tokens, planted arms."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hyperfitting.config import ModelConfig
+from hyperfitting.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from hyperfitting.data.windows import Contexts
 from hyperfitting.errors import InputError
 from hyperfitting.measure.mauve import mauve
 from hyperfitting.measure.overlap import TrainingIndex
@@ -15,14 +17,16 @@ from hyperfitting.models.features import last_token_features
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation
-from hyperfitting.study.arms import ArmOutputs
+from hyperfitting.study.arms import ArmOutputs, Tokens, human_outputs
+from hyperfitting.study.comparison import TunedModel
 from hyperfitting.study.evaluate import Evaluation
 from hyperfitting.study.measurements import set_measurements
 from hyperfitting.study.quality import audit_coherence, audit_overlap
 from hyperfitting.study.sets import OF_A_SET, set_values
+from hyperfitting.study.texts import describe_data, read_dataset
 from hyperfitting.study.values import metric_values
-from tests.study.comparing import EVALUATE, changed, comparison
-from tests.tiny import save_tiny
+from tests.study.comparing import EVALUATE, Said, changed, comparison, dataset, evaluated
+from tests.tiny import save_tiny, tiny_model
 
 CONFIG = EVALUATE.model_copy(update={"mauve_seeds": 2})
 ABOUT = {"model": "m", "domain": "d"}
@@ -84,6 +88,58 @@ def test_overlap_agrees_with_a_naive_search_over_every_draw():
     assert {name: columns[name] for name in found.audit} == found.audit
 
 
+def run_config(folder, data):
+    model = ModelConfig(name=str(folder), device="cpu")
+    return RunConfig(model=model, data=data, train=TrainConfig(method="full_lora"))
+
+
+def test_held_out_text_that_stands_in_training_windows_is_told(tmp_path, monkeypatch):
+    """Overlapping texts: the next one holds what goes on in this one."""
+    letters = np.random.default_rng(0).choice(list("abcdefgh"), 400)
+    file = tmp_path / "chunks.jsonl"
+    chunks = ["".join(letters[i : i + 40]) for i in range(0, 360, 12)]
+    file.write_text("".join(json.dumps({"text": chunk}) + "\n" for chunk in chunks))
+    data = DataConfig(
+        source=str(file), window_tokens=40, context_tokens=12, continuation_tokens=12, num_heldout=6
+    )
+    folder = save_tiny(tmp_path / "m", "llama")
+    config = run_config(folder, data)
+    found = read_dataset(config, Progress())
+    rows = found.train.rows()
+    copied = sum(
+        any(k == row[i : i + 12] for row in rows for i in range(29))
+        for k in found.contexts.continuations
+    )
+    assert found.account["continuations_in_training_windows"] == copied > 0
+    words = f"{copied} of 6 held-out continuations stand word for word"
+    assert words in describe_data(found, config)
+    told = Said()
+    compared = comparison(folder, tiny_model, data=found)
+    monkeypatch.setattr(TunedModel, "training_rows", lambda self: rows)
+    evaluated(compared, progress=told)
+    assert any(words in line for line in told.lines)
+
+
+def test_nothing_is_told_of_texts_that_do_not_overlap(model_folder, texts_file):
+    data = DataConfig(
+        source=str(texts_file), window_tokens=32, context_tokens=8, continuation_tokens=16,
+        num_heldout=3,
+    )  # fmt: skip
+    config = run_config(model_folder, data)
+    found = read_dataset(config, Progress())
+    assert "continuations_in_training_windows" not in found.account
+    assert "word for word" not in describe_data(found, config)
+
+
+def test_contexts_that_are_one_and_the_same_are_told(tmp_path):
+    """A run that was split before such contexts were left out."""
+    data = dataset(4)
+    data.contexts.contexts[3] = data.contexts.contexts[0]
+    told = Said()
+    evaluated(comparison(save_tiny(tmp_path, "llama"), data=data), progress=told)
+    assert any("only 3 of the 4 contexts differ" in line for line in told.lines)
+
+
 # Coherence
 
 
@@ -97,6 +153,20 @@ def by_tokens(model, tokenizer, context, continuation):
         for i in range(first, len(row))
     ]
     return np.mean(values) if values else None
+
+
+def test_coherence_reads_whole_characters(tmp_path):
+    """Contexts and texts that tokens cut inside a character, as bytes do Chinese."""
+    name = str(save_tiny(tmp_path, "gpt2"))
+    config = ModelConfig(name=name, device="cpu")
+    model, tokenizer = load_model(config), load_tokenizer(config)
+    texts = ["天地玄黄宇宙洪荒", "日月盈昃辰宿列张"]
+    rows = [tokenizer(text)["input_ids"] for text in texts]
+    contexts = Contexts([r[:7] for r in rows], [r[7:20] for r in rows], texts)
+    human = human_outputs(contexts, Tokens.of(model, tokenizer))
+    [found] = audit_coherence([human], name, CONFIG, Progress())
+    expected = [by_tokens(model, tokenizer, text[:2], text[2:6]) for text in texts]
+    assert found.audit["coherence_nats"] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["builtin", "bytes"])

@@ -37,7 +37,11 @@ class Borders:
         return self.tail[0] if self.tail else int(self.tokenizer.eos_token_id)
 
     def encode(self, text: str) -> list[int]:
-        """The text alone. A control token that is written out in it stays plain characters."""
+        """The text alone. A control token that is written out in it stays plain characters.
+
+        Where it is also a piece of the vocabulary (Unigram, WordLevel) it does not: see
+        `control_tokens`.
+        """
         return list(
             self.tokenizer(
                 text, add_special_tokens=False, split_special_tokens=True, verbose=False
@@ -86,6 +90,12 @@ def control_tokens(tokenizer: Any) -> ControlTokens:
         ids -= {tokenizer.unk_token_id}
     marks = {str(token) for token in tokenizer.convert_ids_to_tokens(sorted(ids))}
     return ControlTokens(frozenset(ids), tuple(sorted(mark for mark in marks if mark.strip())))
+
+
+def unknown_token_id(tokenizer: Any) -> int | None:
+    """The token for what the vocabulary lacks; None where an end doubles as it, or without one."""
+    unknown = tokenizer.unk_token_id
+    return None if unknown is None or unknown in end_tokens(tokenizer) else int(unknown)
 
 
 def borders_of(tokenizer: Any) -> Borders:

@@ -72,7 +72,7 @@ class Encoder:
         """One document in tokens.
 
         Raises:
-            UnusableError: it is to be left out.
+            UnusableError: a text or conversation that is to be left out.
             InputError: it does not fit the template or `loss_on`.
         """
         if document.messages is not None:
@@ -86,6 +86,8 @@ class Encoder:
         if self.control.opens_or_closes(document.text):
             raise UnusableError("marked_up")
         ids = self.borders.encode(document.text)
+        if not self.control.ids.isdisjoint(ids):
+            raise UnusableError("control_token_in_text")
         return EncodedDocument(
             document.origin,
             self.borders.lead,

@@ -52,6 +52,10 @@ DROPPED: Mapping[str, Reason] = {
         "give conversations in a `messages` column; take such tokens out of texts, which are "
         "opened and closed by the tokenizer's own",
     ),
+    "control_token_in_text": Reason(
+        "hold a control token written out, such as </s>, which the tokenizer takes for the token",
+        "take it out of the texts, or write it otherwise",
+    ),
     "tool_calls_not_written": Reason(
         "hold tool calls that the chat template does not write",
         "take a model whose template writes calls, or write them into the content",
@@ -66,6 +70,11 @@ UNTESTABLE: Mapping[str, Reason] = {
     "short": Reason(
         "have fewer than {needed} tokens",
         "ask for shorter contexts (data.context_tokens=..., data.continuation_tokens=...)",
+    ),
+    "same_context": Reason(
+        "open with the same context as another (a shared heading or prompt?), which would be one "
+        "context counted several times",
+        "ask for longer contexts (data.context_tokens=...), or take the heading off",
     ),
     "no_answer": Reason("have no message of the role assistant", ROLES),
     "answer_not_found": Reason(
@@ -146,7 +155,7 @@ def too_few(
     parts, hints = counted(UNTESTABLE, untestable, config)
     dropped, of_dropped = counted(DROPPED, account, config)
     given = (
-        f"{config.source} has {usable} usable documents, {testable} of them long enough to test "
+        f"{config.source} has {usable} usable documents, {testable} of them fit to test "
         f"on (the longest has {longest} tokens)"
     )
     if parts:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.borders import borders_of
+from hyperfitting.data.borders import borders_of, unknown_token_id
 from hyperfitting.data.documents import EncodedDocument, Encoder, usable_documents
 from hyperfitting.data.reasons import too_few
 from hyperfitting.data.sources import Document
@@ -37,6 +37,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.ids_NT)
+
+    def rows(self) -> list[list[int]]:
+        """The tokens of every window without its padding."""
+        return [ids[:n].tolist() for ids, n in zip(self.ids_NT, self.length_N, strict=True)]
 
     def digest(self) -> str:
         """Identifies the windows by their tokens, labels and lengths."""
@@ -94,12 +98,32 @@ def _context_of(document: EncodedDocument, config: DataConfig) -> tuple[list[int
     return ids[:start], ids[start : start + config.continuation_tokens]
 
 
+def _one_of_each_context(
+    usable: list[EncodedDocument],
+    order: NDArray[np.int64],
+    reasons: list[str | None],
+    config: DataConfig,
+) -> None:
+    """Of documents with one context only the first in `order` can be held out.
+
+    A model writes the same after the same context: n would count one text several times.
+    """
+    seen: set[tuple[int, ...]] = set()
+    for i in order:
+        if reasons[i] is None:
+            context = tuple(_context_of(usable[i], config)[0])
+            if context in seen:
+                reasons[i] = "same_context"
+            seen.add(context)
+
+
 def _split(
     usable: list[EncodedDocument], config: DataConfig, account: dict[str, int]
 ) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
     """Held-out and training documents, chosen by `split_seed` alone."""
     order = np.random.default_rng(config.split_seed).permutation(len(usable))
     reasons = [_untestable(document, config) for document in usable]
+    _one_of_each_context(usable, order, reasons, config)
     can_test = [i for i in order if reasons[i] is None]
     wanted_heldout = config.num_heldout or min(MAX_HELDOUT, max(2, len(usable) // 4))
     wanted_train = -(-(config.num_train or 1) // config.windows_per_document)
@@ -178,8 +202,12 @@ def build_dataset(
     if spelled := sum(document.spells_control for document in usable):
         account["control_tokens_as_characters"] = spelled
     pairs = [_context_of(document, config) for document in heldout]
+    train = Windows(train.ids_NT[:limit], train.label_NT[:limit], train.length_N[:limit])
+    unknown = unknown_token_id(tokenizer)
+    if unknown is not None and (count := sum(row.count(unknown) for row in train.rows())):
+        account["training_tokens_unknown"] = count
     return Dataset(
-        Windows(train.ids_NT[:limit], train.label_NT[:limit], train.length_N[:limit]),
+        train,
         _cut(heldout, config, eos, 1),
         Contexts(
             [context for context, _ in pairs],

@@ -136,6 +136,8 @@ def _by_context(study: StudyFolder, side: Side) -> dict[int, Generation]:
 def read_pairs(study: StudyFolder, a: Side, b: Side) -> list[Pair]:
     """Every context with the continuations of both arms, in the study's order.
 
+    The same three texts again are no further pair: the judge would be asked once and count twice.
+
     Raises:
         InputError: one entry is compared with itself, or the arms did not continue the same
             contexts.
@@ -152,15 +154,16 @@ def read_pairs(study: StudyFolder, a: Side, b: Side) -> list[Pair]:
             needed="two arms of one evaluation",
             hint="run `hyperfit evaluate` again",
         )
-    return [
-        Pair(
+    pairs: dict[str, Pair] = {}
+    for index in sorted(texts_a):
+        pair = Pair(
             context_index=index,
             context=texts_a[index].context,
             text_a=texts_a[index].continuation,
             text_b=texts_b[index].continuation,
         )
-        for index in sorted(texts_a)
-    ]
+        pairs.setdefault(pair.digest(), pair)
+    return list(pairs.values())
 
 
 def choose_pairs(pairs: Sequence[Pair], count: int, *, seed: int) -> list[Pair]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import EvaluateConfig
+from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
 from hyperfitting.generate.choose import Sample
 from hyperfitting.generate.decode import Decoded, decode
@@ -22,6 +23,11 @@ from hyperfitting.models.load import end_reasons, unwritable_token_ids
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation, Mode
 from hyperfitting.study.compare import PairScores
+
+REPLACEMENT = "\ufffd"  # what stands for bytes that are no whole character
+MOST_UNFINISHED = 3  # bytes, so tokens, that begin a character of UTF-8 and do not finish it
+# Above this share of unknown tokens a human text tells nothing of variety (ours).
+MOST_UNKNOWN = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,28 @@ class Tokens:
         return sorted({*self.unwritable, *self.ends})
 
     def texts(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[str, str]:
-        """Both parts as text; decoded together, because some tokenizers drop a leading space."""
+        """Both parts as text; decoded together, because some tokenizers drop a leading space.
+
+        A character that the context ends inside of is the continuation's, and one that the
+        continuation does not finish is left out.
+        """
         # An end that is no special token would otherwise be read as a word.
         written = [i for i in continuation if i not in self.ends]
-        head = self.tokenizer.decode(list(context), skip_special_tokens=True)
-        whole = self.tokenizer.decode([*context, *written], skip_special_tokens=True)
+        head = self._whole_characters(context)
+        whole = self._whole_characters([*context, *written])
         if whole.startswith(head):
             return head, whole[len(head) :]
-        return head, self.tokenizer.decode(written, skip_special_tokens=True)
+        return head, self._whole_characters(written)
+
+    def _whole_characters(self, ids: Sequence[int]) -> str:
+        """The text without a character that its last tokens only begin."""
+        text = whole = str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        for cut in range(1, min(MOST_UNFINISHED, len(ids)) + 1):
+            if not text.endswith(REPLACEMENT):
+                return text
+            text = str(self.tokenizer.decode(list(ids[:-cut]), skip_special_tokens=True))
+        # Bytes that are no character, however many follow, are what was written.
+        return whole if text.endswith(REPLACEMENT) else text
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,32 @@ class ArmOutputs:
     is_sampled: bool = False
     seconds: float | None = None  # that the fixed-length continuations took to write
     audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
+    unknown_N: Sequence[float] | None = None  # share of unknown tokens in each human text
+
+    def is_unknown(self, context: int) -> bool:
+        """Whether the text of a context is unknown tokens to more than `MOST_UNKNOWN`."""
+        return self.unknown_N is not None and self.unknown_N[context] > MOST_UNKNOWN
+
+    @property
+    def num_unknown(self) -> int:
+        """How many of its texts are unknown."""
+        return sum(map(self.is_unknown, range(len(self.fixed))))
+
+    @property
+    def mostly_known(self) -> bool:
+        """Whether so few of its texts are unknown that a value of all of them stands."""
+        return self.num_unknown <= MOST_UNKNOWN * len(self.fixed)
+
+    @property
+    def unknown_in_words(self) -> str | None:
+        """How many of its texts are unknown; None where none is."""
+        count = self.num_unknown
+        if not count:
+            return None
+        return (
+            f"{count} of {len(self.fixed)} texts are to more than {MOST_UNKNOWN:.0%} tokens that "
+            "the tokenizer does not know, which models cannot write"
+        )
 
     @property
     def fixed(self) -> list[Generation]:
@@ -142,9 +188,12 @@ def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
     """The arm `human`: how the authors went on."""
     decoded = [Decoded(ids, 0) for ids in contexts.continuations]
     arm = Arm("human")
-    return ArmOutputs(
-        arm, [generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")]
-    )
+    texts = generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")
+    unknown = unknown_token_id(tokens.tokenizer)
+    if unknown is None:
+        return ArmOutputs(arm, [texts])
+    shares = [ids.count(unknown) / len(ids) for ids in contexts.continuations]
+    return ArmOutputs(arm, [texts], unknown_N=shares)
 
 
 def paths(generations: Sequence[Generation]) -> list[list[int]]:

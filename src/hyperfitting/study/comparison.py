@@ -29,8 +29,7 @@ class TunedModel:
         """The tokens of its training windows; None for a checkpoint that is no run of ours."""
         if self.path is None:
             return None
-        train = load_dataset(RunFolder(self.path).windows_file).train
-        return [ids[:n].tolist() for ids, n in zip(train.ids_NT, train.length_N, strict=True)]
+        return load_dataset(RunFolder(self.path).windows_file).train.rows()
 
     def listed(self, study: Path, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The entry of `study.json`, with where the model was loaded from.

@@ -44,6 +44,7 @@ from hyperfitting.study.quality import (
     require_models,
 )
 from hyperfitting.study.sets import SetValue, set_values
+from hyperfitting.study.texts import copied_in_words
 
 
 @dataclass
@@ -130,6 +131,7 @@ class Evaluation:
         self._say_ends()
         self._keep_origin(Arm("original"), self.original, self.comparison.digest)
         self.arms.append(human_outputs(dataset.contexts, self.tokens))
+        self._say_texts(self.arms[0])
         self._model(Arm("original"), make_pair(self.original, self.original))
         self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
         self._decoded(self.original, Arm("original"))
@@ -289,12 +291,31 @@ class Evaluation:
                     self.arms[n], longest = audit_overlap(outputs, indexes.beside(outputs.arm))
                     self.of_sets.append(longest)
                     stage.update(n + 1)
+            self._say_copied(self.arms[0])
         if self.config.coherence_model is not None:
             self.arms = audit_coherence(
                 self.arms, self.config.coherence_model, self.config, self.progress
             )
         found, self.mauve = set_values(self.arms, self.config, self.progress)
         self.of_sets += found
+
+    def _say_texts(self, human: ArmOutputs) -> None:
+        """What of the held-out texts makes numbers on them say less."""
+        contexts = self.comparison.dataset.contexts
+        different = len(set(map(tuple, contexts.contexts)))
+        if different < len(contexts):  # of a run that was split before such contexts were left out
+            self.progress.say(
+                f"  only {different} of the {len(contexts)} contexts differ: intervals and tests "
+                "count one context several times, train again to leave such contexts out"
+            )
+        if human.unknown_in_words:
+            self.progress.say(f"  of the human texts, {human.unknown_in_words}")
+
+    def _say_copied(self, human: ArmOutputs) -> None:
+        """Whether held-out text stands in the training set, as overlapping texts bring about."""
+        runs = human.audit["overlap_mean"]
+        if copied := sum(run == self.length for run in runs):
+            self.progress.say(f"  {copied_in_words(copied, len(runs))}")
 
     def _say_ends(self, tuned: Any | None = None) -> None:
         """What ends a text of the original; of a tuned model where that is something else."""

@@ -44,7 +44,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         parameters=values.arm.fields,
     )
     if not len(defined):
-        return replace(empty, reason=values.reason or "undefined for every context")
+        return replace(empty, reason=values.note or "undefined for every context")
     interval = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
@@ -55,7 +55,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         mean=interval.mean,
         low=interval.low,
         high=interval.high,
-        reason=FEW_DEFINED if few else reason,
+        reason=values.note or (FEW_DEFINED if few else reason),
     )
 
 
@@ -78,9 +78,9 @@ def over_seeds(group: Sequence[MetricValues]) -> MetricValues:
         else float(np.mean([v for v in values if v is not None]))
         for values in zip(*(each.values for each in group), strict=True)
     ]
-    reason = next((each.reason for each in group if each.reason), None)
+    note = next((each.note for each in group if each.note), None)
     arm = Arm(first.arm.name, None, first.arm.parameters)
-    return replace(first, arm=arm, values=means, reason=reason)
+    return replace(first, arm=arm, values=means, note=note)
 
 
 def _over_seeds(

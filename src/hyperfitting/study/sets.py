@@ -57,9 +57,12 @@ def _varied(outputs: ArmOutputs, config: EvaluateConfig) -> list[SetValue]:
     length = max(len(g.continuation_ids) for g in outputs.fixed)
     n = len(outputs.fixed)
 
+    unknown = outputs.unknown_in_words
+
     def value(metric: str, draws: Sequence[float | None], reason: str = OF_A_SET) -> SetValue:
-        mean = mean_of_draws(draws)
-        why = reason if mean is not None else "undefined for these texts"
+        mean = mean_of_draws(draws) if outputs.mostly_known else None
+        noted = [note for note in (reason if mean is not None else None, unknown) if note]
+        why = "; ".join(noted) or "undefined for these texts"
         return SetValue(outputs.arm, metric, mean, None, None, n, length, why)
 
     ids = [[g.continuation_ids for g in texts] for texts in outputs.draws]
@@ -79,7 +82,7 @@ def _distinct(
 ) -> SetValue:
     """Distinct-2 with its interval over contexts; each draw of a sampled arm has the same ones."""
     parts = [distinct_parts(texts, 2) for texts in ids]
-    if plain.n < 2 or any((grams_N == 0).any() for _, grams_N in parts):
+    if plain.value is None or plain.n < 2 or any((grams_N == 0).any() for _, grams_N in parts):
         return plain
     draws_R = np.mean(
         [ratio_draws(*each, resamples=config.resamples, seed=config.seed) for each in parts], axis=0

@@ -1,11 +1,13 @@
 """Read a run's texts and say what became of them."""
 
+from collections.abc import Sequence
 from datetime import date
 
 from hyperfitting.config import RunConfig
 from hyperfitting.data.reasons import DROPPED, counted
 from hyperfitting.data.sources import read_documents
 from hyperfitting.data.windows import Dataset, build_dataset
+from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress
 
@@ -26,8 +28,24 @@ def read_dataset(
         if template_date and data.template_date is None:
             data = data.model_copy(update={"template_date": date.fromisoformat(template_date)})
         dataset = build_dataset(read_documents(data), tokenizer, data, stage)
+        if copied := count_copied(dataset.contexts.continuations, dataset.train.rows()):
+            dataset.account["continuations_in_training_windows"] = copied
         stage.update(1, describe_data(dataset, config))
     return dataset
+
+
+def count_copied(continuations: Sequence[Sequence[int]], training: Sequence[list[int]]) -> int:
+    """How many held-out continuations stand whole and word for word in a training window."""
+    lengths = TrainingIndex(training).match_lengths(continuations)
+    return sum(int(found[0]) == len(found) for found in lengths)
+
+
+def copied_in_words(count: int, total: int) -> str:
+    """What to know where held-out text was trained on."""
+    return (
+        f"{count} of {total} held-out continuations stand word for word in the training windows "
+        "(do the texts overlap?): what is measured on them is of text that was trained on"
+    )
 
 
 def describe_data(dataset: Dataset, config: RunConfig) -> str:
@@ -47,6 +65,11 @@ def describe_data(dataset: Dataset, config: RunConfig) -> str:
         parts.append(f"{spelled} texts hold control tokens written out: read as plain characters")
     if dataset.template_date:
         parts.append(f"the chat template writes the date {dataset.template_date}")
+    if unknown := account.get("training_tokens_unknown"):
+        share = unknown / int(dataset.train.length_N.sum())
+        parts.append(f"{share:.1%} of the tokens trained on are unknown to the tokenizer (<unk>)")
+    if copied := account.get("continuations_in_training_windows"):
+        parts.append(copied_in_words(copied, len(dataset.contexts)))
     if sections := account.get("sections_of_the_only_document"):
         parts.append(f"one document, cut into {sections} sections: train and held-out share it")
     parts.append(

@@ -44,11 +44,14 @@ def _text_values(outputs: ArmOutputs) -> list[MetricValues]:
             arm=outputs.arm,
             metric=name,
             values=[
-                mean_of_draws([_of(metric, g) for g in draws])
-                for draws in zip(*outputs.draws, strict=True)
+                None
+                if outputs.is_unknown(context)
+                else mean_of_draws([_of(metric, g) for g in draws])
+                for context, draws in enumerate(zip(*outputs.draws, strict=True))
             ],
             mode="fixed_length",
             length=length,
+            note=outputs.unknown_in_words,
         )
         for name, metric in METRICS.items()
         if metric.is_of_text
@@ -107,7 +110,7 @@ def _likelihoods(empty: MetricValues, values: Sequence[float | None]) -> MetricV
     if not count:
         return replace(empty, values=list(values))
     reason = f"infinite: {count} of {len(values)} texts hold a token of probability 0"
-    return replace(empty, values=[None] * len(values), reason=reason)
+    return replace(empty, values=[None] * len(values), note=reason)
 
 
 def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
