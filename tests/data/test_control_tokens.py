@@ -56,18 +56,18 @@ def test_texts_that_hold_a_rendered_chat_are_refused(documents):
     ) as e:
         build_dataset(documents(), chatml(), config())
     assert "`messages` column" in str(e.value)
-    others = [Document(f"o {n}", f"Other text {n} with enough words.") for n in range(6)]
+    others = [Document(f"o {n}", f"{n} other texts with enough words.") for n in range(6)]
     account = build_dataset([*others, *documents(2)], chatml(), config()).account
     assert (account["marked_up"], account["training_documents"]) == (2, 4)
 
 
 def test_a_text_about_control_tokens_is_text_and_said():
-    texts = [Document(f"t {n}", f"In text {n} the mark {STOP} ends a turn.") for n in range(6)]
+    texts = [Document(f"t {n}", f"{n}: the mark {STOP} ends a turn.") for n in range(6)]
     tokenizer = chatml()
     dataset = build_dataset(texts, tokenizer, config())
     assert dataset.account["control_tokens_as_characters"] == 6
     assert tokenizer.convert_tokens_to_ids(STOP) not in dataset.train.ids_NT
-    plain = [Document(f"t {n}", f"In text {n} the mark of an end.") for n in range(6)]
+    plain = [Document(f"t {n}", f"{n}: here the mark of an end is none.") for n in range(6)]
     assert "control_tokens_as_characters" not in build_dataset(plain, tokenizer, config()).account
 
 
