@@ -93,7 +93,7 @@ def _require_saved(trained: Mapping[str, torch.Tensor], folder: Path, lora: Lora
     """Refuse a saved adapter that does not hold every trained tensor bit for bit."""
     saved = load_file(folder / ADAPTER_WEIGHTS)
     for name, tensor in trained.items():
-        found = saved.pop(name.replace(".default", ""), None)
+        found = saved.pop(_saved_name(name), None)
         if found is not None and lora.init == "pissa":  # [A; A0] and [B, -B0]
             found = found.chunk(2, dim=0 if ".lora_A." in name else 1)[0]
         if found is None or not torch.equal(found, tensor.detach().cpu()):
@@ -106,6 +106,13 @@ def _require_saved(trained: Mapping[str, torch.Tensor], folder: Path, lora: Lora
             f"the adapter was saved with {len(saved)} tensors that were not trained: {min(saved)}",
             needed="an adapter as trained; the run's checkpoints hold it",
         )
+
+
+def _saved_name(name: str) -> str:
+    """How PEFT writes the name of an adapter's tensor; DoRA's magnitude is a module in memory."""
+    return name.replace(".default", "").replace(
+        ".lora_magnitude_vector.weight", ".lora_magnitude_vector"
+    )
 
 
 def _save_start(adapted: Any, initial: dict[str, torch.Tensor], folder: Path) -> None:
