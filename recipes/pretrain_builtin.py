@@ -297,7 +297,9 @@ def pretrain(settings: Namespace) -> None:
     tokenizer.save_pretrained(settings.out)
     model.float()
     stage = Lines("held-out window", len(heldout_NT), settings.window)
-    loss = window_losses(model, heldout_NT, np.ones_like(heldout_NT, dtype=bool), stage).mean()
+    length_N = np.full(len(heldout_NT), settings.window)
+    label_NT = np.ones_like(heldout_NT, dtype=bool)
+    loss = window_losses(model, heldout_NT, label_NT, length_N, stage).mean()
     say(f"validation loss: {loss:.3f} nats per token on {heldout_NT.size:,} held-out tokens")
     say_samples(model, tokenizer)
     record |= {

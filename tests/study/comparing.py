@@ -6,17 +6,21 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from hyperfitting.config import EvaluateConfig, ExplainConfig, ModelConfig
+from hyperfitting.config import DataConfig, EvaluateConfig, ExplainConfig, ModelConfig
 from hyperfitting.data.windows import Contexts, Dataset, Windows
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.report.listed import ACCOUNT as REPORTED
 from hyperfitting.study.comparison import Comparison, TunedModel
 from hyperfitting.study.evaluate import Evaluation
 from hyperfitting.study.explain import Explanation
 from hyperfitting.study.values import metric_values
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
+
+# What a study of random tokens says of the documents that were read.
+ACCOUNT = dict.fromkeys(REPORTED, 0)
 
 CONTEXT, CONTINUATION = 6, 10
 EVALUATE = EvaluateConfig(resamples=100, natural_tokens=12, sampling_seeds=2, device="cpu")
@@ -49,7 +53,9 @@ def dataset(count=6, seed=3):
     contexts = Contexts(
         [row[:CONTEXT] for row in rows], [row[CONTEXT:] for row in rows], ["test"] * count
     )
-    return Dataset(windows(4, 16, seed + 1), windows(max(2, count), 16, seed + 2), contexts, {})
+    return Dataset(
+        windows(4, 16, seed + 1), windows(max(2, count), 16, seed + 2), contexts, ACCOUNT
+    )
 
 
 def comparison(folder, *tuned, data=None):
@@ -59,7 +65,8 @@ def comparison(folder, *tuned, data=None):
         TunedModel(Arm("tuned", seed if len(tuned) > 1 else None), make, {"checkpoint": "memory"})
         for seed, make in enumerate(tuned)
     ]
-    about = {"source": "random", "contexts_digest": data.contexts.digest()}
+    about = DataConfig(source="random").model_dump(mode="json")
+    about |= {"contexts_digest": data.contexts.digest()}
     return Comparison(ModelConfig(name=str(folder), device="cpu"), None, models, data, about)
 
 
