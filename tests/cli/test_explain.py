@@ -91,7 +91,7 @@ def test_bad_input_of_checkpoints(verb, model_folder, other, texts_file, run_fol
     rest = ("--data", texts_file, "--out", out, *TEXTS)
     assert "--data and --out is missing" in refused(verb, "--base", model_folder, "--tuned", other)
     assert "--tuned is missing" in refused(verb, "--base", model_folder, *rest)
-    assert "no adapter that names its base" in refused(verb, "--tuned", other, *rest)
+    assert "does not name its base" in refused(verb, "--tuned", other, *rest)
     both = ("--base", model_folder, "--tuned", other)
     assert "both a run" in refused(verb, run_folder, *both, *rest)
     narrow = save_tiny(tmp_path / "narrow")

@@ -88,7 +88,12 @@ def test_no_decoder_arm_is_treated_as_a_tuned_model(study):
 
 
 def test_tuned_models_are_tested_against_the_original_s_decoders(study):
-    tests = [test for test in read_json(study.measurements_file)["tests"] if "+" in test["b"]]
+    found = [test for test in read_json(study.measurements_file)["tests"] if "+" in test["b"]]
+    tests = [test for test in found if test["margin"] is None]
+    equal = [test for test in found if test["margin"] is not None]
+    names = [f"original+{spec.name}" for spec in parse_decoders(ON_ALL)]
+    assert [(t["b"], t["metric"]) for t in equal] == [(name, "ttr") for name in names]
+    assert all(t["p"] is None and 0 <= t["p_equivalence"] <= 1 for t in equal)
     texts = ("ttr", "bigram_repetition", "trigram_repetition")
     expected = [
         (f"original+{spec.name}", dict(spec.parameters), metric, 2)
