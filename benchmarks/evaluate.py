@@ -110,14 +110,14 @@ def one_pass(pair: Any, settings: argparse.Namespace, vocabulary: int) -> dict[s
     """Everything the evidence needs of these models and texts; seconds and peak memory."""
     import numpy as np
 
+    from hyperfitting.compare.layers import GeometryObserver
+    from hyperfitting.compare.scores import compare_rows
     from hyperfitting.config import ExplainConfig
+    from hyperfitting.evaluate.matching import EntropyMatching
+    from hyperfitting.explain.static_bias import ShiftObserver, halves
     from hyperfitting.measure.ranks import rank_histogram
     from hyperfitting.measure.text import diversity, ngram_repetition, type_token_ratio
     from hyperfitting.models.anatomy import anatomy
-    from hyperfitting.study.compare import compare_rows
-    from hyperfitting.study.controls.geometry import GeometryObserver
-    from hyperfitting.study.controls.static_bias import ShiftObserver, halves
-    from hyperfitting.study.matching import EntropyMatching
 
     length = settings.continuation
     shape = (settings.contexts, 32 + length)

@@ -44,7 +44,8 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.models.devices import choose_device
-from hyperfitting.models.forward import logits_of, window_losses
+from hyperfitting.models.forward import window_losses
+from hyperfitting.models.interface import logits_of
 from hyperfitting.models.load import load_tokenizer, quiet_transformers
 from hyperfitting.progress import Stage
 from hyperfitting.storage import write_json

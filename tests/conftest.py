@@ -10,6 +10,8 @@ from huggingface_hub import constants
 
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 
+pytest_plugins = ["tests.domains"]
+
 FAMILIES = ("llama", "qwen2", "gpt2")
 
 

@@ -13,15 +13,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import hyperfitting.judge.run
+import hyperfitting.judge.verb
 from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.config import CheckpointsConfig, RunConfig
-from hyperfitting.presets import METHOD_DEFAULTS
-from hyperfitting.resolve import NOT_FOR, resolve_demo, resolve_run
-from hyperfitting.resolve import SCHEMAS as VERBS
+from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
+from hyperfitting.config.presets import METHOD_DEFAULTS
+from hyperfitting.config.resolve import NOT_FOR, resolve_demo, resolve_run
+from hyperfitting.config.resolve import SCHEMAS as VERBS
 from hyperfitting.runs import RunFolder
-from hyperfitting.settings import Layer, build, leaf_fields, read_overrides
 from hyperfitting.storage import write_json
 
 # `evaluate` and `explain` take these beside their own, with --base and --tuned.
@@ -222,7 +222,7 @@ def test_every_documented_command_resolves_its_settings(words, tmp_path, monkeyp
     for name in ("train", "evaluate", "evaluate_checkpoints", "explain", "explain_checkpoints",
                  "generate", "report", "demo"):  # fmt: skip
         monkeypatch.setattr(verbs, name, reached)
-    monkeypatch.setattr(hyperfitting.judge.run, "judge", reached)
+    monkeypatch.setattr(hyperfitting.judge.verb, "judge", reached)
     if "--resume" in words:
         run = RunFolder(Path(words[words.index("--out") + 1]))
         base = {"model.name": "m", "data.source": "d", "train.method": "late_stage_lora"}

@@ -8,51 +8,57 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "hyperfitting"
-BASE = {"errors", "config", "records", "progress", "presets"}
-# What each part may import of this package, besides itself.
+BASE = {"errors", "config", "records", "progress", "untrusted"}
+FILES_OF_A_RUN = {"runs", "storage"}
+# What each part may import of this package, besides itself: nothing that stands below it here.
 ALLOWED = {
     "errors": set(),
-    "config": set(),
-    "presets": {"config"},
     "written": set(),
-    "settings": {"config", "errors", "written"},
-    "resolve": BASE | {"settings", "judge"},  # its settings
-    "records": set(),
-    "progress": set(),
-    "storage": {"errors"},
     "allocation": set(),
-    "runs": {"errors", "records", "storage"},
     "builtin": set(),
+    "untrusted": set(),
+    "progress": {"untrusted"},
+    "storage": {"errors"},
+    "environment": {"__init__"},
+    "config": {"errors", "written"},
+    "records": {"errors", "config", "untrusted", "storage"},
+    "runs": {"errors", "records", "storage"},
     "data": BASE | {"builtin"},
     "measure": {"errors", "records"},
-    "explain": BASE | {"measure"},
-    "models": BASE | {"builtin", "data", "measure", "runs", "storage"},
-    "generate": BASE | {"models", "measure"},
-    "train": BASE | {"data", "models", "generate", "measure", "storage"},
-    "study": BASE
-    | {"settings", "data", "models", "generate", "train", "measure", "runs", "storage"}
-    | {"explain"},
-    "judge": BASE | {"data", "runs", "storage", "models", "generate", "written"},
-    "report": BASE | {"measure", "runs", "storage"},
+    "models": BASE | FILES_OF_A_RUN | {"builtin", "data", "measure"},
+    "generate": BASE | FILES_OF_A_RUN | {"data", "models", "measure"},
+    "train": BASE | FILES_OF_A_RUN | {"environment", "data", "models", "generate", "measure"},
+    # What evaluate, explain and tasks share; they do not import each other.
+    "compare": BASE | FILES_OF_A_RUN | {"data", "models", "generate", "measure", "train"},
+    "tasks": BASE | {"models", "measure", "compare"},
+    "evaluate": BASE
+    | FILES_OF_A_RUN
+    | {"environment", "data", "models", "generate", "measure", "compare", "train"},
+    "explain": BASE
+    | FILES_OF_A_RUN
+    | {"environment", "data", "models", "generate", "measure", "compare"},
+    "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate"},
+    "report": BASE | FILES_OF_A_RUN | {"measure"},
     "verbs": BASE
-    | {"resolve", "settings", "data", "models", "train", "study", "report", "runs"}
-    | {"storage", "explain"},
+    | FILES_OF_A_RUN
+    | {"models", "compare", "evaluate", "explain", "generate", "tasks", "train", "report"},
     "cli": BASE
-    | {"resolve", "settings", "runs", "report", "measure", "verbs", "storage", "allocation"}
-    | {"train", "models", "judge", "__init__"},
+    | FILES_OF_A_RUN
+    | {"report", "measure", "verbs", "allocation", "train", "models", "judge", "__init__"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train"},
-    "accelerate": {"models", "study", "train"},
+    "accelerate": {"models", "train"},
     "trl": set(),
     "peft": {"models", "train"},
     "openai": {"judge"},
     "sklearn": {"measure"},
     "sacrebleu": {"measure"},
-    "lm_eval": {"study"},
+    "lm_eval": {"tasks"},
     "typer": {"cli"},
     "matplotlib": {"report"},
 }
+NO_TORCH = {"report", "cli", "config", "records", "runs", "data"}
 
 
 def imports(path):
@@ -80,7 +86,7 @@ def test_imports_go_one_way(path):
         if top in ONLY_IN:
             assert here in ONLY_IN[top], f"{top} belongs to {ONLY_IN[top]}"
         if top == "torch":
-            assert here not in {"report", "cli", "config", "records", "runs", "data", "resolve"}
+            assert here not in NO_TORCH
 
 
 def test_every_part_is_watched():

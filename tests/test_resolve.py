@@ -1,11 +1,11 @@
 import pytest
 
 from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, MethodName, RunConfig
+from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
+from hyperfitting.config.methods import METHODS
+from hyperfitting.config.presets import BUILTIN_DEFAULTS, METHOD_DEFAULTS
+from hyperfitting.config.resolve import demo_runs, describe, resolve_demo, resolve_run
 from hyperfitting.errors import InputError
-from hyperfitting.presets import BUILTIN_DEFAULTS, METHOD_DEFAULTS
-from hyperfitting.resolve import demo_runs, describe, resolve_demo, resolve_run
-from hyperfitting.settings import Layer, build, leaf_fields, read_config_file, read_overrides
-from hyperfitting.train.methods import METHODS
 
 BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "full_sft"})
 

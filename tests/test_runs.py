@@ -3,9 +3,9 @@ import json
 import pytest
 
 from hyperfitting.errors import InputError
-from hyperfitting.progress import printable
 from hyperfitting.runs import RunFolder, first_free, require_free
 from hyperfitting.storage import new_directory, read_json, write_json
+from hyperfitting.untrusted import printable
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):

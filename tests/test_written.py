@@ -6,10 +6,10 @@ import math
 import pytest
 
 from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, GenerateConfig
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
+from hyperfitting.config.resolve import SCHEMAS, resolve_run
 from hyperfitting.errors import InputError
-from hyperfitting.judge.config import JudgeConfig
-from hyperfitting.resolve import SCHEMAS, resolve_run
-from hyperfitting.settings import Layer, build, leaf_fields, read_config_file, read_overrides
 from hyperfitting.written import TextError, Written, read_argument, read_yaml
 
 BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "late_stage_lora"})

@@ -6,7 +6,6 @@ Everything here goes to standard error; standard output belongs to data.
 
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,12 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from hyperfitting.untrusted import printable
+
 SECONDS_BETWEEN_LINES = 30.0
-
-
-def printable(text: str) -> str:
-    """`text` without control characters other than newline and tab (it is untrusted)."""
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 class Stage:

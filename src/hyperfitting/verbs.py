@@ -10,6 +10,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from hyperfitting.compare.checkpoints import open_checkpoints
+from hyperfitting.compare.comparison import Comparison
+from hyperfitting.compare.domains import open_runs_on
+from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import (
     CheckpointsConfig,
     DemoConfig,
@@ -19,25 +23,23 @@ from hyperfitting.config import (
     ReportConfig,
     RunConfig,
 )
+from hyperfitting.config.layers import Layer, Resolved
+from hyperfitting.config.methods import METHODS
+from hyperfitting.config.resolve import demo_runs
 from hyperfitting.errors import InputError, InterruptedRunError
-from hyperfitting.models.load import check_length
+from hyperfitting.evaluate.decoding import requested_decoders
+from hyperfitting.evaluate.write import write_study
+from hyperfitting.explain.verb import write_explanation
+from hyperfitting.generate.verb import continue_prompts, read_prompts
+from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
-from hyperfitting.report.build import write_report
-from hyperfitting.report.figures import save_run_figure
-from hyperfitting.resolve import demo_runs
+from hyperfitting.report.figures.training import save_run_figure
+from hyperfitting.report.verb import write_report
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
-from hyperfitting.settings import Layer, Resolved
 from hyperfitting.storage import read_json, write_json
-from hyperfitting.study.comparison import Comparison
-from hyperfitting.study.decoding import requested_decoders
-from hyperfitting.study.explain import write_explanation
-from hyperfitting.study.opening import open_checkpoints, open_runs, open_runs_on
-from hyperfitting.study.prompts import continue_prompts, read_prompts
-from hyperfitting.study.tasks import run_tasks
-from hyperfitting.study.texts import read_dataset
-from hyperfitting.study.training import train_run
-from hyperfitting.study.write import write_study
-from hyperfitting.train.methods import METHODS
+from hyperfitting.tasks.harness import run_tasks
+from hyperfitting.train.dataset import read_dataset
+from hyperfitting.train.verb import train_run
 
 
 def train(

@@ -1,190 +1,235 @@
-"""The static shift against two-pass formulas, scipy ranks and planted changes."""
+"""Static injection is cross-fitted, and each variant is decoded with its own shift."""
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 
-from hyperfitting.explain import static_bias
-from hyperfitting.explain.static_bias import (
-    ShiftStatistics,
-    StaticShift,
-    fraction_explained_in_words,
-    injection,
-    ordinal_ranks,
-    promoted,
-    random_injection,
+from hyperfitting.compare.scores import empty_scores
+from hyperfitting.data.windows import Contexts
+from hyperfitting.explain import static_bias as static_bias_module
+from hyperfitting.explain.injecting import Shifts, Variant, choices_of, shift_of, texts_of
+from hyperfitting.explain.static_bias import ShiftObserver, halves
+from hyperfitting.explain.subject import Subject, write_texts
+from hyperfitting.generate.choose import Sample, Shifted, greedy
+from hyperfitting.generate.decode import decode
+from hyperfitting.measure.intervals import holm
+from hyperfitting.models.load import load_model
+from hyperfitting.models.pair import PairedLogits, make_pair
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.progress import Progress
+from hyperfitting.records import Arm
+from tests.comparing import (
+    CONTEXT,
+    CONTINUATION,
+    EXPLAIN,
+    NO_SWAP,
+    changed,
+    comparison,
+    explained,
 )
+from tests.conftest import random_rows
+from tests.tiny import byte_tokenizer, tiny_model
 
-
-def logits(seed, positions=23, vocabulary=17):
-    return 3 * torch.randn(positions, vocabulary, generator=torch.Generator().manual_seed(seed))
-
-
-def statistics(original, tuned, **settings):
-    found = ShiftStatistics(original.shape[1], **settings)
-    found.add(original, tuned)
-    return found
-
-
-def ranks_by_scipy(x):
-    return np.stack([scipy.stats.rankdata(-row, method="ordinal") for row in x.numpy()])
+COUNT, KNOWN = 9, 257
+OF_HALF = (33, 88)  # the token that each half of the contexts promotes
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_result_agrees_with_the_formulas_in_two_passes(seed):
-    x, y = logits(seed), logits(seed) + logits(seed + 9)
-    found = statistics(x, y).result()
-    a, b = x.double().numpy(), y.double().numpy()
-    change = (b - b.mean(axis=1, keepdims=True)) - (a - a.mean(axis=1, keepdims=True))
-    mean = change.mean(axis=0)
-    share = 1 - ((change - mean) ** 2).sum() / (change**2).sum()
-    np.testing.assert_allclose(found.shift_V, mean, atol=1e-12)
-    assert found.static_share == pytest.approx(share, rel=1e-10)
-    gain = (ranks_by_scipy(x) - ranks_by_scipy(y)).mean(axis=0)
-    np.testing.assert_allclose(found.improvement_V, gain, atol=1e-12)
-    assert (found.positions, found.rank_positions) == (23, 23)
+@pytest.mark.parametrize("count", [2, 7, 30])
+def test_halves_are_halves_and_follow_from_the_seed(count, seed):
+    half_N = halves(count, seed)
+    assert sorted(np.bincount(half_N)) == [count // 2, count - count // 2]
+    np.testing.assert_array_equal(half_N, halves(count, seed))
+    if count == 30:
+        assert not np.array_equal(half_N, halves(count, seed + 10))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_ordinal_ranks_agree_with_scipy_also_with_ties(seed):
-    x = logits(seed).round()
-    assert ordinal_ranks(x).tolist() == ranks_by_scipy(x).tolist()
-    assert ordinal_ranks(torch.tensor([[1.0, 2.0, 2.0, 0.0]])).tolist() == [[3, 1, 2, 4]]
+@pytest.fixture(scope="module")
+def subject():
+    model = tiny_model()
+    tokens = Tokens.of(model, byte_tokenizer())
+    rows = random_rows(COUNT, CONTEXT + CONTINUATION)
+    contexts = Contexts([r[:CONTEXT] for r in rows], [r[CONTEXT:] for r in rows], [""] * COUNT)
+    texts = write_texts(model, contexts.contexts, tokens, EXPLAIN, CONTINUATION)
+    return Subject(
+        Arm("tuned"), make_pair(model, tiny_model()), contexts, tokens, EXPLAIN, Progress(),
+        texts, texts, empty_scores(COUNT, CONTINUATION),
+    )  # fmt: skip
 
 
-def test_a_model_against_itself_has_no_share():
-    found = statistics(logits(0), logits(0)).result()
-    assert found.static_share is None
-    assert not found.shift_V.any()
-    assert not found.improvement_V.any()
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_forbidden_token_leaves_no_static_share_and_says_why(subject, side):
+    observer = ShiftObserver(KNOWN, halves(COUNT, 0))
+    for row in range(COUNT):
+        both = [torch.randn(4, 260), torch.randn(4, 260)]
+        both[side][:, 258] = -torch.inf  # padding: no word
+        observer(PairedLogits(row, *both, torch.zeros(4)), None)
+    assert not observer.is_undefined
+    both[side][:, 5] = -torch.inf
+    observer(PairedLogits(0, *both, torch.zeros(4)), None)
+    found = static_bias_module.static_bias(subject, observer)
+    assert found["static_share"] is None
+    assert found["static_share_reason"] == found["reason"] == static_bias_module.FORBIDDEN
+    assert found["rows"] == []
+    assert "minus infinity" in found["in_words"]
 
 
-def test_a_planted_shift_of_one_token():
-    x = logits(1)
-    tuned = x.clone()
-    tuned[:, 5] += 4
-    found = statistics(x, tuned).result()
-    assert found.static_share == pytest.approx(1, abs=1e-10)
-    assert promoted(found, count=1).tolist() == [5]
-    expected = np.full(17, -4 / 17)
-    expected[5] += 4
-    np.testing.assert_allclose(found.shift_V, expected, atol=1e-6)
+@pytest.fixture(scope="module")
+def seen():
+    """Each half sees one token rise by far, and not the token of the other half."""
+    half_N = halves(COUNT, 0)
+    observer = ShiftObserver(KNOWN, half_N)
+    rng = torch.Generator().manual_seed(0)
+    for row, half in enumerate(half_N):
+        one = torch.randn(4, 260, generator=rng)
+        two = one.clone()
+        two[:, OF_HALF[half]] += 200.0
+        observer(PairedLogits(row, one, two, torch.zeros(4)), None)
+    return observer
 
 
-def test_changes_unrelated_between_positions_give_one_over_n():
-    random = torch.Generator().manual_seed(0)
-    x = logits(0, positions=200, vocabulary=400)
-    noise = [torch.randn(200, 400, generator=random) for _ in range(10)]
-    shares = [statistics(x, x + change).result().static_share for change in noise]
-    assert np.mean(shares) == pytest.approx(1 / 200, rel=0.1)
-    assert max(shares) < 0.01
+def shifts_of(subject, seen, variants):
+    return Shifts.of(subject, seen.sums, seen.half_N, variants)
 
 
-def test_a_planted_mixture_is_separated():
-    x = logits(0, positions=300, vocabulary=400)
-    constant = logits(2, positions=1, vocabulary=400)
-    found = statistics(x, x + constant + logits(1, positions=300, vocabulary=400)).result()
-    assert found.static_share == pytest.approx(0.5, abs=0.05)
+def written(subject, seen, variants):
+    return texts_of(subject, shifts_of(subject, seen, variants), variants)
 
 
-def test_a_constant_per_position_is_no_change():
-    x = logits(0)
-    moved = statistics(x.double(), x.double() + torch.arange(23.0, dtype=torch.float64)[:, None])
-    np.testing.assert_allclose(moved.result().shift_V, 0, atol=1e-12)
-    tuned = logits(3)
-    plain, offset = statistics(x, tuned).result(), statistics(x - 7, tuned + 2).result()
-    np.testing.assert_allclose(offset.shift_V, plain.shift_V, atol=1e-6)
-    assert offset.static_share == pytest.approx(plain.static_share, rel=1e-5)
+@pytest.mark.parametrize("kind", ["promoted", "all"])
+def test_no_context_is_decoded_with_a_shift_that_saw_its_text(subject, seen, kind):
+    [texts] = written(subject, seen, [Variant(kind, 1.0)])
+    assert {0, 1} == set(seen.half_N.tolist())
+    for half, text in zip(seen.half_N, texts, strict=True):
+        assert text == [OF_HALF[1 - half]] * CONTINUATION
 
 
-@pytest.mark.parametrize("block", [1, 17 * 4, 2**22])
-def test_parts_and_blocks_give_the_same_as_the_whole(monkeypatch, block):
-    x, y = logits(0), logits(1)
-    whole = statistics(x, y).result()
-    monkeypatch.setattr(static_bias, "BLOCK_VALUES", block)
-    parts = statistics(x[:9], y[:9]) + statistics(x[9:], y[9:])
-    for found in (statistics(x, y).result(), parts.result()):
-        np.testing.assert_allclose(found.shift_V, whole.shift_V, rtol=1e-12)
-        assert found.improvement_V.tolist() == whole.improvement_V.tolist()
-        assert found.static_share == pytest.approx(whole.static_share, rel=1e-12)
-        assert found[2:4] == whole[2:4]
+def test_every_variant_has_its_own_strength_and_draw(subject, seen):
+    variants = [
+        Variant("promoted", 0.0), Variant("promoted", 1.0), Variant("random", 1.0, 0),
+        Variant("random", 1.0, 1), Variant("promoted", 0.0),
+    ]  # fmt: skip
+    texts = written(subject, seen, variants)
+    assert texts[0] == texts[4] == subject.original_texts
+    for draw, found in ((0, texts[2]), (1, texts[3])):
+        sets = {tuple(set(text)) for text in found}
+        assert all(len(tokens) == 1 for tokens in sets)
+        drawn = {tokens[0] for tokens in sets}
+        assert not drawn & {*OF_HALF, *subject.tokens.unwritable}, "ordinary tokens only"
+        results = [sums.result() for sums in seen.sums]
+        expected = {int(shift_of(subject, r, "random", draw).argmax()) for r in results}
+        assert drawn == expected
+    assert texts[2] != texts[3]
 
 
-@pytest.mark.parametrize("step", [2, 5, 40])
-def test_ranks_at_every_mth_position_over_several_calls(monkeypatch, step):
-    monkeypatch.setattr(static_bias, "BLOCK_VALUES", 17 * 3)
-    x, y = logits(0), logits(1)
-    found = ShiftStatistics(17, rank_positions=step)
-    for part in (slice(0, 4), slice(4, 5), slice(5, 23)):
-        found.add(x[part], y[part])
-    chosen = statistics(x[::step], y[::step]).result()
-    result = found.result()
-    assert result.improvement_V.tolist() == chosen.improvement_V.tolist()
-    assert (result.positions, result.rank_positions) == (23, chosen.positions)
-    np.testing.assert_allclose(result.shift_V, statistics(x, y).result().shift_V, rtol=1e-12)
+def test_choices_under_a_shift_are_those_of_shifted_logits_one_by_one(subject, seen):
+    variants = [Variant("promoted", 0.0), Variant("all", 0.01), Variant("random", 0.02, 1)]
+    shifts = shifts_of(subject, seen, variants)
+    found = choices_of(subject, shifts, variants)
+    results = [sums.result() for sums in seen.sums]
+    model = subject.pair.original
+    for top1_NK, variant in zip(found, variants, strict=True):
+        for n, row in enumerate(subject.human_rows):
+            logits_TV = model(torch.tensor([row])).logits[0, -CONTINUATION - 1 : -1].detach()
+            half = results[1 - seen.half_N[n]]
+            shift_V = shift_of(subject, half, variant.kind, variant.draw).float()
+            logits_TV[:, : len(shift_V)] += variant.strength * shift_V
+            assert top1_NK[n].tolist() == logits_TV.argmax(dim=-1).tolist()
+    assert len({top1_NK.tobytes() for top1_NK in found}) == 3, "every shift changes a choice"
 
 
-def test_promoted_prefers_smaller_ids_and_leaves_special_tokens_out():
-    gain = torch.tensor([1.0, 7.0, 3.0, 7.0, 3.0, -2.0], dtype=torch.float64)
-    result = StaticShift(gain, gain, 1, 1, None)
-    assert promoted(result, count=4).tolist() == [1, 3, 2, 4]
-    assert promoted(result, count=3, excluded_ids={1, 2}).tolist() == [3, 4, 0]
-    assert promoted(result, count=500, excluded_ids=[0]).tolist() == [1, 3, 2, 4, 5]
-    with pytest.raises(ValueError, match="got 0"):
-        promoted(result, count=0)
+def test_random_draws_of_a_strength_are_averaged_into_one_row(model_folder):
+    _, found = explained(comparison(model_folder, lambda: changed(1)), NO_SWAP)
+    rows = {(r["kind"], r["strength"]): r for r in found["static_bias"]["rows"]}
+    assert {key: row["draws"] for key, row in rows.items()} == {
+        ("promoted", 0.0): 1,
+        ("promoted", 0.5): 1,
+        ("promoted", 1.0): 1,
+        ("all", 0.5): 1,
+        ("all", 1.0): 1,
+        ("random", 0.5): 2,
+        ("random", 1.0): 2,
+    }
+    assert {row["ttr"]["n"] for row in rows.values()} == {6}
+    zero = rows["promoted", 0.0]
+    assert zero["ttr_minus_original"]["mean"] == 0
+    assert zero["p_holm"] is None, "strength 0 changes nothing, so it is no test"
+    assert found["static_bias"]["promoted_tokens"] == 1
 
 
-def test_injection_is_zero_elsewhere():
-    shift = torch.arange(1.0, 7.0)
-    ids = torch.tensor([4, 1])
-    assert injection(shift, ids).tolist() == [0, 2, 0, 0, 5, 0]
-    assert shift.tolist() == [1, 2, 3, 4, 5, 6]
+def test_strength_0_is_in_no_family_of_tests(model_folder, monkeypatch):
+    """Its p is 1 by construction, and would raise every other p by Holm's first factor."""
+    given = []
+
+    def seen(p_values):
+        given.append(list(p_values))
+        return holm(p_values)
+
+    monkeypatch.setattr(static_bias_module, "holm", seen)
+    _, found = explained(comparison(model_folder, lambda: changed(1)), NO_SWAP)
+    rows = found["static_bias"]["rows"]
+    [p_values] = given
+    tested = [row["p_holm"] for row in rows if row["strength"]]
+    assert (len(p_values), tested) == (6, holm(p_values))
+    assert [row["p_holm"] for row in rows if not row["strength"]] == [None]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_random_injection_moves_the_same_values_to_other_tokens(seed):
-    delta = injection(logits(0, 1, 30)[0], torch.arange(3, 9))
-    moved = random_injection(delta, torch.arange(3, 9), range(2, 25), seed=seed)
-    places = set(moved.nonzero().flatten().tolist())
-    assert sorted(moved[moved != 0].tolist()) == sorted(delta[3:9].tolist())
-    assert places <= {2, *range(9, 25)}
-    again = random_injection(delta, torch.arange(3, 9), range(2, 25), seed=seed)
-    assert torch.equal(moved, again)
-    other = random_injection(delta, torch.arange(3, 9), range(2, 25), seed=seed + 1)
-    assert not torch.equal(moved, other)
+def test_more_promoted_tokens_than_there_are_others_are_cut_and_said(model_folder):
+    config = NO_SWAP.model_copy(update={"promoted_tokens": 500, "strengths": (1.0,)})
+    _, found = explained(comparison(model_folder, lambda: changed(1)), config)
+    assert found["static_bias"]["promoted_tokens"] == 256 // 2
 
 
-def test_random_injection_reaches_every_candidate_equally_often():
-    delta, ids = torch.eye(6)[0], torch.tensor([0])
-    places = [int(random_injection(delta, ids, range(6), seed=s).argmax()) for s in range(500)]
-    assert scipy.stats.chisquare(np.bincount(places, minlength=6)[1:]).pvalue > 1e-3
-    assert 0 not in places
+# Choosing tokens
 
 
-def test_bad_input_is_refused():
-    found = ShiftStatistics(17)
-    with pytest.raises(ValueError, match="at least one position"):
-        found.result()
-    with pytest.raises(ValueError, match=r"\(23, 17\) and \(22, 17\)"):
-        found.add(logits(0), logits(0)[1:])
-    with pytest.raises(ValueError, match=r"\[P, 17\]"):
-        found.add(logits(0)[:, 1:], logits(0)[:, 1:])
-    with pytest.raises(ValueError, match="finite"):
-        found.add(logits(0), logits(0) / 0)
-    assert found.positions == 0
-    with pytest.raises(ValueError, match="one vocabulary"):
-        found + ShiftStatistics(18)
-    with pytest.raises(ValueError, match="0 and 1"):
-        ShiftStatistics(0)
-    with pytest.raises(ValueError, match="3 other tokens needed, got 1"):
-        random_injection(torch.ones(4), torch.arange(3), range(4), seed=0)
+def test_shifted_greedy_by_hand():
+    shift_SV = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]])
+    logits = torch.tensor([[1.0, 0.0, 0.5]]).repeat(4, 1)
+    choose = Shifted(shift_SV, [0.0, 0.4, 0.6, 1.0], [0, 0, 0, 1])
+    token_B, tied_B = choose(logits, range(4), 0)
+    assert token_B.tolist() == [0, 0, 1, 2]
+    assert not tied_B.any()
+    banned = logits.clone()
+    banned[:, 2] = -torch.inf
+    assert choose(banned, range(4), 0)[0].tolist() == [0, 0, 1, 0], "a shift lifts no ban"
+    last = choose(logits[:2], range(2, 4), 0)[0]
+    assert last.tolist() == [1, 2], "rows keep their own shift in any batch"
 
 
-def test_the_share_in_words():
-    assert "explains 12 % of" in fraction_explained_in_words(0.1234)
-    assert "static share 0.123" in fraction_explained_in_words(0.1234)
-    assert "less than 1 %" in fraction_explained_in_words(0.002)
-    assert "more than 99 %" in fraction_explained_in_words(0.9999)
-    assert "explains 100 %" in fraction_explained_in_words(1.0)
-    assert "No logit changed" in fraction_explained_in_words(None)
+def test_a_shift_is_the_same_in_any_batch(subject, seen):
+    results = [sums.result() for sums in seen.sums]
+    shift_SV = torch.stack([r.shift_V for r in results]).float()
+    shift_SV = torch.nn.functional.pad(shift_SV, (0, 3))
+    choose = Shifted(shift_SV, [0.02] * COUNT, seen.half_N.tolist())
+    model, contexts = subject.pair.original, subject.contexts.contexts
+    whole, single = (
+        [d.ids for d in decode(model, contexts, choose, max_new_tokens=6, batch_size=size)]
+        for size in (COUNT, 1)
+    )
+    assert whole == single
+
+
+class Highest:
+    """A generator whose draws are the largest number below 1."""
+
+    def random(self, size):
+        return np.full(size, np.nextafter(1.0, 0.0))
+
+
+def test_the_largest_draw_never_lands_on_a_banned_last_token(monkeypatch):
+    """In float32 that draw is 1, which lies beyond every token."""
+    monkeypatch.setattr(np.random, "default_rng", lambda _: Highest())
+    logits = torch.tensor([[1.0, 0.0, -torch.inf], [0.0, -torch.inf, -torch.inf]])
+    token_B, _ = Sample([1.0, 0.3], [[0], [1]])(logits, range(2), 0)
+    assert token_B.tolist() == [1, 0]
+
+
+def test_sampling_at_a_small_temperature_is_greedy(model_folder):
+    from hyperfitting.config import ModelConfig
+
+    model = load_model(ModelConfig(name=str(model_folder), device="cpu"))
+    contexts = random_rows(5, 6)
+    options = {"max_new_tokens": 6, "banned": [0, 257, 258, 259]}
+    cold = decode(model, contexts, Sample([1e-4] * 5, [[0, n] for n in range(5)]), **options)
+    assert [d.ids for d in cold] == [d.ids for d in decode(model, contexts, greedy, **options)]

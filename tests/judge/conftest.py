@@ -1,6 +1,6 @@
 import pytest
 
-from hyperfitting.judge.config import JudgeConfig
+from hyperfitting.config.judge import JudgeConfig
 from tests.judge.serving import KEY
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hyperfitting.judge.prompt import PROMPT_DIGEST
-from hyperfitting.judge.run import judge
+from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
 from tests.judge.serving import make_study, opinion, serving, verdict
 

@@ -14,8 +14,8 @@ from hyperfitting.judge.estimate import estimate
 from hyperfitting.judge.job import questions
 from hyperfitting.judge.pairs import choose_pairs, find_side, read_pairs
 from hyperfitting.judge.prompt import build_prompt
-from hyperfitting.judge.run import judge
 from hyperfitting.judge.store import AnswerFile
+from hyperfitting.judge.verb import judge
 from hyperfitting.runs import StudyFolder
 from tests.judge.serving import KEY, make_study, serving
 

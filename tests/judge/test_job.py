@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 
 from hyperfitting.errors import InputError
-from hyperfitting.judge.run import judge
 from hyperfitting.judge.store import AnswerFile
+from hyperfitting.judge.verb import judge
 from hyperfitting.judge.verdict import NoVerdictError, read_verdict
 from hyperfitting.progress import Progress
 from hyperfitting.storage import only_writer
@@ -101,7 +101,7 @@ def test_requests_carry_the_settings_and_no_response_format(tmp_path, settings):
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
     """A judgement of 150 pairs by a server that fails in every fifth request."""
-    from hyperfitting.judge.config import JudgeConfig
+    from hyperfitting.config.judge import JudgeConfig
     from tests.judge.serving import KEY
 
     study = make_study(tmp_path_factory.mktemp("faulty") / "study", RULES * 2 + ["alpha"] * 30)
@@ -241,8 +241,8 @@ def run_in_child(study, url, **options):
         "import sys, json, signal; from pathlib import Path\n"
         # A shell's background jobs, and their children, ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hyperfitting.judge.config import JudgeConfig\n"
-        "from hyperfitting.judge.run import judge\n"
+        "from hyperfitting.config.judge import JudgeConfig\n"
+        "from hyperfitting.judge.verb import judge\n"
         "judge(Path(sys.argv[1]), JudgeConfig(**json.loads(sys.argv[2])))"
     )
     config = {"a": "late_stage_lora", "b": "full_lora", "model": "scripted", "endpoint": url}

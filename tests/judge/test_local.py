@@ -15,7 +15,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import Decoded
 from hyperfitting.judge.local import LocalJudge
 from hyperfitting.judge.reply import Message
-from hyperfitting.judge.run import judge
+from hyperfitting.judge.verb import judge
 from tests.judge.model import ANSWER, save_tiny_judge
 from tests.judge.serving import make_study
 from tests.tiny import byte_tokenizer, tiny_model

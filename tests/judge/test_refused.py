@@ -6,7 +6,7 @@ import pytest
 
 from hyperfitting.errors import InputError
 from hyperfitting.judge.refused import leaves_no_room, refused_option
-from hyperfitting.judge.run import judge
+from hyperfitting.judge.verb import judge
 from tests.judge.serving import make_study, serving
 
 INSTEAD = "Use 'max_completion_tokens' instead."

@@ -6,8 +6,8 @@ from hyperfitting.errors import InputError
 from hyperfitting.judge.job import ask, questions
 from hyperfitting.judge.pairs import choose_pairs, find_side, read_pairs
 from hyperfitting.judge.reply import Message, Reply, why_unread
-from hyperfitting.judge.run import judge
 from hyperfitting.judge.served import served_error
+from hyperfitting.judge.verb import judge
 from hyperfitting.runs import StudyFolder
 from tests.judge.serving import KEY, make_study, serving
 

@@ -13,11 +13,11 @@ from transformers import BertConfig, BertForMaskedLM, Qwen2ForSequenceClassifica
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import locate, origin_of
+from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import (
     load_model,
     load_model_config,
     load_tokenizer,
-    model_digest,
     quiet_transformers,
 )
 from tests.models.hub import publish

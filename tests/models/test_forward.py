@@ -7,7 +7,8 @@ import scipy.stats
 import torch
 
 from hyperfitting.models import forward, interface
-from hyperfitting.models.forward import logits_of, score_rows, window_losses
+from hyperfitting.models.forward import score_rows, window_losses
+from hyperfitting.models.interface import logits_of
 from tests.conftest import random_rows
 
 

@@ -8,17 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.load import (
-    architecture_digest,
-    check_fit,
-    end_token_ids,
-    load_model,
-    load_tokenizer,
-    model_digest,
-    quiet_transformers,
-    token_texts,
-    unwritable_token_ids,
-)
+from hyperfitting.models.digests import architecture_digest, model_digest
+from hyperfitting.models.fit import check_fit
+from hyperfitting.models.load import load_model, load_tokenizer, quiet_transformers
+from hyperfitting.models.tokens import end_token_ids, token_texts, unwritable_token_ids
 from hyperfitting.models.tuned import (
     adapter_base,
     load_tuned,

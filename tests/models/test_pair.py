@@ -6,7 +6,7 @@ import torch
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.models.anatomy import anatomy
-from hyperfitting.models.forward import logits_of
+from hyperfitting.models.interface import logits_of
 from hyperfitting.models.pair import make_pair, paired_logits, share_equal_weights, swapped
 from hyperfitting.models.proof import require_causal
 from hyperfitting.train.lora import add_adapters

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import locate, origin_of
-from hyperfitting.models.load import load_model, model_digest
+from hyperfitting.models.digests import model_digest
+from hyperfitting.models.load import load_model
 from hyperfitting.models.tuned import (
     adapter_base,
     base_of_tuned,

@@ -1,8 +1,8 @@
 import pytest
 
 from hyperfitting.config import ReportConfig
-from hyperfitting.report.build import render_page, write_report
 from hyperfitting.report.load import read_study
+from hyperfitting.report.verb import render_page, write_report
 from tests.report.planted import plant
 
 

@@ -6,15 +6,15 @@ import re
 
 import numpy as np
 
-from hyperfitting.judge.config import JudgeConfig
-from hyperfitting.judge.run import judge
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.evaluate.write import write_study
+from hyperfitting.explain.verb import write_explanation
+from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
 from hyperfitting.report.listed import ACCOUNT
 from hyperfitting.runs import StudyFolder
-from hyperfitting.study.explain import write_explanation
-from hyperfitting.study.write import write_study
+from tests.comparing import EVALUATE, EXPLAIN, changed, comparison, dataset, sharper, windows
 from tests.judge.serving import serving, verdict
-from tests.study.comparing import EVALUATE, EXPLAIN, changed, comparison, dataset, sharper, windows
 from tests.tiny import byte_tokenizer, tiny_model
 
 # Words of a programming language in the place of a number. "None" is also a word of English.

@@ -6,8 +6,8 @@ import pytest
 
 from hyperfitting.cli.show import study_summary
 from hyperfitting.records import Arm
-from hyperfitting.report import certainty
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import certainty
 from hyperfitting.report.tables import test_table as table_of_tests
 from tests.report.planted import arm_rows, paired, plant
 from tests.report.test_report import section

@@ -7,10 +7,10 @@ import pytest
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
-from hyperfitting.report import controls
 from hyperfitting.report.explained import READERS, read_explained
 from hyperfitting.report.figures import layers, ranks, style, text, training
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import controls
 from hyperfitting.runs import StudyFolder
 from tests.report.planted import DIGEST, explained, plant
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hyperfitting.records import Arm
-from hyperfitting.report import decoders, only_sharper
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import decoders, only_sharper
 from tests.report.planted import MATCHED, plant
 
 ARM = Arm("hyperfitted", 0)

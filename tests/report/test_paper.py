@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from hyperfitting.report import paper
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import paper
 from tests.report.planted import plant
 from tests.report.test_report import section
 
 TINYLLAMA = "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"
-TABLES = json.loads((Path(paper.__file__).parent / "paper_tables.json").read_text())["tables"]
+TABLES = json.loads((Path(paper.__file__).parent.parent / "paper_tables.json").read_text())[
+    "tables"
+]
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import pytest
 from hyperfitting.cli.show import study_summary
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
-from hyperfitting.report.build import write_report
-from hyperfitting.report.decoders import decoders
 from hyperfitting.report.load import read_study
-from hyperfitting.report.quality import (
+from hyperfitting.report.sections.decoders import decoders
+from hyperfitting.report.sections.quality import (
     domains,
     judgements,
     mauve_in_words,
     quality,
     tasks,
 )
-from hyperfitting.report.results import every_arm
+from hyperfitting.report.sections.results import every_arm
+from hyperfitting.report.verb import write_report
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}

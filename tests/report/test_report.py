@@ -10,10 +10,10 @@ import pytest
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
-from hyperfitting.report import build
-from hyperfitting.report.build import FIGURES, render_page, write_report
+from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
 from hyperfitting.report.page import TITLES
+from hyperfitting.report.verb import FIGURES, render_page, write_report
 from hyperfitting.runs import StudyFolder
 
 TABLES = {

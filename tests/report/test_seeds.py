@@ -4,9 +4,9 @@ import pytest
 
 from hyperfitting.records import Arm
 from hyperfitting.report import page as pages
-from hyperfitting.report import results
 from hyperfitting.report.listed import Run
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import results
 from tests.report.planted import plant
 from tests.report.test_report import section
 

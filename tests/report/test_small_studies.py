@@ -7,7 +7,7 @@ import pytest
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
-from hyperfitting.report import build
+from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
 from hyperfitting.runs import RunFolder
 from tests.report.planted import plant

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hyperfitting.records import Arm
+from hyperfitting.records.arms import arm_of, is_control, is_tuned, label
 from hyperfitting.report import tables
-from hyperfitting.report.arms import arm_of, is_control, is_tuned, label
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.formats import to_csv, to_latex, to_markdown
 from tests.report.planted import REFERENCES, arm_rows, measurement

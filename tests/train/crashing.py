@@ -18,12 +18,12 @@ import torch
 
 torch.set_num_threads(1)
 
+from hyperfitting.config.layers import Layer  # noqa: E402
+from hyperfitting.config.resolve import resolve_run  # noqa: E402
 from hyperfitting.progress import Progress  # noqa: E402
-from hyperfitting.resolve import resolve_run  # noqa: E402
 from hyperfitting.runs import RunFolder  # noqa: E402
-from hyperfitting.settings import Layer  # noqa: E402
-from hyperfitting.study.texts import read_dataset  # noqa: E402
-from hyperfitting.study.training import train_run  # noqa: E402
+from hyperfitting.train.dataset import read_dataset  # noqa: E402
+from hyperfitting.train.verb import train_run  # noqa: E402
 
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "started")

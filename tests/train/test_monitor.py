@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from hyperfitting.config.methods import METHODS
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.runs import RunFolder
-from hyperfitting.study.manifest import training_outcome
 from hyperfitting.train.checkpoints import Checkpoints
-from hyperfitting.train.methods import METHODS
+from hyperfitting.train.manifest import training_outcome
 from hyperfitting.train.monitor import Monitoring
 from tests.conftest import random_rows
 from tests.tiny import tiny_model

@@ -8,12 +8,13 @@ import torch
 from peft import PeftModel
 
 from hyperfitting.config import LoraConfig
+from hyperfitting.config.methods import METHODS
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.loop import epoch_order, epoch_rows
 from hyperfitting.train.lora import save_adapter
-from hyperfitting.train.methods import METHODS, prepare, require_effective_updates
+from hyperfitting.train.methods import prepare, require_effective_updates
 from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
 from tests.conftest import random_rows
 from tests.tiny import tiny_model

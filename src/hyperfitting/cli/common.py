@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from hyperfitting.config.layers import Layer, read_config_file, read_overrides
 from hyperfitting.errors import InputError, InterruptedRunError
-from hyperfitting.settings import Layer, read_config_file, read_overrides
 
 ResultT = TypeVar("ResultT")
 

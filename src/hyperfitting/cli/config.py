@@ -31,7 +31,7 @@ def show(
     """
 
     def work() -> None:
-        from hyperfitting.resolve import describe
+        from hyperfitting.config.resolve import describe
 
         rows = describe(verb, layers(config, {}, overrides))
         if as_json:

@@ -35,9 +35,9 @@ def demo(
     def work() -> None:
         from hyperfitting import verbs
         from hyperfitting.cli.show import demo_opening, study_summary
+        from hyperfitting.config.resolve import resolve_demo
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
-        from hyperfitting.resolve import resolve_demo
         from hyperfitting.runs import first_free
         from hyperfitting.storage import read_json
 

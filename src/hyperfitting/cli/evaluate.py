@@ -16,8 +16,8 @@ from hyperfitting.cli.common import (
     run_verb,
     split_folders,
 )
+from hyperfitting.config.layers import Layer
 from hyperfitting.errors import InputError
-from hyperfitting.settings import Layer
 
 if TYPE_CHECKING:
     from hyperfitting.config import CheckpointsConfig
@@ -64,7 +64,7 @@ def checkpoints_config(
         InputError: an option is missing, or a run folder is given too.
     """
     from hyperfitting.config import CheckpointsConfig
-    from hyperfitting.settings import build, leaf_fields
+    from hyperfitting.config.layers import build, leaf_fields
 
     missing = [
         name for name, value in (("--tuned", tuned), ("--data", data), ("--out", out)) if not value
@@ -101,8 +101,8 @@ def _named_base(tuned: str, given: Sequence[Layer]) -> str:
         InputError: it is a whole model, which does not tell what it was trained from.
     """
     from hyperfitting.config import ModelConfig
+    from hyperfitting.config.layers import peek
     from hyperfitting.models.tuned import adapter_base
-    from hyperfitting.settings import peek
 
     found = adapter_base(ModelConfig(name=tuned, revision=peek(given, "tuned_revision")))
     if found is None:
@@ -155,9 +155,9 @@ def evaluate(
         from hyperfitting import verbs
         from hyperfitting.cli.show import study_summary
         from hyperfitting.config import EvaluateConfig, ReportConfig
+        from hyperfitting.config.layers import build
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
-        from hyperfitting.settings import build
         from hyperfitting.storage import read_json
 
         flags = {

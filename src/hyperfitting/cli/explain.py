@@ -48,8 +48,8 @@ def explain(
         from hyperfitting import verbs
         from hyperfitting.cli.show import explanation_summary
         from hyperfitting.config import ExplainConfig, ReportConfig
+        from hyperfitting.config.layers import build
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.settings import build
 
         flags = {
             "device": ("--device", device),

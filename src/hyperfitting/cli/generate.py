@@ -50,8 +50,9 @@ def generate(
     def work() -> None:
         from hyperfitting import verbs
         from hyperfitting.config import GenerateConfig
-        from hyperfitting.progress import ConsoleProgress, printable
-        from hyperfitting.settings import build
+        from hyperfitting.config.layers import build
+        from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.untrusted import printable
 
         flags = {
             "model.name": ("MODEL", model),

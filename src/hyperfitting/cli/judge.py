@@ -23,8 +23,8 @@ def _show(entry: Mapping[str, Any], swap_check: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from hyperfitting.progress import printable
     from hyperfitting.report.tables import p_text
+    from hyperfitting.untrusted import printable
 
     console = Console(highlight=False)
     a, b = entry["a"]["arm"], entry["b"]["arm"]
@@ -96,11 +96,11 @@ def judge(
     """
 
     def work() -> None:
+        from hyperfitting.config.judge import JudgeConfig
+        from hyperfitting.config.layers import build
         from hyperfitting.errors import InputError
-        from hyperfitting.judge.config import JudgeConfig
-        from hyperfitting.judge.run import judge as judge_study
+        from hyperfitting.judge.verb import judge as judge_study
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.settings import build
 
         flags = {
             "a": ("--a", a),

@@ -30,8 +30,8 @@ def report(
     def work() -> None:
         from hyperfitting import verbs
         from hyperfitting.config import ReportConfig
+        from hyperfitting.config.layers import build
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.settings import build
 
         folders, overrides = split_folders(studies)
         settings = build(ReportConfig, layers(config, {}, overrides)).config

@@ -8,16 +8,17 @@ from rich.text import Text
 
 from hyperfitting.config import DemoConfig
 from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.progress import Progress, printable
+from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
-from hyperfitting.report import certainty, decoders, quality
+from hyperfitting.records.arms import label, variant
 from hyperfitting.report import tables as report_tables
-from hyperfitting.report.arms import label, variant
 from hyperfitting.report.explained import read_explained
 from hyperfitting.report.findings import Explained
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections import certainty, decoders, quality
 from hyperfitting.report.tables import Cell, cell, columns, metric_label
 from hyperfitting.runs import StudyFolder
+from hyperfitting.untrusted import printable
 
 NUM_EXAMPLES = 2
 NAMES_WIDTH, ARM_WIDTH = 24, 12  # of the table's columns

@@ -76,9 +76,9 @@ def train(
 
     def work() -> None:
         from hyperfitting import verbs
+        from hyperfitting.config.resolve import preset_layer, resolve_run, resumed_layer
         from hyperfitting.errors import InputError
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.resolve import preset_layer, resolve_run, resumed_layer
         from hyperfitting.runs import RunFolder
         from hyperfitting.storage import read_json
 

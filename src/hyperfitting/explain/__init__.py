@@ -1,1 +1,1 @@
-"""Pure functions on why the tuned model differs: geometry, a static shift, kinds of tokens."""
+"""What `hyperfit explain` runs: the controls on a tuned model and its original."""

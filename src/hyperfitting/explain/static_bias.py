@@ -1,212 +1,217 @@
-"""Is the change one constant shift of the logits? Definitions, section 5.
+"""Is the change one constant shift of the logits?
 
-Shape letters: P positions, V vocabulary. Pass only the rows of the vocabulary that the tokenizer
-has, and logits after any soft cap.
+Definitions, section 5; paper, section 3.5.
+Cross-fitted: contexts are split into two halves, and those of one half are decoded with the shift
+measured on the other, so no context is decoded with a shift that saw its text.
 """
 
-from collections.abc import Collection, Iterable
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-BLOCK_VALUES = 2**22
+from hyperfitting.compare.intervals import as_fields
+from hyperfitting.compare.scores import PairScores
+from hyperfitting.explain.injecting import (
+    Shifts,
+    Variant,
+    choices_of,
+    promoted_count,
+    texts_of,
+    variants_of,
+)
+from hyperfitting.explain.subject import Subject, Texts, variety
+from hyperfitting.measure.gain import Gain, Share
+from hyperfitting.measure.injection import Injected, injection_in_words
+from hyperfitting.measure.intervals import holm, sign_flip_p
+from hyperfitting.measure.participation import Numbers
+from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.measure.static_share import ContextSums
+from hyperfitting.measure.static_shift import (
+    ShiftStatistics,
+    StaticShift,
+    fraction_explained_in_words,
+    promoted,
+)
+from hyperfitting.models.pair import PairedLogits
+
+NOTHING = "no logit changed"
+FORBIDDEN = "a logit is minus infinity: such tokens have no change"
+NUM_SHOWN = 20  # promoted tokens listed by name
+RANKED_LOGITS = 4096  # ranks at every position up to this vocabulary, at fewer beyond
 
 
-class StaticShift(NamedTuple):
-    """The mean change of each token's logit and rank; what `ShiftStatistics.result` returns."""
-
-    shift_V: Tensor
-    improvement_V: Tensor
-    positions: int
-    rank_positions: int
-    static_share: float | None
+def halves(count: int, seed: int) -> NDArray[np.int64]:
+    """Which half each context belongs to, 0 or 1, [N]."""
+    return (np.random.default_rng(seed).permutation(count) % 2).astype(np.int64)
 
 
-class Change(NamedTuple):
-    """Sums over some positions: the centred change [V], float64, and its squared length."""
+@dataclass
+class ShiftObserver:
+    """Sums the change of the logits over each half of the contexts, and over each context."""
 
-    sum_V: Tensor
-    squares: float
-    positions: int
+    vocabulary: int
+    half_N: NDArray[np.int64]
+    sums: tuple[ShiftStatistics, ShiftStatistics] = field(init=False)
+    by_context: ContextSums = field(init=False)
+    is_undefined: bool = field(init=False, default=False)  # a logit was not finite
+
+    def __post_init__(self) -> None:
+        every = -(-self.vocabulary // RANKED_LOGITS)
+        one, other = (ShiftStatistics(self.vocabulary, rank_positions=every) for _ in range(2))
+        self.sums = (one, other)
+        self.by_context = ContextSums(len(self.half_N), self.vocabulary)
+
+    def __call__(self, found: PairedLogits, scores: PairScores) -> None:
+        """Add one context."""
+        words = [logits[:, : self.vocabulary] for logits in (found.original_KV, found.tuned_KV)]
+        if not all(bool(logits.isfinite().all()) for logits in words):
+            self.is_undefined = True
+            return
+        change = self.sums[self.half_N[found.row]].add(*words)
+        self.by_context.add(found.row, change)
 
 
-class ShiftStatistics:
-    """Sums over positions of the change between two models' logits; memory O(V).
+def static_bias(subject: Subject, seen: ShiftObserver) -> dict[str, Any]:
+    """Decode the original with every variant of the shift, and compare."""
+    if seen.is_undefined:
+        share = as_fields("static_share", Share(None, None, None, FORBIDDEN))
+        in_words = f"The static share is undefined: {FORBIDDEN}."
+        return share | {"in_words": in_words, "rows": [], "reason": FORBIDDEN}
+    whole = (seen.sums[0] + seen.sums[1]).result()
+    found = _share(subject, whole, seen.by_context)
+    reason = None
+    if whole.static_share is None:
+        reason = NOTHING
+    elif not all(half.positions for half in seen.sums):
+        reason = "one context has no other to measure the shift on"
+    if reason:
+        return found | {"rows": [], "reason": reason}
+    variants = variants_of(subject.config)
+    shifts = Shifts.of(subject, seen.sums, seen.half_N, variants)
+    columns = _columns(subject, shifts, variants)
+    original, tuned = variety(subject.original_texts), variety(subject.tuned_texts)
+    ttr_gain = subject.gain(original["ttr"], tuned["ttr"])
+    rows = _rows(subject, columns, (original["ttr"], tuned["ttr"]), ttr_gain)
+    baseline = columns["promoted", 0.0]["equals_original"]
+    return found | {
+        "promoted_tokens": promoted_count(subject),
+        "positions": whole.positions,
+        "rank_positions": whole.rank_positions,
+        "most_promoted": _most_promoted(subject, whole),
+        "strength_0_equals_original": float(baseline.mean()),
+        "gain": ttr_gain._asdict(),
+        "rows": rows,
+        "tuned": {name: subject.interval(column) for name, column in tuned.items()},
+        "verdict_in_words": injection_in_words(
+            [_in_short(row) for row in rows],
+            ttr_gain,
+            same_texts=subject.original_texts == subject.tuned_texts,
+        ),
+    }
 
-    Each logit row is centred to mean 0 first. Ranks need two sorts of the vocabulary per
-    position, so `rank_positions` = m takes them at every m-th position given to this object only
-    (default 1: all); shift and share always use all positions. Two objects over different
-    positions can be added. Sums are float64 on the host.
+
+def _share(subject: Subject, whole: StaticShift, sums: ContextSums) -> dict[str, Any]:
+    """The static share with its interval, in numbers and words."""
+    config = subject.config
+    low, high = sums.interval(
+        whole.static_share, resamples=config.resamples, confidence=config.confidence,
+        seed=config.seed,
+    )  # fmt: skip
+    reason = None
+    if whole.static_share is None:
+        reason = NOTHING
+    elif low is None:
+        reason = "one context has no interval"
+    found = Share(whole.static_share, low, high, reason)
+    in_words = fraction_explained_in_words(whole.static_share, low, high)
+    return as_fields("static_share", found) | {"in_words": in_words}
+
+
+def _most_promoted(subject: Subject, whole: StaticShift) -> list[dict[str, Any]]:
+    special = set(subject.tokens.unwritable)
+    return [
+        {
+            "id": i,
+            "text": subject.tokens.tokenizer.decode([i]),
+            "mean_rank_improvement": float(whole.improvement_V[i]),
+            "mean_logit_shift": float(whole.shift_V[i]),
+        }
+        for i in promoted(whole, count=NUM_SHOWN, excluded_ids=special).tolist()
+    ]
+
+
+Columns = dict[tuple[str, float], dict[str, Numbers]]  # of each kind and strength
+
+
+def _columns(subject: Subject, shifts: Shifts, variants: list[Variant]) -> Columns:
+    """Every value of every context; random draws are averaged per context."""
+    texts, choices = texts_of(subject, shifts, variants), choices_of(subject, shifts, variants)
+    two_NK = subject.forced.tuned.top1_NK
+    drawn: dict[tuple[str, float], list[dict[str, Numbers]]] = {}
+    for variant, written, top1_NK in zip(variants, texts, choices, strict=True):
+        values = variety(written) | {
+            "top1_agreement_tuned": np.asarray(top1_agreement(top1_NK, two_NK)),
+            "equals_tuned": _equal(written, subject.tuned_texts),
+            "equals_original": _equal(written, subject.original_texts),
+        }
+        drawn.setdefault((variant.kind, variant.strength), []).append(values)
+    return {
+        key: {name: np.mean([each[name] for each in found], axis=0) for name in found[0]}
+        for key, found in drawn.items()
+    }
+
+
+def _equal(texts: Texts, others: Texts) -> Numbers:
+    return np.array([a == b for a, b in zip(texts, others, strict=True)], dtype=float)
+
+
+SHOWN = ("ttr", "bigram_repetition", "looped", "top1_agreement_tuned")
+
+
+def _rows(
+    subject: Subject, columns: Columns, ends: tuple[Numbers, Numbers], found: Gain
+) -> list[dict[str, Any]]:
+    """One row per kind and strength. Strength 0 changes nothing, so it is no test.
+
+    `ends` are the TTRs of original and tuned model, `found` is their gain.
     """
-
-    def __init__(self, vocabulary: int, *, rank_positions: int = 1) -> None:
-        """Start with no positions.
-
-        Raises:
-            ValueError: `vocabulary` or `rank_positions` below 1.
-        """
-        if vocabulary < 1 or rank_positions < 1:
-            raise ValueError(f"needs at least 1, got {vocabulary} and {rank_positions}")
-        self.vocabulary = vocabulary
-        self.rank_every = rank_positions
-        self.positions = 0
-        self.ranked = 0
-        self.change_V = torch.zeros(vocabulary, dtype=torch.float64)
-        self.improvement_V = torch.zeros(vocabulary, dtype=torch.float64)
-        self.squares = 0.0
-
-    def add(self, original_PV: Tensor, tuned_PV: Tensor) -> Change:
-        """Add positions: both models' logits on the same prefixes, any floating type.
-
-        Returns the sums of these positions alone.
-
-        Raises:
-            ValueError: shapes that differ or are not [P, vocabulary], or logits that are not
-                finite, in which case nothing of this call is added.
-        """
-        if original_PV.shape != tuned_PV.shape or tuned_PV.shape[1:] != (self.vocabulary,):
-            raise ValueError(
-                f"logits of shape [P, {self.vocabulary}] needed, got {tuple(original_PV.shape)} "
-                f"and {tuple(tuned_PV.shape)}"
-            )
-        if not (original_PV.isfinite().all() and tuned_PV.isfinite().all()):
-            raise ValueError("logits must be finite")
-        rows = max(1, BLOCK_VALUES // self.vocabulary)
-        sum_V, squares = torch.zeros_like(self.change_V), 0.0
-        for low in range(0, len(tuned_PV), rows):
-            block = self._add_block(original_PV[low : low + rows], tuned_PV[low : low + rows])
-            sum_V += block.sum_V
-            squares += block.squares
-        return Change(sum_V, squares, len(tuned_PV))
-
-    def _add_block(self, original_PV: Tensor, tuned_PV: Tensor) -> Change:
-        # The mean of a difference is the difference of the means: centring once is enough.
-        kind = torch.float32 if tuned_PV.device.type == "mps" else torch.float64
-        change_PV = tuned_PV.to(kind) - original_PV.to(kind)
-        change_PV -= change_PV.mean(dim=-1, keepdim=True)
-        block = Change(
-            change_PV.sum(dim=0).cpu().double(), float(change_PV.square().sum()), len(change_PV)
+    original, tuned = ends
+    rows: list[dict[str, Any]] = []
+    for (kind, strength), values in columns.items():
+        control = columns.get(("random", strength)) if kind != "random" else None
+        beyond = None if control is None else subject.gain(control["ttr"], values["ttr"])
+        part = subject.share(values["ttr"], original, tuned, found)
+        rows.append(
+            {"kind": kind, "strength": strength, "p_holm": None}
+            | {"draws": subject.config.random_draws if kind == "random" else 1}
+            | {name: subject.interval(values[name]) for name in SHOWN}
+            | {
+                "equals_tuned": float(values["equals_tuned"].mean()),
+                "ttr_minus_original": subject.interval(values["ttr"] - original),
+                "ttr_minus_random": None if beyond is None else beyond._asdict(),
+            }
+            | as_fields("share_of_gain", part)
         )
-        self.change_V += block.sum_V
-        self.squares += block.squares
-        ranked = slice(-self.positions % self.rank_every, None, self.rank_every)
-        gain_PV = ordinal_ranks(original_PV[ranked]) - ordinal_ranks(tuned_PV[ranked])
-        self.improvement_V += gain_PV.sum(dim=0).cpu().double()
-        self.ranked += len(gain_PV)
-        self.positions += block.positions
-        return block
-
-    def __add__(self, other: Self) -> "ShiftStatistics":
-        if (self.vocabulary, self.rank_every) != (other.vocabulary, other.rank_every):
-            raise ValueError("only statistics of one vocabulary and rank step can be added")
-        total = ShiftStatistics(self.vocabulary, rank_positions=self.rank_every)
-        total.positions = self.positions + other.positions
-        total.ranked = self.ranked + other.ranked
-        total.change_V = self.change_V + other.change_V
-        total.improvement_V = self.improvement_V + other.improvement_V
-        total.squares = self.squares + other.squares
-        return total
-
-    def result(self) -> StaticShift:
-        """The means over positions so far (definitions, section 5).
-
-        `shift_V` in logits, mean of tuned - original after centring; `improvement_V` in ranks,
-        mean of original - tuned rank, in [1 - V, V - 1], above 0 = promoted; both [V], float64.
-        `static_share` = 1 - sum_t |d_t - mean d|^2 / sum_t |d_t|^2, in [0, 1], 1 = the same change
-        at every position; None if no logit changed. Changes that are unrelated between
-        n positions give about 1 / n, not 0.
-
-        Raises:
-            ValueError: no positions were added.
-        """
-        if not self.positions:
-            raise ValueError("a static shift needs at least one position")
-        share = None
-        if self.squares > 0:
-            # Equal to the definition, because sum_t |d_t - m|^2 = sum_t |d_t|^2 - n |m|^2.
-            squared_sum = float(self.change_V.square().sum())
-            share = min(1.0, squared_sum / (self.positions * self.squares))
-        return StaticShift(
-            self.change_V / self.positions,
-            self.improvement_V / self.ranked,
-            self.positions,
-            self.ranked,
-            share,
-        )
+    flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
+    tested = [row for row in rows if row["strength"]]
+    changes = [columns[row["kind"], row["strength"]]["ttr"] - original for row in tested]
+    for row, p in zip(tested, holm([sign_flip_p(c, **flips) for c in changes]), strict=True):
+        row["p_holm"] = p
+    return rows
 
 
-def ordinal_ranks(logits_PV: Tensor) -> Tensor:
-    """Place of every token in the order of its position's logits, [P, V], 1 = largest.
-
-    A permutation of 1..V: of tokens that share a logit, the smaller id comes first (unlike
-    `measure.ranks.token_ranks`, where they share a rank).
-    """
-    order_PV = logits_PV.float().argsort(dim=-1, descending=True, stable=True)
-    places_V = torch.arange(1, logits_PV.shape[-1] + 1, device=logits_PV.device)
-    return torch.empty_like(order_PV).scatter_(-1, order_PV, places_V.expand_as(order_PV))
-
-
-def promoted(
-    result: StaticShift, *, count: int = 500, excluded_ids: Collection[int] = ()
-) -> Tensor:
-    """Ids of the `count` tokens with the largest mean rank improvement, best first, int64.
-
-    Definitions, section 5, step 2 (500 in the paper). Ties go to the smaller id; excluded ids
-    (special tokens) never appear. Fewer ids if the vocabulary has no more.
-
-    Raises:
-        ValueError: `count` below 1.
-    """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    order = result.improvement_V.argsort(descending=True, stable=True)
-    left_out = torch.tensor(sorted(excluded_ids), dtype=torch.int64)
-    return order[~torch.isin(order, left_out)][:count]
-
-
-def injection(shift_V: Tensor, ids: Tensor) -> Tensor:
-    """The shift at `ids` and 0 elsewhere, [V], in logits: what alpha multiplies (section 5)."""
-    delta_V = torch.zeros_like(shift_V)
-    delta_V[ids] = shift_V[ids]
-    return delta_V
-
-
-def random_injection(
-    delta_V: Tensor, ids: Tensor, candidates: Iterable[int], *, seed: int
-) -> Tensor:
-    """The shifts of `ids` on as many random tokens of `candidates` instead, [V], in logits.
-
-    The control of definitions, section 5, step 4. The same values in random order on distinct
-    tokens; the promoted `ids` themselves are never drawn. Equal seeds give equal draws.
-
-    Raises:
-        ValueError: fewer candidates than ids.
-    """
-    available = np.array(sorted(set(candidates) - set(ids.tolist())), dtype=np.int64)
-    if len(available) < len(ids):
-        raise ValueError(f"{len(ids)} other tokens needed, got {len(available)} candidates")
-    chosen = np.random.default_rng(seed).choice(available, size=len(ids), replace=False)
-    moved_V = torch.zeros_like(delta_V)
-    moved_V[torch.from_numpy(chosen).to(delta_V.device)] = delta_V[ids]
-    return moved_V
-
-
-def fraction_explained_in_words(
-    share: float | None, low: float | None = None, high: float | None = None
-) -> str:
-    """One sentence on the static share and its interval (definitions, section 5)."""
-    if share is None:
-        return "No logit changed, so there is no change to explain."
-    percent = 100 * share
-    amount = f"{percent:.0f} %"
-    if 0.5 > percent > 0:
-        amount = "less than 1 %"
-    elif 99.5 <= percent < 100:
-        amount = "more than 99 %"
-    bounds = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-    return (
-        f"One constant shift of the logits explains {amount} of their change "
-        f"(static share {share:.3f}{bounds}); the rest differs from position to position."
+def _in_short(row: dict[str, Any]) -> Injected:
+    beyond = row["ttr_minus_random"]
+    names = ("share_of_gain", "share_of_gain_low", "share_of_gain_high", "share_of_gain_reason")
+    return Injected(
+        row["kind"],
+        row["strength"],
+        row["ttr"]["mean"],
+        Share(*(row[name] for name in names)),
+        row["p_holm"],
+        None if beyond is None else Gain(**beyond),
+        row["top1_agreement_tuned"]["mean"],
+        row["equals_tuned"],
     )

@@ -15,12 +15,12 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
-from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.refused import leaves_no_room, refused_option, words_of
 from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut, why_unread
 from hyperfitting.judge.served import served_error, words_in
-from hyperfitting.progress import printable
+from hyperfitting.untrusted import printable
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LONGEST_REASON = 300  # characters of a server's message

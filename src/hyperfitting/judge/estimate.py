@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperfitting.judge.config import JudgeConfig
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.judge.job import Question, outstanding
 from hyperfitting.judge.prompt import build_prompt
 from hyperfitting.judge.store import AnswerFile

@@ -15,8 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
-from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.pairs import Order, Pair
 from hyperfitting.judge.prompt import PROMPT_DIGEST, build_prompt, build_reask
 from hyperfitting.judge.reasoning import split_reasoning

@@ -4,20 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
-from hyperfitting.judge.config import JudgeConfig
 from hyperfitting.judge.reasoning import split_reasoning
 from hyperfitting.judge.reply import AskError, Message, Reply, longest_answer
+from hyperfitting.models.digests import model_digest
 from hyperfitting.models.interface import positions_of
-from hyperfitting.models.load import (
-    end_token_ids,
-    load_model,
-    load_tokenizer,
-    model_digest,
-    unwritable_token_ids,
-)
+from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.tokens import end_token_ids, unwritable_token_ids
 
 NO_LIMIT = 1024  # tokens of an answer where the setting leaves it open
 

@@ -12,7 +12,7 @@ import secrets
 import unicodedata
 
 from hyperfitting.judge.reasoning import defuse
-from hyperfitting.progress import printable
+from hyperfitting.untrusted import printable
 
 VERSION = 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from hyperfitting.progress import printable
+from hyperfitting.untrusted import printable
 
 WHOLE = ("stop", "eos", "eos_token", "end_turn")  # finish_reason of an answer that is whole
 AT_LIMIT = ("length", "max_tokens", "model_length")

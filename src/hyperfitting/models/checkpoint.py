@@ -23,7 +23,7 @@ from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.sources import HUB_ID
 from hyperfitting.errors import InputError
-from hyperfitting.progress import printable
+from hyperfitting.untrusted import printable
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -1,9 +1,7 @@
 """Load a tokenizer, a base model or a trained result, in float32 (see `devices.py`)."""
 
-import hashlib
-import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -20,7 +18,6 @@ from transformers import (
 from transformers.quantizers import AutoHfQuantizer
 
 from hyperfitting.config import ModelConfig
-from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
     CONFIG,
@@ -33,12 +30,11 @@ from hyperfitting.models.checkpoint import (
     unavailable,
 )
 from hyperfitting.models.devices import DTYPE, choose_device
-from hyperfitting.models.interface import embedding_rows, positions_of, vocabulary_rows
+from hyperfitting.models.digests import model_digest
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
 from hyperfitting.runs import RunFolder
 
-SHORTER_WINDOWS = "lower data.window_tokens, data.continuation_tokens or natural_tokens"
 # transformers puts an adapter that lies beside whole weights on top of them without a word. It
 # looks for one in the subfolder that is named here, and no checkpoint has this one.
 WITHOUT_ADAPTER = {"subfolder": "no-adapter-is-wanted"}
@@ -237,70 +233,6 @@ def require_digest(model: Any, digest: str, config: ModelConfig) -> None:
         )
 
 
-WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
-
-
-def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
-    """The text of tokens 0..count-1, each decoded alone, and whether it opens with a space."""
-    texts = [str(tokenizer.decode([i])) for i in range(count)]
-    raw = tokenizer.convert_ids_to_tokens(list(range(count)))
-    starts = [
-        text[:1].isspace() or str(token).startswith(WORD_MARKS)
-        for text, token in zip(texts, raw, strict=True)
-    ]
-    return texts, starts
-
-
-def end_reasons(model: Any, tokenizer: Any) -> dict[int, list[str]]:
-    """Every token that ends a text, with the reasons why: see `borders.end_tokens`."""
-    declared = model.generation_config.eos_token_id
-    declared = declared if isinstance(declared, list) else [declared]
-    rows = vocabulary_rows(model)
-    found = end_tokens(tokenizer, [i for i in declared if i is not None])
-    return {i: why for i, why in found.items() if i < rows}  # one it has no row for never comes
-
-
-def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends a text: see `end_reasons`."""
-    return sorted(end_reasons(model, tokenizer))
-
-
-def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
-    rows = vocabulary_rows(model)
-    special = {i for i in special_token_ids(tokenizer) if i < rows}
-    beyond = set(range(len(tokenizer), rows))
-    if beyond:  # a tokenizer may leave numbers out and go on beyond its count
-        beyond -= set(tokenizer.get_vocab().values())
-    return sorted(special | beyond)
-
-
-def check_fit(
-    model: Any, largest_id: int, width: int, name: str, hint: str = SHORTER_WINDOWS
-) -> None:
-    """Refuse tokens the model has no embedding for and texts longer than its positions.
-
-    Raises:
-        InputError: the tokenizer or the window does not fit the model.
-    """
-    rows = embedding_rows(model)
-    if largest_id >= rows:
-        raise InputError(
-            f"the tokenizer of {name} gives token {largest_id}, the model has {rows} embeddings",
-            needed="the tokenizer the model was trained with",
-        )
-    _check_positions(model.config, width, name, hint)
-
-
-def check_length(config: ModelConfig, width: int) -> None:
-    """Refuse texts longer than the model's positions, without loading its weights.
-
-    Raises:
-        InputError: `width` tokens are too many.
-    """
-    _check_positions(load_model_config(config), width, config.name, SHORTER_WINDOWS)
-
-
 def load_model_config(config: ModelConfig) -> Any:
     """What the checkpoint says of its architecture, without its weights.
 
@@ -316,39 +248,3 @@ def load_model_config(config: ModelConfig) -> Any:
         )
     except UNLOADABLE as error:
         raise unavailable(config, error) from error
-
-
-def _check_positions(model_config: Any, width: int, name: str, hint: str) -> None:
-    positions = positions_of(model_config)
-    if positions is not None and width > positions:
-        raise InputError(
-            f"{width} tokens are asked for, {name} has positions for {positions}",
-            needed=f"at most {positions} tokens",
-            hint=hint,
-        )
-
-
-# Where a model came from and what wrote it; neither changes what it computes.
-_ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
-
-
-def architecture_digest(model: Any, apart_from: Sequence[str] = ()) -> str:
-    """Identifies what the config makes of the weights: rope, windows, norms, attention code.
-
-    Settings in `apart_from` are left out.
-    """
-    left_out = {*_ORIGIN, *apart_from}
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in left_out}
-    settings["attention"] = str(model.config._attn_implementation)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def model_digest(model: Any) -> str:
-    """Identifies the weights: a hash of every parameter's name, shape and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(
-            tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
-        )
-    return digest.hexdigest()

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
 from hyperfitting.models.blocks import BlockInputs, hidden_entering, record_inputs
+from hyperfitting.models.digests import architecture_digest
 from hyperfitting.models.forward import LOGITS_PER_PASS
 from hyperfitting.models.interface import logits_of, vocabulary_rows
-from hyperfitting.models.load import architecture_digest
 from hyperfitting.models.proof import runs_in_batches
 
 TOKENS_PER_PASS = 4096  # positions that go through a block together

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperfitting.errors import InputError
-from hyperfitting.progress import printable
 from hyperfitting.records import Arm
-from hyperfitting.report.arms import arm_of
+from hyperfitting.records.arms import arm_of
 from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import (
     RANK_CLASSES,
@@ -30,6 +29,7 @@ from hyperfitting.report.findings import (
 )
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
+from hyperfitting.untrusted import printable
 
 VARIETY = ("ttr", "bigram_repetition", "looped")
 SWAP_VALUES = (*VARIETY, "top1_agreement_original", "top1_agreement_tuned")

@@ -17,7 +17,7 @@ from hyperfitting.records import (
     PairedTest,
     Prefix,
 )
-from hyperfitting.report.arms import arm_of, is_control, is_tuned, label, variant
+from hyperfitting.records.arms import arm_of, is_control, is_tuned, label, variant
 from hyperfitting.report.explained import arm_in, read_explained
 from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import Explained

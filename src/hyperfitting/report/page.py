@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperfitting.measure.text import type_token_ratio
-from hyperfitting.progress import printable
 from hyperfitting.records import PAPER_NAMES, Arm, Generation
-from hyperfitting.report import (
+from hyperfitting.records.arms import variant
+from hyperfitting.report import tables
+from hyperfitting.report.load import Study
+from hyperfitting.report.sections import (
     certainty,
     controls,
     decoders,
@@ -17,12 +19,10 @@ from hyperfitting.report import (
     paper,
     quality,
     results,
-    tables,
     temperature,
 )
-from hyperfitting.report.arms import variant
-from hyperfitting.report.load import Study
 from hyperfitting.report.tables import number
+from hyperfitting.untrusted import printable
 
 Section = dict[str, Any]
 

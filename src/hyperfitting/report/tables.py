@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.progress import printable
 from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
-from hyperfitting.report.arms import arm_of, label
+from hyperfitting.records.arms import arm_of, label
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.load import Study
+from hyperfitting.untrusted import printable
 
 MISSING = "–"
 LABELS = {"val_loss": "Validation loss"}  # tested, but shown as perplexity

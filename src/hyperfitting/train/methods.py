@@ -3,15 +3,16 @@
 To add a method, add a line to `METHODS` (and its name to `config.MethodName`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hyperfitting.config import MethodName, TrainConfig
+from hyperfitting.config import TrainConfig
+from hyperfitting.config.methods import METHODS, Method
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import (
     FAMILIES,
@@ -23,65 +24,6 @@ from hyperfitting.models.anatomy import (
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import is_quantized
 from hyperfitting.train.lora import add_adapters
-
-Trains = Literal["everything", "blocks and final norm", "adapters"]
-BlockSetting = Literal["first_blocks", "last_blocks"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to train: which tensors, and of which blocks.
-
-    `blocks` maps (number of blocks, k) to the 0-based indices that train; `setting` names the
-    setting of `TrainConfig` that holds k, None where every block trains. `is_late` says that
-    nothing below them does, so that what enters them can be cached.
-    """
-
-    arm: str
-    label: str
-    trains: Trains
-    blocks: Callable[[int, int], range]
-    setting: BlockSetting | None = None
-    is_late: bool = False
-
-
-def _all(count: int, k: int) -> range:
-    return range(count)
-
-
-def _first(count: int, k: int) -> range:
-    return range(k)
-
-
-def _last(count: int, k: int) -> range:
-    return range(count - k, count)
-
-
-METHODS: Mapping[MethodName, Method] = {
-    "full_sft": Method("hyperfitted", "all parameters", "everything", _all),
-    "full_lora": Method("full_lora", "LoRA on every block", "adapters", _all),
-    "late_stage_lora": Method(
-        "late_stage_lora",
-        "LoRA on the last blocks",
-        "adapters",
-        _last,
-        "last_blocks",
-        is_late=True,
-    ),
-    # The control of definitions, section 8.1: blocks above those that train hand gradients down,
-    # so nothing can be cached.
-    "early_stage_lora": Method(
-        "early_stage_lora", "LoRA on the first blocks", "adapters", _first, "first_blocks"
-    ),
-    "late_stage_sft": Method(
-        "late_stage_sft",
-        "all of the last blocks and the final norm",
-        "blocks and final norm",
-        _last,
-        "last_blocks",
-        is_late=True,
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hyperfitting.config import TrainConfig
+from hyperfitting.config.methods import METHODS
 from hyperfitting.data.windows import Windows
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import (
@@ -25,7 +26,7 @@ from hyperfitting.models.interface import crosses_switch, rope_switch
 from hyperfitting.models.load import is_quantized
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
-from hyperfitting.train.methods import METHODS, Trainable
+from hyperfitting.train.methods import Trainable
 from hyperfitting.train.prefix_cache import CacheKey, HiddenStore, make_store
 from hyperfitting.train.products import use_adapted_products
 

@@ -5,8 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hyperfitting.report.arms import variant
-from hyperfitting.report.controls import HYBRIDS
+from hyperfitting.records.arms import variant
 from hyperfitting.report.figures.style import (
     COLOURS,
     INK,
@@ -24,6 +23,7 @@ from hyperfitting.report.findings import (
     Geometry,
 )
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections.controls import HYBRIDS
 
 COLUMNS = 3  # panels of block swap side by side
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hyperfitting.report.arms import variant
-from hyperfitting.report.controls import RANK_SHARES
+from hyperfitting.records.arms import variant
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look
 from hyperfitting.report.findings import Ranks
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections.controls import RANK_SHARES
 from hyperfitting.report.tables import number
 
 # From the common to the rare: one hue, light to dark, and a light that serves both grounds.

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hyperfitting.records import Arm
-from hyperfitting.report.arms import MATCHED, SAMPLED, variant
+from hyperfitting.records.arms import MATCHED, SAMPLED, variant
 from hyperfitting.report.findings import Estimate
 
 INK = "#5a6070"

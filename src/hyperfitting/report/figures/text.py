@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hyperfitting.records import Arm, Measurement
-from hyperfitting.report.arms import MATCHED, SAMPLED, is_control
+from hyperfitting.records.arms import MATCHED, SAMPLED, is_control
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look
 from hyperfitting.report.load import Study
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hyperfitting.records import Arm, MonitorRow
-from hyperfitting.report.arms import label, variant
+from hyperfitting.records.arms import label, variant
 from hyperfitting.report.figures.style import COLOURS, STYLE, Look, look
 from hyperfitting.report.load import Study
 

@@ -1,0 +1,124 @@
+"""Open the same runs on the held-out texts of other sources."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.compare.comparison import Comparison, TunedModel
+from hyperfitting.compare.runs import SHARED, hint_of_dates, opened, require_shared
+from hyperfitting.config import DataConfig
+from hyperfitting.config.presets import BUILTIN_CORPORA
+from hyperfitting.data.sources import file_of, read_documents
+from hyperfitting.data.store import load_dataset
+from hyperfitting.data.windows import Dataset, build_dataset
+from hyperfitting.errors import InputError
+from hyperfitting.measure.overlap import TrainingIndex
+from hyperfitting.models.load import load_tokenizer
+from hyperfitting.progress import Progress, Stage
+from hyperfitting.runs import RunFolder
+
+
+def open_runs_on(
+    folders: Sequence[Path],
+    sources: Sequence[str],
+    text_field: str | None,
+    progress: Progress,
+    *,
+    device: Any,
+    trust_remote_code: bool,
+    best_val: bool = False,
+) -> list[Comparison]:
+    """The same runs on the held-out texts of each source: one comparison per source, in order.
+
+    A source that a run was trained on keeps that run's held-out set, so that nobody is judged by
+    what he was trained on; of any other a quarter of the documents is held out.
+
+    Raises:
+        InputError: as `open_runs`, a source given twice, or texts that do not serve.
+    """
+    runs = [RunFolder(path) for path in folders]
+    manifests = [run.manifest() for run in runs]
+    require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
+    if any(_same_source(a, b) for a, b in combinations(sources, 2)):
+        raise InputError("a source of texts is given twice", needed="each once")
+    here = {"device": device, "trust_remote_code": trust_remote_code}
+    model, tuned = opened(runs, manifests, here, best_val=best_val)
+    tokenizer = load_tokenizer(model)
+    comparisons = []
+    for source in sources:
+        of_source = [
+            (run, manifest)
+            for run, manifest in zip(runs, manifests, strict=True)
+            if _same_source(manifest["config"]["data"]["source"], source)
+        ]
+        if of_source:
+            own, its = [each for each, _ in of_source], [each for _, each in of_source]
+            held_out = {key: SHARED[key] for key in ("contexts_digest", "heldout_digest")}
+            require_shared(
+                own, its, held_out, f"runs with one split of {source}",
+                hint=hint_of_dates(own, its),
+            )  # fmt: skip
+            dataset, data = load_dataset(own[0].windows_file), dict(its[0]["config"]["data"])
+        else:
+            like = manifests[0]["config"]["data"]
+            # As in the texts that the runs were trained on, whatever the day is now.
+            like |= {"template_date": manifests[0].get("template_date")}
+            config = _held_out_of(source, text_field, like)
+            with progress.stage(f"read {source}") as stage:
+                dataset = _read_elsewhere(config, tokenizer, stage)
+                stage.update(1, f"{len(dataset.contexts)} held-out contexts")
+            _require_unseen(source, dataset, tuned)
+            data = config.model_dump(mode="json")
+        data |= {"contexts_digest": dataset.contexts.digest()}
+        data |= {"template_date": dataset.template_date}
+        comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
+    return comparisons
+
+
+def _read_elsewhere(config: DataConfig, tokenizer: Any, stage: Stage) -> Dataset:
+    documents = read_documents(config)
+    try:
+        return build_dataset(documents, tokenizer, config, stage)
+    except InputError as error:
+        raise InputError(
+            error.given,
+            needed=f"texts of at least {config.context_tokens + config.continuation_tokens} tokens"
+            ", as the runs were held out on; a quarter of them, and at least 2, is read",
+            hint="give longer or more texts, or compare runs trained with shorter contexts",
+        ) from error
+
+
+def _same_source(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    a, b = (Path(file_of(each)) for each in (one, other))
+    return a.exists() and a.resolve() == b.resolve()
+
+
+def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
+    """Refuse held-out texts that a run was trained on under another name of the source."""
+    contexts = dataset.contexts
+    texts = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+    for each in tuned:
+        rows = each.training_rows()
+        if rows is None:
+            continue
+        found = TrainingIndex(rows).longest_overlaps(texts)
+        seen = sum(o is not None and o.length == len(t) for o, t in zip(found, texts, strict=True))
+        if seen:
+            raise InputError(
+                f"{seen} of {len(texts)} held-out texts of {source} stand in the training windows "
+                f"of {each.path}",
+                needed="texts that no run was trained on",
+                hint="name the source as the run does (data.source in its manifest.json)",
+            )
+
+
+def _held_out_of(source: str, text_field: str | None, like: Mapping[str, Any]) -> DataConfig:
+    """Whole texts of a source that no run saw, cut into contexts as the runs' own are."""
+    same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed")
+    settings = {name: like[name] for name in same}
+    own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
+    settings |= {"num_heldout": own.get("num_heldout"), "template_date": like["template_date"]}
+    return DataConfig(source=source, text_field=text_field, windows="documents", **settings)

@@ -1,0 +1,175 @@
+"""Open what is compared: run folders, or checkpoints that somebody else trained."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.compare.comparison import BEST_VAL, Comparison, TunedModel
+from hyperfitting.config import ModelConfig
+from hyperfitting.config.layers import flatten
+from hyperfitting.data.store import load_dataset
+from hyperfitting.errors import InputError
+from hyperfitting.models.load import load_result
+from hyperfitting.records import Arm
+from hyperfitting.records.manifest import trained_from
+from hyperfitting.runs import RunFolder
+from hyperfitting.train.result import load_checkpoint_result
+
+# What runs must share to be compared.
+SHARED = {
+    "model_digest": "base models",
+    "contexts_digest": "held-out contexts",
+    "heldout_digest": "held-out windows",
+}
+
+
+def open_runs(
+    folders: Sequence[Path], *, device: Any, trust_remote_code: bool, best_val: bool = False
+) -> Comparison:
+    """Read the runs' manifests and data; with `best_val` their best checkpoints are arms too.
+
+    Device and trust are given anew: a run folder may come from another machine and from
+    somebody else.
+
+    Raises:
+        InputError: a run that did not finish, or runs that differ in base model or held-out set,
+            or that do not differ in anything.
+    """
+    runs = [RunFolder(path) for path in folders]
+    manifests = [run.manifest() for run in runs]
+    require_shared(
+        runs, manifests, SHARED, "runs of one base model on one data set and split",
+        hint=hint_of_dates(runs, manifests)
+        or "hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
+    )  # fmt: skip
+    here = {"device": device, "trust_remote_code": trust_remote_code}
+    model, tuned = opened(runs, manifests, here, best_val=best_val)
+    data = manifests[0]["config"]["data"]
+    data |= {"contexts_digest": manifests[0]["contexts_digest"]}
+    data |= {"template_date": manifests[0].get("template_date")}
+    return Comparison(
+        model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
+    )
+
+
+def hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[dict[str, Any]]) -> str | None:
+    """How runs become comparable whose chat template wrote the dates of different days."""
+    days = [manifest.get("template_date") for manifest in manifests]
+    if len(set(days)) == 1:
+        return None
+    named = (f"{day or 'no date'} in {run.path}" for day, run in zip(days, runs, strict=True))
+    first = next(day for day in days if day)
+    return (
+        f"the model's chat template writes the date into every text: {', '.join(named)}; train "
+        f"again those of another day with data.template_date={first}"
+    )
+
+
+def require_shared(
+    runs: Sequence[RunFolder],
+    manifests: Sequence[dict[str, Any]],
+    shared: Mapping[str, str],
+    needed: str,
+    hint: str | None = None,
+) -> None:
+    """Refuse runs that differ in what `shared` names.
+
+    Raises:
+        InputError: they do.
+    """
+    for key, name in shared.items():
+        if len({manifest[key] for manifest in manifests}) > 1:
+            raise InputError(
+                f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
+                needed=needed,
+                hint=hint if key != "model_digest" else None,
+            )
+
+
+def opened(
+    runs: Sequence[RunFolder],
+    manifests: Sequence[dict[str, Any]],
+    here: Mapping[str, Any],
+    *,
+    best_val: bool,
+) -> tuple[ModelConfig, list[TunedModel]]:
+    """The base model and the runs' results, to be loaded on this machine."""
+    model = trained_from(manifests[0]).model_copy(update=here)
+    tuned = [
+        TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
+        for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
+    ]
+    if best_val:
+        tuned += [
+            _best_val(run, manifest, each.arm, model)
+            for run, manifest, each in zip(runs, manifests, tuned, strict=True)
+        ]
+    return model, tuned
+
+
+def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
+    """An arm per run; runs of one method and seed are told apart by the settings that differ."""
+    keys = [(manifest["arm"], manifest["seed"]) for manifest in manifests]
+    settings = [
+        flatten(manifest["config"]["train"]) | {"trained_on": manifest["config"]["data"]["source"]}
+        for manifest in manifests
+    ]
+    arms = []
+    sources = {own["trained_on"] for own in settings}
+    for (name, seed), own in zip(keys, settings, strict=True):
+        same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]
+        differing = sorted(
+            key
+            for key in own
+            # A setting that one of them does not know (of an older version) tells nothing apart.
+            if key != "seed"
+            and all(key in each for each in same_name)
+            and (
+                len({repr(each[key]) for each in same_name}) > 1
+                or (key == "trained_on" and len(sources) > 1)
+            )
+        )
+        arms.append(Arm(name, seed, tuple((key, own[key]) for key in differing)))
+    repeated = next((arm for arm in arms if arms.count(arm) > 1), None)
+    if repeated:
+        raise InputError(
+            f"several of the runs are {repeated.name} with the same seed and settings",
+            needed="runs that differ in method, seed or a setting of training",
+        )
+    return arms
+
+
+def _about(manifest: dict[str, Any]) -> dict[str, Any]:
+    training = manifest["training"]
+    return {
+        "method": manifest["config"]["train"]["method"],
+        "blocks_0_based": manifest["trainable"]["blocks_0_based"],
+        "final_loss": training["final_loss"],
+        "final_loss_interval": training.get("final_loss_interval"),  # since it is taken
+        "epochs": training["epochs"],
+        "trainable_params": manifest["trainable"]["count"],
+        "num_train": manifest["data_account"]["training_windows"],
+        "stopped_by": training["stopped_by"],
+        "train_seconds": training["seconds"] + training["prefix_seconds"],
+    }
+
+
+def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelConfig) -> TunedModel:
+    """The run's checkpoint of lowest validation loss as an arm of its own.
+
+    Raises:
+        InputError: the run was not monitored, so there is none.
+    """
+    step = manifest["training"].get("best_val_step")
+    if step is None:
+        raise InputError(
+            f"{run.path} has no checkpoint of lowest validation loss",
+            needed="a run with monitoring (monitor.every_epochs above 0)",
+        )
+    epoch = manifest["training"]["best_val_epoch"]
+    fields = (("method", arm.name), *arm.parameters)
+    about = _about(manifest) | {"epochs": epoch, "stopped_by": "best_val_loss"}
+    about |= {"final_loss": None, "final_loss_interval": None}
+    load = partial(load_checkpoint_result, run, model, step)
+    return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)

@@ -1,0 +1,39 @@
+"""Every setting: one frozen config per stage, and what they may be set to."""
+
+from hyperfitting.config.stages import (
+    CheckpointsConfig,
+    DataConfig,
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    GenerateConfig,
+    LoraConfig,
+    MethodName,
+    ModelConfig,
+    MonitorConfig,
+    PrefixCacheConfig,
+    ReportConfig,
+    RunConfig,
+    Section,
+    Tracker,
+    TrainConfig,
+)
+
+__all__ = [
+    "CheckpointsConfig",
+    "DataConfig",
+    "DemoConfig",
+    "EvaluateConfig",
+    "ExplainConfig",
+    "GenerateConfig",
+    "LoraConfig",
+    "MethodName",
+    "ModelConfig",
+    "MonitorConfig",
+    "PrefixCacheConfig",
+    "ReportConfig",
+    "RunConfig",
+    "Section",
+    "Tracker",
+    "TrainConfig",
+]

@@ -1,0 +1,271 @@
+"""From presets, file, flags and `key=value` to the config of a verb."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hyperfitting.config import (
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    GenerateConfig,
+    ReportConfig,
+    RunConfig,
+    Section,
+)
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.config.layers import Layer, Resolved, build, flatten, leaf_fields, peek
+from hyperfitting.config.presets import (
+    BUILTIN_CORPORA,
+    BUILTIN_DEFAULTS,
+    DEMO_DEFAULTS,
+    METHOD_DEFAULTS,
+    PRESETS,
+)
+from hyperfitting.errors import InputError, did_you_mean
+
+
+def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
+    """What the chosen method, model and corpus change about the plain defaults."""
+    layers = []
+    if method in METHOD_DEFAULTS:
+        layers.append(Layer(f"default of {method}", flatten(METHOD_DEFAULTS[method])))
+    if peek(user, "model.name") == "builtin" and method in BUILTIN_DEFAULTS:
+        layers.append(Layer("tuned for builtin", flatten(BUILTIN_DEFAULTS[method])))
+    source = peek(user, "data.source")
+    if source in BUILTIN_CORPORA:
+        layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
+    return layers
+
+
+_LORA = tuple(key for key, _ in leaf_fields(RunConfig) if key.startswith("train.lora."))
+_LATE = tuple(
+    key
+    for key, _ in leaf_fields(RunConfig)
+    if key == "train.last_blocks" or key.startswith("train.prefix_cache.")
+)
+_EARLY = ("train.first_blocks",)
+# Settings that a method would silently ignore.
+NOT_FOR: Mapping[str, tuple[str, ...]] = {
+    "full_sft": (*_LATE, *_EARLY, *_LORA, "model.quantization"),
+    "full_lora": (*_LATE, *_EARLY),
+    "late_stage_lora": _EARLY,
+    "early_stage_lora": _LATE,
+    "late_stage_sft": (*_EARLY, *_LORA, "model.quantization"),
+}
+
+
+def preset_layer(name: str | None, method: str | None) -> list[Layer]:
+    """The settings of a protocol of `presets.PRESETS`, or nothing.
+
+    Raises:
+        InputError: no such protocol, or one of other methods.
+    """
+    if name is None:
+        return []
+    if name not in PRESETS:
+        raise InputError(
+            f"there is no preset {name!r}",
+            needed=f"one of {', '.join(PRESETS)}",
+            hint=did_you_mean(name, PRESETS),
+        )
+    preset = PRESETS[name]
+    if preset.methods and method is not None and method not in preset.methods:
+        raise InputError(
+            f"preset {name!r} is a protocol of {', '.join(preset.methods)}, not of {method}",
+            needed=f"--method {preset.methods[0]}, or another preset",
+        )
+    return [Layer(f"preset {name}", flatten(preset.settings))]
+
+
+def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
+    """The settings a run was started with; consent to foreign code is given anew each time.
+
+    Raises:
+        InputError: the manifest is damaged.
+    """
+    if "config" not in manifest:
+        raise InputError("the manifest of the run to resume is damaged: it has no config")
+    leaves = flatten(manifest["config"])
+    leaves.pop("model.trust_remote_code", None)
+    not_for = NOT_FOR.get(str(leaves.get("train.method")), ())
+    return Layer("run to resume", {k: v for k, v in leaves.items() if k not in not_for})
+
+
+def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
+    """The config of `hyperfit train` from the user's layers, in rising priority.
+
+    Raises:
+        InputError: an unknown or missing setting, a value that is not accepted, or a setting
+            the method would ignore.
+    """
+    method = peek(user, "train.method")
+    for layer in user:
+        for key in NOT_FOR.get(method, ()):
+            if key in layer.leaves:
+                raise InputError(
+                    f"setting {key!r} ({layer.source}) does not apply to {method}",
+                    needed="another method, or without this setting",
+                )
+    resolved = build(RunConfig, [*_preset_layers(user, method), *user])
+    _check_together(resolved.config)
+    return resolved
+
+
+def _check_together(config: RunConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        InputError: they do.
+    """
+    monitor, lora = config.monitor, config.train.lora
+    for name, value in (
+        ("every_epochs", monitor.every_epochs),
+        ("num_contexts", monitor.num_contexts),
+    ):
+        if config.train.stop == "ttr_plateau" and not value:
+            raise InputError(
+                f"train.stop is ttr_plateau, but monitor.{name}=0 measures no TTR",
+                needed="train.stop=epochs, or monitoring",
+            )
+    if lora.dora and lora.init == "pissa":
+        raise InputError(
+            "train.lora.dora and train.lora.init=pissa are both set",
+            needed="one of them: their sum cannot be saved as an adapter for the unmodified base",
+        )
+
+
+def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:
+    """The config of `hyperfit demo`; the values of each method stand in `demo_runs`.
+
+    Raises:
+        InputError: an unknown setting, a value that is not accepted, or a single method.
+    """
+    if peek(user, "train.method") is not None:
+        raise InputError(
+            "setting 'train.method' does not apply to the demo, which runs several methods",
+            needed="for example methods=[full_sft]",
+        )
+    method = Layer("demo", {"train.method": "full_sft"})
+    layers = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
+    resolved = build(DemoConfig, [*_preset_layers(layers, None), method, *layers])
+    _refuse_ignored(resolved.config, user)
+    return resolved
+
+
+def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
+    """Refuse a setting that no method of the demo takes, or a base that not all can have.
+
+    Raises:
+        InputError: there is one.
+    """
+    for layer in user:
+        for key in layer.leaves:
+            without = [m for m in demo.methods if key in NOT_FOR.get(m, ())]
+            if len(without) == len(demo.methods) or (without and key == "model.quantization"):
+                raise InputError(
+                    f"setting {key!r} ({layer.source}) does not apply to {', '.join(without)}",
+                    needed="other methods, or without this setting",
+                )
+
+
+def demo_runs(demo: DemoConfig, user: Sequence[Layer]) -> list[Resolved[RunConfig]]:
+    """One run config per method of the demo, each with its own tuned values.
+
+    What the user sets holds for every method it applies to.
+    """
+    shared = {key for key, _ in leaf_fields(RunConfig)}
+    runs = []
+    for method in demo.methods:
+        known = shared - set(NOT_FOR.get(method, ()))
+        layers = [
+            Layer("demo", flatten(DEMO_DEFAULTS)),
+            *user,
+            Layer("demo", {"train.method": method}),
+        ]
+        kept = [
+            Layer(layer.source, {key: layer.leaves[key] for key in layer.leaves if key in known})
+            for layer in layers
+        ]
+        runs.append(resolve_run(kept))
+    return runs
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One line of `hyperfit config show`; a required setting not given has the value None."""
+
+    key: str
+    value: Any
+    source: str
+    description: str
+
+
+SCHEMAS: Mapping[str, type[Section]] = {
+    "demo": DemoConfig,
+    "train": RunConfig,
+    "evaluate": EvaluateConfig,
+    "explain": ExplainConfig,
+    "generate": GenerateConfig,
+    "judge": JudgeConfig,
+    "report": ReportConfig,
+}
+
+
+def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
+    """Every setting of `verb` as the user's layers leave it.
+
+    Raises:
+        InputError: no such verb, an unknown key or a value that is not accepted.
+    """
+    if verb not in SCHEMAS:
+        raise InputError(
+            f"there are no settings for {verb!r}",
+            needed=f"one of {', '.join(SCHEMAS)}",
+            hint=did_you_mean(verb, SCHEMAS),
+        )
+    if verb == "demo":
+        return _describe_demo(user)
+    schema = SCHEMAS[verb]
+    presets = _preset_layers(user, peek(user, "train.method"))
+    required = [key for key, field in leaf_fields(schema) if field.is_required()]
+    missing = [key for key in required if peek(user, key) is None]
+    valid = {"train.method": "full_sft"}  # any other setting takes any text
+    stand_in = Layer("", {key: valid.get(key, "-") for key in missing})
+    rows = _setting_rows(schema, build(schema, [stand_in, *presets, *user]))
+    return [
+        SettingRow(row.key, None, "required, not given", row.description)
+        if row.key in missing
+        else row
+        for row in rows
+    ]
+
+
+def _describe_demo(user: Sequence[Layer]) -> list[SettingRow]:
+    """The demo's settings; those of training once per method, where methods differ."""
+    demo = resolve_demo(user)
+    methods = {
+        run.config.train.method: {row.key: row for row in _setting_rows(RunConfig, run)}
+        for run in demo_runs(demo.config, user)
+    }
+    rows = []
+    for row in _setting_rows(DemoConfig, demo):
+        if not row.key.startswith("train."):
+            rows.append(row)
+        elif row.key != "train.method":
+            rows += [
+                SettingRow(
+                    f"{row.key} ({name})", own[row.key].value, own[row.key].source, row.description
+                )
+                for name, own in methods.items()
+                if row.key not in NOT_FOR.get(name, ())
+            ]
+    return rows
+
+
+def _setting_rows(schema: type[Section], resolved: Resolved[Any]) -> list[SettingRow]:
+    values = flatten(resolved.config.model_dump(mode="json"))
+    return [
+        SettingRow(key, values[key], resolved.sources[key], field.description or "")
+        for key, field in leaf_fields(schema)
+    ]

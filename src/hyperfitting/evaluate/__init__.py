@@ -1,0 +1,1 @@
+"""What `hyperfit evaluate` runs: generate, score, measure and test."""

@@ -1,0 +1,42 @@
+"""How far two trainings that differ in seed or order agree: how much is noise. Pure."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.evaluate.arms import ArmOutputs
+from hyperfitting.evaluate.paired_tests import is_control
+from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.records import Arm
+
+
+def _described(arm: Arm) -> dict[str, Any]:
+    return {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}
+
+
+def _apart_from_order(arm: Arm) -> tuple[str, dict[str, Any]]:
+    """What two runs of one kind have in common."""
+    return arm.name, {key: value for key, value in arm.fields.items() if key != "order_seed"}
+
+
+def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Top-1 agreement of every two runs of one arm on human text (definitions, section 8.6).
+
+    Those that differ in seed or order of the data only: a difference between arms that is
+    smaller than this variation is not claimed. A share in [0, 1] with its interval over contexts.
+    """
+    found = []
+    for a, b in combinations(arms, 2):
+        same_kind = _apart_from_order(a.arm) == _apart_from_order(b.arm) and not is_control(a.arm)
+        if not same_kind or a.forced is None or b.forced is None:
+            continue
+        values = top1_agreement(a.forced.tuned.top1_NK, b.forced.tuned.top1_NK)
+        interval = bootstrap_mean(
+            values, resamples=config.resamples, confidence=config.confidence, seed=config.seed
+        )
+        found.append(
+            {"a": _described(a.arm), "b": _described(b.arm), "n": len(values)} | interval._asdict()
+        )
+    return found

@@ -1,0 +1,221 @@
+"""Let one arm write its continuations.
+
+Shape letters: N contexts, K tokens of a continuation.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.compare.scores import PairScores
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.data.borders import unknown_token_id
+from hyperfitting.data.windows import Contexts
+from hyperfitting.generate.choose import Sample
+from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.measure.text import ending
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.progress import Progress
+from hyperfitting.records import Arm, Generation, Mode
+
+# Above this share of unknown tokens a human text tells nothing of variety (ours).
+MOST_UNKNOWN = 0.1
+
+
+@dataclass(frozen=True)
+class ArmOutputs:
+    """Everything that is measured about one arm. `human` and sampled arms have texts only."""
+
+    arm: Arm
+    draws: list[list[Generation]]  # fixed length: one list per sampling seed, one where greedy
+    natural: list[Generation] | None = None
+    forced: PairScores | None = None  # on context + human continuation, beside the original
+    own: PairScores | None = None  # on context + own fixed-length continuation
+    val_loss_N: NDArray[np.float64] | None = None
+    tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
+    decoder: str = "greedy"
+    is_sampled: bool = False
+    seconds: float | None = None  # that the fixed-length continuations took to write
+    audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
+    unknown_N: Sequence[float] | None = None  # share of unknown tokens in each human text
+
+    def is_unknown(self, context: int) -> bool:
+        """Whether the text of a context is unknown tokens to more than `MOST_UNKNOWN`."""
+        return self.unknown_N is not None and self.unknown_N[context] > MOST_UNKNOWN
+
+    @property
+    def num_unknown(self) -> int:
+        """How many of its texts are unknown."""
+        return sum(map(self.is_unknown, range(len(self.fixed))))
+
+    @property
+    def mostly_known(self) -> bool:
+        """Whether so few of its texts are unknown that a value of all of them stands."""
+        return self.num_unknown <= MOST_UNKNOWN * len(self.fixed)
+
+    @property
+    def unknown_in_words(self) -> str | None:
+        """How many of its texts are unknown; None where none is."""
+        count = self.num_unknown
+        if not count:
+            return None
+        return (
+            f"{count} of {len(self.fixed)} texts are to more than {MOST_UNKNOWN:.0%} tokens that "
+            "the tokenizer does not know, which models cannot write"
+        )
+
+    @property
+    def fixed(self) -> list[Generation]:
+        """The fixed-length continuations, or those of the first sampling seed."""
+        return self.draws[0]
+
+    def decoder_parameters(self, draw: int = 0) -> dict[str, Any]:
+        """How the continuations of one draw were decoded."""
+        fields = {"decoder": self.decoder, **self.arm.fields}
+        return {**fields, "sampling_seed": draw} if self.is_sampled else fields
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of the fixed-length continuations per second, over all draws."""
+        if not self.seconds:
+            return None
+        return sum(len(g.continuation_ids) for draw in self.draws for g in draw) / self.seconds
+
+
+def generations_key(
+    mode: Mode, length: int, parameters: Mapping[str, Any], seed: int | None
+) -> str:
+    """Short digest that tells files of one arm apart."""
+    content = json.dumps([mode, length, dict(parameters), seed], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def generations_of(
+    decoded: Sequence[Decoded], contexts: Contexts, tokens: Tokens, *, arm: Arm, mode: Mode
+) -> list[Generation]:
+    """What was decoded, as text, with how it ended."""
+    generations = []
+    for index, (context, text) in enumerate(zip(contexts.contexts, decoded, strict=True)):
+        head, tail = tokens.texts(context, text.ids)
+        generations.append(
+            Generation(
+                arm=arm.name,
+                seed=arm.seed,
+                context_index=index,
+                mode=mode,
+                context_ids=context,
+                continuation_ids=text.ids,
+                context=head,
+                continuation=tail,
+                ending=ending(text.ids, tokens.ends),
+                num_ties=text.num_ties,
+            )
+        )
+    return generations
+
+
+def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
+    """The arm `human`: how the authors went on."""
+    decoded = [Decoded(ids, 0) for ids in contexts.continuations]
+    arm = Arm("human")
+    texts = generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")
+    unknown = unknown_token_id(tokens.tokenizer)
+    if unknown is None:
+        return ArmOutputs(arm, [texts])
+    shares = [ids.count(unknown) / len(ids) for ids in contexts.continuations]
+    return ArmOutputs(arm, [texts], unknown_N=shares)
+
+
+def paths(generations: Sequence[Generation]) -> list[list[int]]:
+    """Context and continuation of each text as one row of tokens."""
+    return [g.context_ids + g.continuation_ids for g in generations]
+
+
+def greedy_outputs(
+    model: Any,
+    tokens: Tokens,
+    contexts: Contexts,
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    arm: Arm,
+) -> ArmOutputs:
+    """Greedy continuations of every context in both modes."""
+    length = len(contexts.continuations[0])
+    modes: list[tuple[Mode, int]] = [("fixed_length", length)]
+    if config.natural_tokens:
+        modes.append(("natural", config.natural_tokens))
+    texts: dict[Mode, list[Generation]] = {}
+    seconds: dict[Mode, float] = {}
+    for mode, max_new_tokens in modes:
+        title = f"generate {arm.name}, {mode.replace('_', ' ')}"
+        with progress.stage(title, len(contexts)) as stage:
+            start = time.perf_counter()
+            decoded = decode(
+                model,
+                contexts.contexts,
+                max_new_tokens=max_new_tokens,
+                banned=tokens.banned(mode),
+                ends=tokens.ends if mode == "natural" else (),
+                batch_size=config.batch_size,
+                stage=stage,
+            )
+            seconds[mode] = time.perf_counter() - start
+            texts[mode] = generations_of(decoded, contexts, tokens, arm=arm, mode=mode)
+            stage.update(
+                len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most"
+            )
+    return ArmOutputs(
+        arm, [texts["fixed_length"]], texts.get("natural"), seconds=seconds["fixed_length"]
+    )
+
+
+def sampled_outputs(
+    model: Any,
+    tokens: Tokens,
+    contexts: Contexts,
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    arm: Arm,
+    tau_N: Sequence[float],
+) -> ArmOutputs:
+    """Sampled continuations of every context at its temperature, once per sampling seed.
+
+    The draws of a context depend on (sampling seed, context) only, so arms share them.
+    """
+    count, seeds = len(contexts), range(config.sampling_seeds)
+    choose = Sample(
+        [tau for _ in seeds for tau in tau_N], [[seed, n] for seed in seeds for n in range(count)]
+    )
+    with progress.stage(f"sample {arm.name}", count * len(seeds)) as stage:
+        decoded = decode(
+            model,
+            contexts.contexts * len(seeds),
+            choose,
+            max_new_tokens=len(contexts.continuations[0]),
+            banned=tokens.banned("fixed_length"),
+            batch_size=config.batch_size,
+            stage=stage,
+        )
+        stage.update(len(decoded), f"{count} contexts x {len(seeds)} sampling seeds")
+    draws = [
+        generations_of(
+            decoded[seed * count : (seed + 1) * count],
+            contexts, tokens, arm=arm, mode="fixed_length",
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    return ArmOutputs(arm, draws, tau_N=tau_N, decoder="sample", is_sampled=True)
+
+
+def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:
+    """The same greedy continuations as those of another arm."""
+    texts = [replace(g, arm=arm.name, seed=arm.seed) for g in outputs.fixed]
+    return ArmOutputs(arm, [texts])

@@ -1,0 +1,187 @@
+"""Arms that decode otherwise than greedily: the decoders of the table, and the citation blocker.
+
+Shape letters: N contexts.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hyperfitting.config import EvaluateConfig, ModelConfig
+from hyperfitting.data.windows import Contexts
+from hyperfitting.errors import InputError
+from hyperfitting.evaluate.arms import ArmOutputs, generations_of
+from hyperfitting.generate.citation import CitationBlocked, CitationBlocker
+from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
+from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.run import run_decoder
+from hyperfitting.generate.specs import DecoderSpec, parse_decoders
+from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.tokens import Tokens, token_texts
+from hyperfitting.progress import Progress
+from hyperfitting.records import Arm, Generation, Mode
+
+# Contexts decoded once more alone, to see whether the batch matters (definitions, section 8.4).
+ALONE = 8
+CITATION_BLOCKED = "citation_blocked"
+
+
+def requested_decoders(config: EvaluateConfig) -> tuple[DecoderSpec, ...]:
+    """The decoders of a config; greedy is left out, because every model is decoded greedily.
+
+    Raises:
+        InputError: an unknown decoder or parameter, contrastive decoding without an amateur, or
+            an amateur that nothing uses.
+    """
+    specs = parse_decoders(config.decoders) if config.decoders.strip() else ()
+    contrasts = any(spec.name == "contrastive_decoding" for spec in specs)
+    if contrasts and config.amateur is None:
+        raise InputError(
+            "contrastive decoding compares with an amateur model, and none was given",
+            needed="a smaller model with the same vocabulary: amateur=MODEL",
+        )
+    if config.amateur is not None and not contrasts:
+        raise InputError(
+            f"the amateur {config.amateur} is given, which no decoder uses",
+            needed="contrastive_decoding among the decoders, or no amateur",
+        )
+    return tuple(spec for spec in specs if spec.name != "greedy")
+
+
+def load_amateur(config: EvaluateConfig, tokenizer: Any) -> Any:
+    """The amateur model of contrastive decoding, None where none is asked for.
+
+    Raises:
+        InputError: it cannot be loaded, or has another vocabulary.
+    """
+    if config.amateur is None:
+        return None
+    amateur = ModelConfig(
+        name=config.amateur, device=config.device, trust_remote_code=config.trust_remote_code
+    )
+    require_same_vocabulary(tokenizer.get_vocab(), load_tokenizer(amateur).get_vocab())
+    return load_model(amateur)
+
+
+@dataclass(frozen=True)
+class DecoderRun:
+    """How one decoder arm came about, as `study.json` lists it."""
+
+    arm: Arm
+    decoder: str  # as `hyperfit generate --decoder` takes it
+    is_deterministic: bool
+    alone_equals_batch: float | None  # share of contexts; None where it draws
+    alone_n: int
+
+
+def decoder_arm(arm: Arm, spec: DecoderSpec) -> Arm:
+    """The arm of a model under a decoder: parameters are fields, never part of a name."""
+    return Arm(f"{arm.name}+{spec.name}", arm.seed, (*arm.parameters, *spec.parameters.items()))
+
+
+def decoder_outputs(
+    model: Any,
+    tokens: Tokens,
+    contexts: Contexts,
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    arm: Arm,
+    spec: DecoderSpec,
+    amateur: Any = None,
+) -> tuple[ArmOutputs, DecoderRun]:
+    """Continuations of every context: fixed length for each sampling seed, natural for the first.
+
+    What a context gets depends on its seed (sampling seed, context) alone. A deterministic
+    decoder writes once; some contexts are decoded again alone.
+    """
+    here = decoder_arm(arm, spec)
+    count = len(contexts)
+    num_seeds = 1 if spec.is_deterministic else max(1, config.sampling_seeds)
+    length = len(contexts.continuations[0])
+
+    def write(rows: Sequence[list[int]], mode: Mode, draws: int, batch_size: int) -> list[Decoded]:
+        return run_decoder(
+            spec, model, list(rows) * draws,
+            max_new_tokens=config.natural_tokens if mode == "natural" else length,
+            seeds_N=[[seed, n] for seed in range(draws) for n in range(len(rows))],
+            amateur=amateur,
+            banned=tokens.banned(mode),
+            ends=tokens.ends if mode == "natural" else (),
+            batch_size=batch_size,
+        )  # fmt: skip
+
+    with progress.stage(f"decode {here.name}", count) as stage:
+        start = time.perf_counter()
+        decoded = write(contexts.contexts, "fixed_length", num_seeds, config.batch_size)
+        seconds = time.perf_counter() - start
+        natural = None
+        if config.natural_tokens:
+            written = write(contexts.contexts, "natural", 1, config.batch_size)
+            natural = generations_of(written, contexts, tokens, arm=here, mode="natural")
+        alone = None
+        few = min(ALONE, count)
+        if spec.is_deterministic:
+            again = write(contexts.contexts[:few], "fixed_length", 1, 1)
+            alone = sum(a.ids == b.ids for a, b in zip(again, decoded, strict=False)) / few
+        seeds = "" if spec.is_deterministic else f" x {num_seeds} sampling seeds"
+        stage.update(count, f"{spec.text}, {count} contexts{seeds}")
+    draws = [
+        generations_of(
+            decoded[seed * count : (seed + 1) * count], contexts, tokens,
+            arm=here, mode="fixed_length",
+        )
+        for seed in range(num_seeds)
+    ]  # fmt: skip
+    outputs = ArmOutputs(
+        here, draws, natural, decoder=spec.name, is_sampled=not spec.is_deterministic,
+        seconds=seconds,
+    )  # fmt: skip
+    run = DecoderRun(here, spec.text, spec.is_deterministic, alone, few if alone is not None else 0)
+    return outputs, run
+
+
+def blocked_outputs(
+    model: Any,
+    tokens: Tokens,
+    contexts: Contexts,
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    arm: Arm,
+    training_rows: Sequence[Sequence[int]],
+) -> ArmOutputs:
+    """Greedy continuations without a training 5-gram's continuation at the end of a word."""
+    here = arm._replace(name=f"{arm.name}+{CITATION_BLOCKED}")
+    texts, starts_word = token_texts(tokens.tokenizer, len(tokens.tokenizer))
+    # A token that is no letter or digit ends a word as a space does; a text may always end.
+    starts = [
+        (start or not text[:1].isalnum()) and i not in tokens.ends
+        for i, (start, text) in enumerate(zip(starts_word, texts, strict=True))
+    ]
+    choose = CitationBlocked(CitationBlocker(training_rows, starts_word_V=starts))
+    modes: list[tuple[Mode, int]] = [("fixed_length", len(contexts.continuations[0]))]
+    if config.natural_tokens:
+        modes.append(("natural", config.natural_tokens))
+    written: dict[Mode, list[Generation]] = {}
+    seconds: dict[Mode, float] = {}
+    with progress.stage(f"decode {here.name}", len(contexts)) as stage:
+        for mode, cap in modes:
+            start = time.perf_counter()
+            decoded = decode(
+                model,
+                contexts.contexts,
+                choose,
+                max_new_tokens=cap,
+                banned=tokens.banned(mode),
+                ends=tokens.ends if mode == "natural" else (),
+                batch_size=config.batch_size,
+            )
+            seconds[mode] = time.perf_counter() - start
+            written[mode] = generations_of(decoded, contexts, tokens, arm=here, mode=mode)
+        stage.update(len(contexts), f"{len(contexts)} contexts, {len(training_rows)} windows")
+    return ArmOutputs(
+        here, [written["fixed_length"]], written.get("natural"),
+        decoder=CITATION_BLOCKED, seconds=seconds["fixed_length"],
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""What every control is given: a pair of models, the held-out texts, and what was seen of them.
+
+Shape letters: N contexts, K tokens of a continuation, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.compare.intervals import interval_of
+from hyperfitting.compare.scores import PairScores
+from hyperfitting.config import ExplainConfig
+from hyperfitting.data.windows import Contexts
+from hyperfitting.generate.choose import Chooser, greedy
+from hyperfitting.generate.decode import decode
+from hyperfitting.measure.gain import Gain, Share, gain, share
+from hyperfitting.measure.participation import Numbers
+from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
+from hyperfitting.models.pair import Pair
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.progress import Progress, Stage
+from hyperfitting.records import Arm
+
+Texts = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One tuned model beside its original."""
+
+    arm: Arm
+    pair: Pair
+    contexts: Contexts
+    tokens: Tokens  # of the tuned model
+    config: ExplainConfig
+    progress: Progress
+    original_texts: Texts  # greedy continuations
+    tuned_texts: Texts
+    forced: PairScores  # on human text
+
+    @property
+    def length(self) -> int:
+        """K."""
+        return len(self.contexts.continuations[0])
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the tokenizer has and both models know."""
+        return self.pair.vocabulary(self.tokens.tokenizer)
+
+    @property
+    def human_rows(self) -> Texts:
+        """Context and human continuation."""
+        pairs = zip(self.contexts.contexts, self.contexts.continuations, strict=True)
+        return [context + continuation for context, continuation in pairs]
+
+    def interval(self, values: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
+        """Mean over contexts with its bootstrap interval and n; undefined values are left out."""
+        return interval_of(values, self.config)
+
+    def gain(self, one_N: Numbers, two_N: Numbers) -> Gain:
+        """Whether two columns of values differ on these contexts, second minus first."""
+        config = self.config
+        return gain(
+            one_N, two_N, resamples=config.resamples, confidence=config.confidence, seed=config.seed
+        )
+
+    def share(self, value_N: Numbers, one_N: Numbers, two_N: Numbers, found: Gain) -> Share:
+        """The share of the way from the first to the second column, where `found` is their gain."""
+        config = self.config
+        return share(
+            value_N, one_N, two_N, found,
+            resamples=config.resamples, confidence=config.confidence, seed=config.seed,
+        )  # fmt: skip
+
+    def described(self) -> dict[str, Any]:
+        """The arm, as JSON files name it."""
+        return {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
+
+
+def write_texts(
+    model: Any,
+    contexts: Sequence[list[int]],
+    tokens: Tokens,
+    config: ExplainConfig,
+    length: int,
+    *,
+    choose: Chooser = greedy,
+    stage: Stage | None = None,
+) -> Texts:
+    """Fixed-length continuations."""
+    decoded = decode(
+        model,
+        contexts,
+        choose,
+        max_new_tokens=length,
+        banned=tokens.banned("fixed_length"),
+        batch_size=config.batch_size,
+        stage=stage,
+    )
+    return [text.ids for text in decoded]
+
+
+def variety(texts: Texts) -> dict[str, NDArray[np.float64]]:
+    """TTR, bigram repetition and whether it loops, of each text."""
+    columns = {
+        "ttr": [type_token_ratio(ids) for ids in texts],
+        "bigram_repetition": [ngram_repetition(ids, 2) for ids in texts],
+        "looped": [float(loop_period(ids) is not None) for ids in texts],
+    }
+    return {name: np.array(values, dtype=float) for name, values in columns.items()}

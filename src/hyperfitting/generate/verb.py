@@ -1,0 +1,138 @@
+"""Continue a user's prompts with any model and decoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.data.borders import borders_of
+from hyperfitting.errors import InputError
+from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
+from hyperfitting.generate.run import run_decoder, said_for
+from hyperfitting.generate.specs import DecoderSpec, parse_decoder
+from hyperfitting.models.fit import check_fit
+from hyperfitting.models.load import load_model, load_result, load_tokenizer
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.tuned import (
+    adapter_base,
+    base_of_tuned,
+    kind_of_tuned,
+    load_tuned,
+    require_same_tokenizer,
+)
+from hyperfitting.progress import Progress
+from hyperfitting.records.manifest import trained_from
+from hyperfitting.runs import RunFolder
+
+
+def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
+    """Prompts from the command line and from a file with one a line; empty lines are left out.
+
+    A line ends at a line feed, with or without a carriage return before it, and at nothing else.
+
+    Raises:
+        InputError: there are none, or the file cannot be read.
+    """
+    prompts = list(given or [])
+    if file is not None:
+        try:
+            content = file.read_bytes().decode("utf-8-sig")  # without a byte order mark
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{file} cannot be read: {error}", needed="a text file in UTF-8"
+            ) from error
+        # Not splitlines: a prompt may hold U+2028 or a form feed.
+        prompts += [line.removesuffix("\r") for line in content.split("\n")]
+    kept = [prompt for prompt in prompts if prompt.strip()]
+    if not kept:
+        raise InputError("there is nothing to continue", needed="--prompt TEXT or --prompts FILE")
+    return kept
+
+
+def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any]:
+    """A model and its tokenizer: a run, an adapter on the base it names, or a whole checkpoint.
+
+    An adapter's own tokenizer must read `texts` as its base's does.
+
+    Raises:
+        InputError: it cannot be loaded, or a run's base is no longer what it was trained from.
+    """
+    run = RunFolder(Path(config.name))
+    if run.manifest_file.exists():
+        manifest = run.manifest()
+        own = trained_from(manifest)
+        kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
+        base = config.model_copy(update=kept)
+        return load_result(run, base, digest=manifest["model_digest"]), load_tokenizer(base)
+    named = adapter_base(config)
+    if named is None:
+        return load_model(config), load_tokenizer(config)
+    base = base_of_tuned(config, config.model_copy(update={"name": named.name, "revision": None}))
+    kind = kind_of_tuned(config, base)
+    if kind == "model":
+        return load_model(config), load_tokenizer(config)
+    tokenizer = load_tokenizer(base)
+    note = require_same_tokenizer(base, config, tokenizer, texts)
+    return load_tuned(config, base, kind, note=note), tokenizer
+
+
+def continue_prompts(
+    config: GenerateConfig, prompts: Sequence[str], progress: Progress
+) -> list[dict[str, Any]]:
+    """One entry per prompt and sample: prompt, continuation, tokens, and how it ended.
+
+    Raises:
+        InputError: an unknown decoder, a model that cannot be loaded or has too few positions, or
+            an amateur with another vocabulary.
+    """
+    spec = parse_decoder(config.decoder)
+    model, tokenizer = open_model(config.model, prompts)
+    tokens = Tokens.of(model, tokenizer)
+    amateur = _amateur(config, spec, tokenizer)
+    borders = borders_of(tokenizer)
+    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
+    if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
+        raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
+    longest, of_prompt = max((len(ids), n + 1) for n, ids in enumerate(contexts))
+    check_fit(
+        model, max(map(max, contexts)), longest + config.max_new_tokens, config.model.name,
+        hint=f"prompt {of_prompt} has {longest} tokens: shorten it, or lower max_new_tokens",
+    )  # fmt: skip
+    count = config.num_samples
+    rows = [context for context in contexts for _ in range(count)]
+    seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]
+    full = longest + config.max_new_tokens
+    notes = (said_for(spec, m, longest=full) for m in (model, amateur) if m)
+    for note in filter(None, dict.fromkeys(notes)):
+        progress.say(f"  {note}")
+    with progress.stage(f"generate, {spec.text}", len(rows)) as stage:
+        decoded = run_decoder(
+            spec, model, rows,
+            max_new_tokens=config.max_new_tokens, seeds_N=seeds, amateur=amateur,
+            banned=tokens.banned("natural"), ends=tokens.ends,
+            batch_size=config.batch_size, stage=stage,
+        )  # fmt: skip
+        stage.update(len(rows), f"{sum(len(text.ids) for text in decoded):,} tokens")
+    return [
+        {
+            "prompt": prompts[n // count],
+            "continuation": tokens.texts(rows[n], text.ids)[1],
+            "token_ids": text.ids,
+            "ended": bool(text.ids) and text.ids[-1] in tokens.ends,
+        }
+        for n, text in enumerate(decoded)
+    ]
+
+
+def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
+    if config.amateur is None:
+        return None
+    if spec.name != "contrastive_decoding":
+        raise InputError(
+            f"--amateur is given, which {spec.name} does not use",
+            needed="--decoder contrastive_decoding, or no amateur",
+        )
+    named = {"name": config.amateur, "revision": None}  # model.revision is the expert's
+    model, other = open_model(config.model.model_copy(update=named))
+    require_same_vocabulary(tokenizer.get_vocab(), other.get_vocab())
+    return model

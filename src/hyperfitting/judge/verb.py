@@ -1,0 +1,227 @@
+"""Judge two arms of a study: the library function behind `hyperfit judge`.
+
+`judge/answers.jsonl` holds every answer, `judge/results.json` one entry per comparison.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.errors import InputError
+from hyperfitting.judge.endpoint import Endpoint, check_endpoint
+from hyperfitting.judge.estimate import describe, estimate
+from hyperfitting.judge.job import Question, distrusted, outstanding, questions, run_job
+from hyperfitting.judge.pairs import Pair, Side, choose_pairs, find_side, read_pairs
+from hyperfitting.judge.prompt import PROMPT_DIGEST, VERSION
+from hyperfitting.judge.reply import Judge
+from hyperfitting.judge.results import as_rows, compare
+from hyperfitting.judge.store import Answer, AnswerFile
+from hyperfitting.judge.verdict import READING
+from hyperfitting.progress import Progress
+from hyperfitting.runs import StudyFolder
+from hyperfitting.storage import only_writer, read_json, sweep_temporaries, write_json
+
+DEFINITIONS_VERSION = 1
+PROTOCOLS = {
+    "both": "both orders",
+    "single": "single order (arm a always shown first), as the paper asked; not free of "
+    "position bias",
+}
+# Settings that say how the judge is reached, not what it is asked.
+_TRANSPORT = ("api_key_env", "concurrency", "timeout_seconds", "retries", "device",
+              "trust_remote_code", "price_in", "price_out", "endpoint")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be compared."""
+
+    a: Side
+    b: Side
+    available: int
+    pairs: list[Pair]
+
+
+class JudgeFolder:
+    """Paths of a judgement."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers_file = path / "answers.jsonl"
+        self.results_file = path / "results.json"
+
+
+def _plan(study: StudyFolder, config: JudgeConfig, progress: Progress) -> _Plan:
+    a, b = (find_side(study, arm, config.mode) for arm in (config.a, config.b))
+    every = read_pairs(study, a, b)
+    chosen = choose_pairs(every, config.pairs, seed=config.pair_seed)
+    if all(pair.has_empty_text for pair in chosen):
+        raise InputError(
+            f"all {len(chosen)} pairs of {a.name} and {b.name} have an empty continuation",
+            needed="texts to judge",
+        )
+    if len(every) < config.pairs:
+        progress.say(f"{config.pairs} pairs are asked for, the study has {len(every)} contexts")
+    return _Plan(a, b, len(every), chosen)
+
+
+def _open_judge(config: JudgeConfig) -> tuple[Judge, str]:
+    """The judge, and the name that stands in the keys of its answers."""
+    if not config.local:
+        return Endpoint(config), config.model
+    if config.endpoint:
+        raise InputError("both local=true and an endpoint are given", needed="one of the two")
+    from hyperfitting.judge.local import LocalJudge
+
+    judge = LocalJudge(config)
+    return judge, f"local:{judge.digest}"
+
+
+def judge(
+    path: Path,
+    config: JudgeConfig,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    dry_run: bool = False,
+) -> dict[str, Any] | None:
+    """Put the arms' continuations before the judge and write `results.json`.
+
+    Questions answered before, by the same model with the same settings, are not asked again:
+    the same command goes on after an interruption.
+
+    Args:
+        path: a study.
+        config: what is compared, and by whom.
+        out: folder of the answers; by default `judge` in the study.
+        progress: where progress is shown.
+        dry_run: print the estimate, ask nothing, write nothing.
+
+    Returns:
+        The comparison's entry in `results.json`; None of a dry run.
+
+    Raises:
+        InputError: the study does not hold such arms, the judge cannot be reached or refuses
+            the key, or another job writes to the folder.
+    """
+    progress = progress or Progress()
+    plan = _plan(StudyFolder(path), config, progress)
+    folder = JudgeFolder(out or path / "judge")
+    opened: Judge | None = None
+    name = config.model
+    if dry_run and not config.local:  # needs no key
+        check_endpoint(config.endpoint)
+    else:
+        opened, name = _open_judge(config)
+    asked = questions(plan.pairs, config, name)
+    if dry_run or opened is None:
+        progress.say(describe(estimate(asked, AnswerFile(folder.answers_file), config)))
+        return None
+    with only_writer(folder.path):
+        sweep_temporaries(folder.results_file)
+        file = AnswerFile(folder.answers_file)
+        progress.say(describe(estimate(asked, file, config)))
+        waiting = len(outstanding(asked, file))
+        if old := distrusted(asked, file):
+            progress.say(
+                f"{old} verdicts of an older version are asked for again: it read drafts and cut "
+                "answers as verdicts, and did not keep the texts"
+            )
+        with progress.stage(f"judge {config.a} against {config.b}", waiting) as stage:
+            run_job(asked, opened, config, file, stage, progress.say)
+        entry = _entry(plan, config, name, asked, file)
+        _write_results(folder, entry)
+    return entry
+
+
+def _entry(
+    plan: _Plan, config: JudgeConfig, name: str, asked: Sequence[Question], file: AnswerFile
+) -> dict[str, Any]:
+    """One comparison as `results.json` lists it."""
+    answers = {
+        (question.pair.context_index, question.order): answer
+        for question in asked
+        if (answer := file.answers.get(question.key))
+    }
+    found = compare(plan.pairs, answers, orders=config.orders, confidence=config.confidence)
+    dates = sorted(answer.date for answer in answers.values())
+    return {
+        "a": _side_row(plan.a),
+        "b": _side_row(plan.b),
+        "protocol": PROTOCOLS[config.orders],
+        "pairs_available": plan.available,
+        "pairs_chosen": len(plan.pairs),
+        **as_rows(found),
+        "judge": {
+            "model": config.model,
+            "identity": name,
+            "answered_by": sorted({a.answered_by for a in answers.values() if a.answered_by}),
+            "endpoint": config.endpoint,
+            "temperature": config.temperature,
+            "prompt_version": VERSION,
+            "prompt_digest": PROMPT_DIGEST,
+            "reading_version": READING,
+        },
+        "first_answer": dates[0] if dates else None,
+        "last_answer": dates[-1] if dates else None,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "usage": _usage(list(answers.values())),
+        # Not where the key is: a mistaken user may have put the key itself there.
+        "settings": config.model_dump(mode="json", exclude={"api_key_env"}),
+    }
+
+
+def _side_row(side: Side) -> dict[str, Any]:
+    return {
+        "arm": side.arm,
+        "seed": side.seed,
+        "parameters": dict(side.parameters),
+        "mode": side.mode,
+        "length": side.length,
+    }
+
+
+def _usage(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Requests and tokens as the server counted them; null where it counted none."""
+    tokens = {
+        name: [count for a in answers if (count := getattr(a, name)) is not None]
+        for name in ("prompt_tokens", "answer_tokens")
+    }
+    return {
+        "requests": sum(a.requests for a in answers),
+        **{name: sum(counts) if counts else None for name, counts in tokens.items()},
+    }
+
+
+def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes an entry another comparison rather than the same one again."""
+    settings = {k: v for k, v in entry["settings"].items() if k not in _TRANSPORT}
+    return {
+        **settings,
+        "judge": entry["judge"]["identity"],
+        "prompt": entry["judge"]["prompt_digest"],
+    }
+
+
+def _write_results(folder: JudgeFolder, entry: Mapping[str, Any]) -> None:
+    """Add the comparison to `results.json`, in the place of an earlier one like it."""
+    before: list[Mapping[str, Any]] = []
+    if folder.results_file.exists():
+        try:
+            before = list(read_json(folder.results_file)["comparisons"])
+            before = [old for old in before if _identity(old) != _identity(entry)]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder.results_file} is damaged: {error!r}", hint="delete it; the answers stay"
+            ) from error
+    write_json(
+        folder.results_file,
+        {
+            "version": 1,
+            "definitions_version": DEFINITIONS_VERSION,
+            "comparisons": [*before, entry],
+        },
+    )

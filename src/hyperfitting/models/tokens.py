@@ -1,0 +1,114 @@
+"""What a model's tokens are: those that end a text, those that are no part of one, their words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hyperfitting.data.borders import end_tokens, special_token_ids
+from hyperfitting.models.interface import vocabulary_rows
+from hyperfitting.records import Mode
+
+WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
+
+
+def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
+    """The text of tokens 0..count-1, each decoded alone, and whether it opens with a space."""
+    texts = [str(tokenizer.decode([i])) for i in range(count)]
+    raw = tokenizer.convert_ids_to_tokens(list(range(count)))
+    starts = [
+        text[:1].isspace() or str(token).startswith(WORD_MARKS)
+        for text, token in zip(texts, raw, strict=True)
+    ]
+    return texts, starts
+
+
+def end_reasons(model: Any, tokenizer: Any) -> dict[int, list[str]]:
+    """Every token that ends a text, with the reasons why: see `borders.end_tokens`."""
+    declared = model.generation_config.eos_token_id
+    declared = declared if isinstance(declared, list) else [declared]
+    rows = vocabulary_rows(model)
+    found = end_tokens(tokenizer, [i for i in declared if i is not None])
+    return {i: why for i, why in found.items() if i < rows}  # one it has no row for never comes
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a text: see `end_reasons`."""
+    return sorted(end_reasons(model, tokenizer))
+
+
+def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
+    rows = vocabulary_rows(model)
+    special = {i for i in special_token_ids(tokenizer) if i < rows}
+    beyond = set(range(len(tokenizer), rows))
+    if beyond:  # a tokenizer may leave numbers out and go on beyond its count
+        beyond -= set(tokenizer.get_vocab().values())
+    return sorted(special | beyond)
+
+
+REPLACEMENT = "\ufffd"  # what stands for bytes that are no whole character
+
+
+MOST_UNFINISHED = 3  # bytes, so tokens, that begin a character of UTF-8 and do not finish it
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens that end a text and those that are no part of one."""
+
+    ends: list[int]
+    unwritable: list[int]  # special tokens and vocabulary padding
+    tokenizer: Any
+    reasons: Mapping[int, Sequence[str]]  # why each of the ends is one
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any) -> "Tokens":
+        """Read both sets from a model and its tokenizer."""
+        reasons = end_reasons(model, tokenizer)
+        return cls(list(reasons), unwritable_token_ids(model, tokenizer), tokenizer, reasons)
+
+    def listed_ends(self) -> list[dict[str, Any]]:
+        """What ends a text and why, as manifest and study list it."""
+        return [
+            {"id": i, "token": str(self.tokenizer.convert_ids_to_tokens(i)), "why": [*why]}
+            for i, why in self.reasons.items()
+        ]
+
+    def ends_in_words(self) -> str:
+        """One line: what ends a text and why."""
+        each = (f"{end['token']} ({', '.join(end['why'])})" for end in self.listed_ends())
+        return f"a text ends with {' or '.join(each)}"
+
+    def for_model(self, model: Any) -> "Tokens":
+        """The same of another model: it may end texts otherwise or pad its vocabulary more."""
+        return Tokens.of(model, self.tokenizer)
+
+    def banned(self, mode: Mode) -> list[int]:
+        """Tokens that are never chosen: in natural mode a text may end itself."""
+        if mode == "natural":
+            return [i for i in self.unwritable if i not in self.ends]
+        return sorted({*self.unwritable, *self.ends})
+
+    def texts(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[str, str]:
+        """Both parts as text; decoded together, because some tokenizers drop a leading space.
+
+        A character that the context ends inside of is the continuation's, and one that the
+        continuation does not finish is left out.
+        """
+        # An end that is no special token would otherwise be read as a word.
+        written = [i for i in continuation if i not in self.ends]
+        head = self._whole_characters(context)
+        whole = self._whole_characters([*context, *written])
+        if whole.startswith(head):
+            return head, whole[len(head) :]
+        return head, self._whole_characters(written)
+
+    def _whole_characters(self, ids: Sequence[int]) -> str:
+        """The text without a character that its last tokens only begin."""
+        text = whole = str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        for cut in range(1, min(MOST_UNFINISHED, len(ids)) + 1):
+            if not text.endswith(REPLACEMENT):
+                return text
+            text = str(self.tokenizer.decode(list(ids[:-cut]), skip_special_tokens=True))
+        # Bytes that are no character, however many follow, are what was written.
+        return whole if text.endswith(REPLACEMENT) else text

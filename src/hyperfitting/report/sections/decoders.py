@@ -1,0 +1,114 @@
+"""Other decoders beside tuned models: would drawing from the original do? Pure."""
+
+from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
+from hyperfitting.records.arms import MATCHED, SAMPLED, is_decoded
+from hyperfitting.report.load import Study
+from hyperfitting.report.tables import (
+    MISSING,
+    Cell,
+    Table,
+    cell,
+    difference,
+    equivalence_table,
+    metric_label,
+    number,
+    p_phrase,
+    test_arms,
+    test_table,
+)
+
+DECODER_METRICS = (
+    "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
+    "looped_rate",
+)  # fmt: skip
+
+
+def decoders(study: Study) -> Table:
+    """Every decoder beside greedy decoding (layout of the paper's Table 7)."""
+    decoded = [arm for arm in study.shown if is_decoded(arm)]
+    if not decoded:
+        return Table("decoders", [], [])
+    arms = [*study.greedy, *decoded]
+    shown = [m for m in DECODER_METRICS if any(study.has(arm, m) for arm in arms)]
+    header = [("arm and decoder", "")]
+    header += [(metric_label(metric), METRICS[metric].unit) for metric in shown]
+    header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
+    rows = [
+        [
+            Cell(study.label(arm)),
+            *(cell(study.cell(arm, metric)) for metric in shown),
+            _draws(study, arm),
+            _alone(study, arm),
+            _speed(study, arm),
+        ]
+        for arm in arms
+    ]
+    return Table("decoders", header, rows)
+
+
+def _draws(study: Study, arm: Arm) -> Cell:
+    if arm.name == "human":
+        return Cell(MISSING, reason="human text is not decoded")
+    found = study.decoders.get(arm)  # not of greedy, nor of the citation blocker on top of it
+    return Cell("no" if found is None or found.is_deterministic else "yes")
+
+
+def _alone(study: Study, arm: Arm) -> Cell:
+    """Of texts decoded once more alone, those that stayed the same."""
+    found = study.decoders.get(arm)
+    if found is None or found.alone_equals_batch is None:
+        return Cell(MISSING, reason="not decoded once more alone")
+    return Cell(f"{found.alone_equals_batch * found.alone_n:.0f} of {found.alone_n}")
+
+
+def _speed(study: Study, arm: Arm) -> Cell:
+    speed = study.tokens_per_second.get(arm)
+    return Cell(number(speed, 0), reason="" if speed else "not timed, or a mean over seeds")
+
+
+def _is_of_decoder(test: PairedTest) -> bool:
+    """Whether a tuned model, greedy, is set against the original sampled or decoded otherwise."""
+    is_sampled = test.b == f"{MATCHED}{SAMPLED}"
+    return is_decoded(Arm(test.b)) or (is_sampled and not test.a.endswith(SAMPLED))
+
+
+def tests(study: Study) -> Table:
+    """Tuned models, greedy, against the original sampled at equal entropy or decoded otherwise."""
+    return test_table(study, "decoder_tests", [t for t in study.tests if _is_of_decoder(t)])
+
+
+def equivalence(study: Study) -> Table:
+    """Is another decoder of the original as varied?"""
+    found = [test for test in study.tests if _is_of_decoder(test)]
+    return equivalence_table(study, "decoder_equivalence", found)
+
+
+def sampled_instead(study: Study) -> list[str]:
+    """One sentence per tuned arm: would sampling at its sharpness be as varied?"""
+    of_sampling = [t for t in study.tests if _is_of_decoder(t) and t.b == f"{MATCHED}{SAMPLED}"]
+    equal = {test_arms(study, test): test for test in of_sampling if test.margin is not None}
+    found = []
+    for test in of_sampling:
+        if test.margin is None and test.metric == "ttr" and test.difference is not None:
+            arms = test_arms(study, test)
+            found.append(
+                f"{study.label(arms[0])}, greedy, minus the original sampled at its entropy: TTR "
+                f"{difference(test).text}, {p_phrase(test.p_holm)} (Holm): "
+                f"{variety(test, equal.get(arms))}."
+            )
+    return found
+
+
+def variety(test: PairedTest, equal: PairedTest | None) -> str:
+    """What may be said of two arms' variety; "as varied" from a test of equivalence only."""
+    is_different = test.p_holm is not None and test.p_holm < SIGNIFICANT
+    p = None if equal is None else equal.p_equivalence
+    is_equal = p is not None and p < SIGNIFICANT
+    margin = "" if equal is None or equal.margin is None else f"{equal.margin:g}"
+    if is_different and test.difference is not None:
+        by = f", by less than {margin}" if is_equal else ""
+        return f"greedy text is the {'more' if test.difference > 0 else 'less'} varied{by}"
+    if is_equal:
+        return f"as varied, within ±{margin} ({p_phrase(p)})"
+    return "no difference shown" + (f", nor that they are equal within ±{margin}" if margin else "")

@@ -1,0 +1,262 @@
+"""Our measurements in the layout of the paper's tables, with the paper's values beside them.
+
+A value of the paper is shown only where the model is the paper's and the table is the same. The
+paper is arXiv 2605.22579; its values are in `paper_tables.json`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from hyperfitting.records import PAPER_NAMES, Arm, PairedTest, Prefix
+from hyperfitting.records.arms import MATCHED, arm_of, variant
+from hyperfitting.report.load import Study
+from hyperfitting.report.sections.results import final_loss
+from hyperfitting.report.tables import (
+    MISSING,
+    Cell,
+    Table,
+    cell,
+    estimate,
+    metric_label,
+    number,
+    p_text,
+    scientific,
+)
+
+# Hub ids of the models that the paper names. A folder counts by its last part.
+MODELS: Mapping[str, str] = {
+    "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T": "TinyLlama-1.1B",
+    "Qwen/Qwen2.5-1.5B": "Qwen2.5-1.5B",
+    "meta-llama/Llama-3.2-3B": "LLaMA-3.2-3B",
+    "google/gemma-2-2b": "Gemma-2-2B",
+    "meta-llama/Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
+    "Qwen/Qwen2.5-7B-Instruct": "Qwen2.5-7B-Instruct",
+}
+# Numbers of the paper's tables by model.
+ENTROPY_TABLES = {"TinyLlama-1.1B": 1, "Qwen2.5-1.5B": 9, "LLaMA-3.2-3B": 11, "Gemma-2-2B": 13}
+STATIC_TABLES = {"TinyLlama-1.1B": 2}
+METHOD_TABLES = {
+    "TinyLlama-1.1B": 3,
+    "Qwen2.5-1.5B": 10,
+    "LLaMA-3.2-3B": 12,
+    "Gemma-2-2B": 14,
+    "LLaMA-3.1-8B-Instruct": 15,
+    "Qwen2.5-7B-Instruct": 16,
+}
+ENTROPY_ROWS: list[tuple[str, Prefix | None]] = [
+    ("ttr", None),
+    ("bigram_repetition", None),
+    ("trigram_repetition", None),
+    ("top1_agreement_tf", None),
+    ("spearman", "TF"),
+    ("prediction_entropy_nats", None),
+]
+METHOD_COLUMNS = ("ttr", "bigram_repetition", "top1_agreement_tf", "prediction_entropy_nats")
+FOOTNOTES = (
+    "Temperature cannot change greedy text. The paper prints slightly different values for the "
+    "original at T = 1 and at T*, also where the top-1 agreement of the two is 1.000; ties in low "
+    "precision, rounding or sampling can do that. Ours are equal, and that was checked. Text that "
+    "temperature does change is compared above, where the original is sampled.",
+    "The paper does not say what its half-widths (±) mean. Those of one quantity differ between "
+    "its tables: top-1 agreement .570 has ± .019 in Table 1 and ± .022 in Table 3. Ours are "
+    "bootstrap intervals over contexts.",
+    "The paper's baselines differ between tables: TTR of the original TinyLlama is .400 in Table 1 "
+    "and .449 in Table 2, that of the hyperfitted one .684 and .679. So its tables come from "
+    "different evaluation sets, and ours is another one: values are set side by side, not tested.",
+    "The paper calls Table 2 monotonic; its TTR column reads .409, .384, .408, .356, .215 with "
+    "strength. The three middle strengths are not known, so their rows have no place here.",
+    "The paper does not say on which prefix its top-1 agreement was taken; ours is on human text. "
+    "Its T* and the strengths of Table 2 come from reviews of the paper.",
+)  # fmt: skip
+
+
+@cache
+def _tables() -> dict[int, dict[str, Any]]:
+    text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
+    return {table["table"]: table for table in json.loads(text)["tables"]}
+
+
+def model_in_paper(name: str) -> str | None:
+    """The paper's name of a model given by hub id or folder, or None."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
+    known = {hub_id.rsplit("/", 1)[-1].lower(): theirs for hub_id, theirs in MODELS.items()}
+    return known.get(last)
+
+
+def _paper_rows(study: Study, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The rows of the paper's table for this model; empty where it has none."""
+    table = numbers.get(model_in_paper(study.info["model"]["name"]) or "")
+    return [] if table is None else list(_tables()[table]["rows"])
+
+
+def _printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, dict[str, Any]]:
+    """What the paper prints of an arm: text and fields. Other parameters are not in it."""
+    row = next((r for r in rows if r["arm"] == arm.name), None)
+    plain = set(arm.parameters) <= {("matched_to", "hyperfitted")}
+    metric = "top1_agreement" if metric.startswith("top1_agreement") else metric
+    found = row["metrics"].get(metric) if row and plain else None
+    if found is None or found["mean"] is None:
+        return "", {}
+    width = "" if found["pm"] is None else f" ± {number(found['pm'], 3)}"
+    return f"{number(found['mean'], 3)}{width}", found
+
+
+def _matched(study: Study, tuned: Arm) -> Arm | None:
+    fields = {"matched_to": tuned.name, **tuned.fields}
+    arm = arm_of(MATCHED, tuned.seed, fields)
+    return arm if arm in study.num_seeds else None
+
+
+def entropy_table(study: Study) -> Table:
+    """Original, original at equal entropy, and the first tuned arm (Tables 1, 9, 11, 13)."""
+    tuned = study.first
+    matched = None if tuned is None else _matched(study, tuned)
+    if tuned is None or matched is None:
+        return Table("paper_entropy_matched", [], [])
+    rows = _paper_rows(study, ENTROPY_TABLES)
+    arms = [Arm("original"), matched, tuned]
+    header = [("metric", "")]
+    header += [(_name(study, arm), "") for arm in arms]
+    header += [("p (Holm)", f"{study.label(tuned)} against original")]
+    body = []
+    for metric, prefix in ENTROPY_ROWS:
+        cells = [
+            replace(cell(study.cell(arm, metric, prefix)), paper=_printed(rows, arm, metric)[0])
+            for arm in arms
+        ]
+        name = metric_label(metric) + (f" ({prefix})" if prefix else "")
+        body.append([Cell(name), *cells, _entropy_p(study, tuned, rows, metric)])
+    body.append(_temperatures(study, matched, rows))
+    return Table("paper_entropy_matched", header, body)
+
+
+def _name(study: Study, arm: Arm) -> str:
+    """The paper's name of an arm, unless our label says more."""
+    is_plain = set(arm.parameters) <= {("matched_to", "hyperfitted")}
+    is_plain = is_plain and study.num_seeds.get(arm, 1) == 1
+    return PAPER_NAMES.get(arm.name, study.label(arm)) if is_plain else study.label(arm)
+
+
+def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> list[Cell]:
+    row = next((r for r in rows if r["arm"] == MATCHED), {})
+    is_theirs = ("matched_to", "hyperfitted") in matched.parameters
+    known = row.get("tau_star", {}).get("value") if is_theirs else None
+    paper = "" if known is None else f"about {number(known, 2)}"
+    found = replace(cell(study.cell(matched, "tau_star")), paper=paper)
+    return [Cell("Temperature"), Cell("1"), found, Cell("1"), Cell(MISSING, reason="no test")]
+
+
+def _entropy_p(study: Study, tuned: Arm, rows: list[dict[str, Any]], metric: str) -> Cell:
+    """The p-value of one row; what holds by construction or by definition has none."""
+    fields = _printed(rows, tuned, metric)[1]
+    paper = ""
+    if "p_value" in fields:
+        sign = "" if fields["p_relation"] == "=" else f"{fields['p_relation']} "
+        paper = sign + f"{fields['p_value']:g}".removeprefix("0")
+    if metric == "prediction_entropy_nats":
+        largest = [
+            each.residual_nats
+            for found in study.matching
+            if variant(found.arm) == variant(tuned)
+            for each in found.temperatures
+            if each.kind == "per context" and each.residual_nats is not None
+        ]
+        within = scientific(max(largest, default=None))
+        return Cell(MISSING, reason=f"matched to the tuned arm within {within} nats", paper=paper)
+    if metric in ("top1_agreement_tf", "spearman"):
+        return Cell(MISSING, reason="the original's is 1 by definition", paper=paper)
+    test = _test(study, tuned, metric)
+    reason = "not tested" if test is None else test.reason or ""
+    p = None if test is None else test.p_holm
+    return Cell(p_text(p), reason=reason, paper=paper)
+
+
+def _test(study: Study, tuned: Arm, metric: str) -> PairedTest | None:
+    """The test of a tuned arm against the original."""
+    return next(
+        (
+            test
+            for test in study.tests
+            if (test.b, test.metric) == ("original", metric)
+            and arm_of(test.a, test.seed, test.a_parameters) == tuned
+        ),
+        None,
+    )
+
+
+def method_table(study: Study) -> Table:
+    """Every way to train (Tables 3, 10, 12, 14, 15, 16)."""
+    rows = _paper_rows(study, METHOD_TABLES)
+    header = [("model", ""), *((metric_label(metric), "") for metric in METHOD_COLUMNS)]
+    header += [("Final loss", "nats per token")]
+    body = []
+    for arm in [Arm("original"), *study.tuned]:
+        cells = [
+            replace(cell(study.cell(arm, metric)), paper=_printed(rows, arm, metric)[0])
+            for metric in METHOD_COLUMNS
+        ]
+        loss = final_loss([run for run in study.runs if arm in (run.arm, variant(run.arm))])
+        if arm.name == "original":
+            loss = Cell(MISSING, reason="not trained")
+        paper = _printed(rows, arm, "final_loss")[0]
+        body.append([Cell(study.label(arm)), *cells, replace(loss, paper=paper)])
+    return Table("paper_methods", header, body)
+
+
+def static_table(study: Study) -> Table:
+    """The original with the promoted tokens' shift at every strength (Table 2)."""
+    rows = _paper_rows(study, STATIC_TABLES)
+    wanted = study.first and variant(study.first)
+    found = next((f for f in study.explained.static_bias if variant(f.arm) == wanted), None)
+    if found is None or not found.rows:
+        return Table("paper_static_injection", [], [])
+    metrics = ("ttr", "bigram_repetition")
+    header = [("configuration", ""), *((metric_label(metric), "") for metric in metrics)]
+    header += [("TTR - original", ""), ("p (Holm)", "")]
+    body = []
+    for row in found.rows:
+        if row.kind != "promoted":
+            continue
+        arm = Arm("static_injection") if row.strength else Arm("original")
+        known = [r for r in rows if r["arm"] == arm.name and r.get("alpha", 0) == row.strength]
+        known = known if found.arm.name == "hyperfitted" or not row.strength else []
+        cells = [
+            replace(estimate(row.values[name]), paper=_printed(known, arm, name)[0])
+            for name in metrics
+        ]
+        if row.strength:
+            change = estimate(row.values["ttr_minus_original"], signed=True)
+            last = [change, Cell(p_text(row.p_holm))]
+        else:
+            last = [Cell(MISSING, reason="the reference")] * 2
+        name = f"injected, strength {row.strength:g}" if row.strength else "original"
+        body.append([Cell(name), *cells, *last])
+    cells = [
+        replace(estimate(found.tuned.get(name)), paper=_printed(rows, found.arm, name)[0])
+        for name in metrics
+    ]
+    no_test = [Cell(MISSING, reason="tested in the table of all paired tests")] * 2
+    body.append([Cell(study.label(found.arm)), *cells, *no_test])
+    return Table("paper_static_injection", header, body)
+
+
+def which_model(study: Study) -> str:
+    """One sentence: which of the paper's tables have this model, if any."""
+    name = study.info["model"]["name"]
+    theirs = model_in_paper(name)
+    if theirs is None:
+        return f"The paper has no table for {name}: our values stand alone."
+    numbers = [
+        table[theirs] for table in (ENTROPY_TABLES, STATIC_TABLES, METHOD_TABLES) if theirs in table
+    ]
+    listed = ", ".join(str(each) for each in numbers)
+    noun = "Table" if len(numbers) == 1 else "Tables"
+    return (
+        f"{name} is the paper's {theirs}: values of its {noun} {listed} stand below ours. The "
+        "domain of those tables and most settings of training are not stated in the paper."
+    )

@@ -1,0 +1,130 @@
+"""Write the report of a study: one page, its tables and its figures as files."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from hyperfitting.config import ReportConfig
+from hyperfitting.report.figures import layers, ranks, text, training
+from hyperfitting.report.figures.style import settle, to_svg
+from hyperfitting.report.formats import FORMATS
+from hyperfitting.report.load import Study, read_study
+from hyperfitting.report.page import paper_tables, sections
+from hyperfitting.report.sections import (
+    controls,
+    decoders,
+    only_sharper,
+    quality,
+    results,
+    temperature,
+)
+from hyperfitting.report.tables import Table, equivalence_table, number, test_table
+from hyperfitting.runs import StudyFolder
+from hyperfitting.storage import write_text
+from hyperfitting.untrusted import printable
+
+FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
+    "diversity": (text.diversity, "Diversity of every arm with intervals"),
+    "training_curves": (training.training_curves, "Training curves of every run"),
+    "sharpness": (text.sharpness, "Diversity against entropy of every arm and its controls"),
+    "provenance": (ranks.provenance, "Ranks in the original of written and of human words"),
+    "geometry": (layers.geometry, "Difference of hidden states, layer by layer"),
+    "block_swap": (layers.block_swap, "Diversity of models put together from both"),
+}
+
+
+def _tables(study: Study) -> list[Table]:
+    return [
+        results.every_arm(study),
+        results.trainings(study),
+        quality.quality(study),
+        quality.judgements(study),
+        decoders.decoders(study),
+        quality.domains(study),
+        quality.tasks(study),
+        only_sharper.evidence_table(study),
+        temperature.arms_table(study),
+        temperature.matching_table(study),
+        test_table(study, "tests", study.tests),
+        equivalence_table(study, "equivalence", study.tests),
+        results.ranks(study),
+        controls.provenance(study),
+        controls.static_bias(study),
+        controls.geometry(study),
+        controls.block_swap(study),
+        controls.token_kinds(study),
+        results.agreements(study),
+        *(table for _, table in paper_tables(study)),
+    ]
+
+
+def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
+    """Tables in every format and figures as PNG and PDF; returns the figures as SVG."""
+    for table in _tables(study):
+        for ending, render in FORMATS.items():
+            path = folder.tables / f"{table.name}.{ending}"
+            if table:
+                write_text(path, render(table.lines()))
+            else:
+                path.unlink(missing_ok=True)  # of an earlier report, which had data
+    folder.figures.mkdir(parents=True, exist_ok=True)
+    svgs = {}
+    for name, (draw, title) in FIGURES.items():
+        figure = draw(study)
+        png, pdf = (folder.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+        if figure is None:
+            png.unlink(missing_ok=True)
+            pdf.unlink(missing_ok=True)
+            continue
+        settle(figure)
+        figure.savefig(png, dpi=160)
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        svgs[name] = to_svg(figure, title)
+    return svgs
+
+
+def _clean(value: Any) -> Any:
+    """What a template prints, without control characters; markup of ours is left alone."""
+    is_plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return printable(value) if is_plain else value
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("hyperfitting.report"),
+        autoescape=True,  # whatever a model writes is untrusted
+        finalize=_clean,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
+    """The page of a study as HTML; figures that are not given are absent."""
+    evaluate = study.info["evaluate"]
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            info=study.info,
+            sections=sections(study, svgs, config.num_examples),
+            svgs=svgs,
+            level=f"{evaluate['confidence']:.0%}",
+            resamples=number(evaluate["resamples"], 0),
+        )
+    )
+
+
+def write_report(folder: StudyFolder, config: ReportConfig) -> None:
+    """Write `report/` of an evaluated folder from its files alone.
+
+    Raises:
+        InputError: the folder was not evaluated, or its files are damaged.
+    """
+    study = read_study(folder)
+    write_text(folder.report_file, render_page(study, _write_files(folder, study), config))

@@ -1,1 +1,0 @@
-"""Several arms side by side: run them, score them, put numbers and intervals together."""

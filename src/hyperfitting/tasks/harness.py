@@ -1,0 +1,296 @@
+"""Forgetting: zero-shot tasks before and after tuning (definitions, section 8.9).
+
+Tasks, prompts and metrics are those of EleutherAI's lm-evaluation-harness. It gets the models as
+we loaded them, and what it would change of them or of this process is put back.
+"""
+
+import logging
+import math
+import os
+import random
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch  # replaces an attribute and puts it back
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch.utils import collect_env
+
+from hyperfitting.compare.comparison import Comparison
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.interface import crosses_switch, vocabulary_rows
+from hyperfitting.models.load import load_tokenizer
+from hyperfitting.progress import Progress, Stage
+from hyperfitting.records import Arm
+
+LOGITS_PER_PASS = 2**27  # 0.5 GB in float32, and the harness makes a second such tensor
+NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
+Found = Mapping[str, Any]  # what the harness returns for one model
+
+
+class _Score(NamedTuple):
+    row: dict[str, Any]
+    value_N: NDArray[np.float64] | None  # of each question, where the score is their mean
+    questions: list[tuple[Any, ...]]  # which they were, and with which prompt
+
+
+Scores = dict[tuple[str, str], _Score]  # by task or group, and by metric and filter of answers
+
+
+def run_tasks(
+    comparison: Comparison,
+    names: Sequence[str],
+    config: EvaluateConfig,
+    progress: Progress,
+    *,
+    include: Path | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Every model of a comparison on tasks, and tuned - original over the same questions.
+
+    A name is a task, group or tag of the harness or of the folder `include`, or a task's .yaml
+    file. Named files are trusted with the functions they refer to; code from the hub is not,
+    unless `config` says so. `limit` takes the first questions of each task. No examples are shown
+    and no chat template is used.
+
+    Raises:
+        InputError: lm_eval is missing, a task is unknown or cannot be used, or a model cannot be
+            loaded.
+    """
+    if not names or (limit is not None and limit < 1):
+        raise InputError(f"{len(names)} tasks, limit {limit}", needed="a task, a limit above 0")
+    if find_spec("lm_eval") is None:
+        raise InputError(
+            "tasks need EleutherAI's lm_eval, which is not installed",
+            needed="the extra: pip install 'hyperfitting[tasks]'",
+        )
+    with progress.stage("read tasks") as stage, _kept_apart(config):
+        manager, chosen = _read_tasks(names, include)
+        tasks = manager.load(chosen)["tasks"].values()
+        count = sum(min(len(task.eval_docs), limit or sys.maxsize) for task in tasks)
+        stage.update(1, f"{len(tasks)} tasks, {count:,} questions")
+    tokenizer = load_tokenizer(comparison.model)
+    tuned = [(each.arm, each.load) for each in comparison.tuned]
+    arms: list[dict[str, Any]] = []
+    scores: list[Scores] = []
+    for arm, load in [(Arm("original"), comparison.load_original), *tuned]:
+        model = load()
+        with progress.stage(f"tasks of {arm.name}", count) as stage, _kept_apart(config):
+            lm = _language_model(model, tokenizer, config, stage, count)
+            found = _evaluated(lm, tasks=chosen, task_manager=manager, limit=limit)
+            stage.update(count, f"{count:,} questions")
+        named = {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}
+        arms.append(named | {"batch_size": lm.batch_size, "cut_prompts": lm.cut})
+        scores.append(_scores(found, named))
+        del lm, model  # before the next is loaded
+    for each in scores[1:]:
+        for key, score in each.items():
+            score.row["difference"] = _difference(score, scores[0].get(key), config)
+    recorded = config.model_dump(include={"resamples", "confidence", "seed", "trust_remote_code"})
+    return {
+        "version": 1,
+        "harness": {"name": "lm_eval", "version": found["lm_eval_version"]},
+        "settings": {"limit": limit, "num_fewshot": 0, "chat_template": False} | recorded,
+        "tasks": [_about(task.config.task, found) for task in tasks],
+        "arms": arms,
+        "rows": [score.row for each in scores for score in each.values()],
+    }
+
+
+def _read_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, list[Any]]:
+    """The harness's index, and what it makes of the names: tasks and groups, with their data."""
+    from lm_eval.tasks import TaskManager
+
+    files = {n: Path(n).expanduser().resolve() for n in names if n.endswith((".yaml", ".yml"))}
+    folders = [file.parent for file in files.values()] + ([include.resolve()] if include else [])
+    if absent := [path for path in (*files.values(), *folders) if not path.exists()]:
+        raise InputError(f"{absent[0]} does not exist", needed="a task file, or a folder of them")
+    for own in (False, True):  # the harness's own files are thousands and take seconds to read
+        manager = TaskManager(include_path=list(dict.fromkeys(folders)), include_defaults=own)
+        in_file = {each.yaml_path: n for n, each in manager.task_index.items() if each.yaml_path}
+        wanted = list(dict.fromkeys(in_file.get(files.get(name), name) for name in names))
+        if set(wanted) <= set(manager.all_subtasks):
+            break
+    if unknown := [name for name in wanted if name not in manager.task_index]:
+        hints = [did_you_mean(name, manager.all_tasks) for name in unknown]
+        raise InputError(
+            f"unknown task: {', '.join(unknown)}",
+            needed="a task, group or tag of lm_eval, or a .yaml file with `task:` or `group:`",
+            hint="; ".join(filter(None, hints)) or None,
+        )
+    chosen: list[Any] = []
+    try:
+        for name in wanted:
+            loaded = manager.load([name])
+            group = loaded["groups"].get(name)
+            chosen += loaded["tasks"].values() if group is None else [group]
+            for task in loaded["tasks"].values():
+                metrics = getattr(task, "_metric_fn_list", {}).values()
+                if None in metrics and task.config.process_results is None:
+                    raise ValueError("lm_eval lacks its metric, and none is run from the hub")
+        manager.load(chosen)  # refuses a task that is wanted alone and in a group
+    except Exception as error:  # files, templates, data sets and the hub raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"the task {name} cannot be used: {reason}") from error
+    return manager, chosen
+
+
+def _language_model(
+    model: Any, tokenizer: Any, config: EvaluateConfig, stage: Stage, count: int
+) -> Any:
+    """The loaded model as the harness sees it, in batches whose logits fit."""
+    from lm_eval.models.huggingface import HFLM
+
+    class LoadedModel(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+        asked, answered, cut = count, 0, 0
+
+        def _loglikelihood_tokens(self, requests: Sequence[Any], **options: Any) -> Any:
+            self.asked = max(self.asked, len(requests))
+            lengths = [len(context) + len(choice) - 1 for _, context, choice in requests]
+            self.cut += sum(length > self.max_length for length in lengths)
+            per_row = min(max(lengths), self.max_length) * vocabulary_rows(self.model)
+            most = 1 if crosses_switch(base_of(self.model).config, lengths) else config.batch_size
+            self.batch_size_per_gpu = max(1, min(most, LOGITS_PER_PASS // per_row))
+            return super()._loglikelihood_tokens(requests, **options)
+
+        def add_partial(self, *answer: Any) -> None:
+            """Told of every answer: the harness's hook for a cache."""
+            self.answered += 1
+            stage.update(min(count, count * self.answered // self.asked))
+
+    # It would tie head and embedding, which undoes or breaks what an adapter put on them.
+    with patch.object(model, "tie_weights", lambda: None):
+        lm = LoadedModel(
+            model, tokenizer=tokenizer, batch_size=config.batch_size, softmax_dtype="float32"
+        )
+    lm.set_cache_hook(lm)
+    return lm
+
+
+def _evaluated(lm: Any, **chosen: Any) -> Found:
+    from lm_eval import evaluator
+
+    model = lm.model.get_base_model() if hasattr(lm.model, "get_base_model") else lm.model
+    with (
+        patch.object(model, "generation_config", deepcopy(model.generation_config)),
+        # It would start programs to describe the machine; one complains outside a repository.
+        patch.object(collect_env, "get_pretty_env_info", str),
+        patch.object(evaluator, "get_git_commit_hash", str, create=True),
+    ):
+        # No bootstrap of its own: that forks, and the errors of means need none.
+        found: Found = evaluator.simple_evaluate(lm, num_fewshot=0, bootstrap_iters=0, **chosen)
+    return found
+
+
+def _about(task: str, found: Found) -> dict[str, Any]:
+    return {
+        "task": task,
+        "version": found["versions"][task],
+        "num_fewshot": found["n-shot"][task],
+        "num_questions": found["n-samples"][task]["original"],
+        "source": found["configs"][task]["metadata"]["config_source"],
+    }
+
+
+def _scores(found: Found, named: Mapping[str, Any]) -> Scores:
+    """Every metric of every task and group, without a difference."""
+
+    def samples(name: str) -> list[Any]:
+        parts = found["group_subtasks"].get(name)
+        own = [found["samples"][name]] if parts is None else map(samples, parts)
+        return [sample for part in own for sample in part]
+
+    scores: Scores = {}
+    for task, results in found["results"].items():
+        for key, result in results.items():
+            metric, comma, kind = key.partition(",")
+            if not comma or metric.endswith("_stderr"):
+                continue
+            used = [each for each in samples(task) if each["filter"] == kind and metric in each]
+            value_N = _values([each[metric] for each in used], result)
+            error = None if value_N is None or len(used) < 2 else float(stats.sem(value_N))
+            row = {
+                "task": task,
+                "metric": metric,
+                "filter": kind,
+                "higher_is_better": found["higher_is_better"].get(task, {}).get(metric),
+                "value": float(result) if math.isfinite(result) else None,
+                "stderr": error,
+                "n": len(used),
+                "reason": NO_MEAN if value_N is None else ONE if error is None else None,
+                "difference": None,
+            }
+            asked = [(each["doc_id"], each["doc_hash"], each["prompt_hash"]) for each in used]
+            scores[task, key] = _Score({**named, **row}, value_N, asked)
+    return scores
+
+
+def _values(of_questions: list[Any], score: float) -> NDArray[np.float64] | None:
+    """The questions' values; None where the score is not their mean."""
+    if not all(isinstance(value, (bool, int, float, np.number)) for value in of_questions):
+        return None
+    value_N = np.array(of_questions, dtype=float)
+    return value_N if math.isclose(value_N.mean(), score, abs_tol=1e-12) else None
+
+
+def _difference(score: _Score, base: _Score | None, config: EvaluateConfig) -> dict[str, Any]:
+    """Tuned - original over the same questions."""
+    undefined = {"mean": None, "low": None, "high": None, "n": 0}
+    if base is None or base.questions != score.questions:
+        return undefined | {"reason": "the original has this metric of other questions"}
+    if base.value_N is None or score.value_N is None:
+        return undefined | {"reason": NO_MEAN}
+    interval = bootstrap_mean(
+        score.value_N - base.value_N,
+        resamples=config.resamples, confidence=config.confidence, seed=config.seed,
+    )  # fmt: skip
+    reason = ONE if interval.low is None else None
+    return interval._asdict() | {"n": len(score.questions), "reason": reason}
+
+
+@contextmanager
+def _kept_apart(config: EvaluateConfig) -> Iterator[None]:
+    """Hide what the harness prints, and put back what it changes for the whole process."""
+    names = (None, "lm_eval", *logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [(each, each.level, each.propagate, each.handlers[:]) for each in loggers]
+    environment, threads = dict(os.environ), torch.get_num_threads()
+    states = random.getstate(), np.random.get_state()
+
+    def refuse(name: str, *args: Any, **options: Any) -> None:
+        raise InputError(f"the metric {name} is code from the hub")
+
+    try:
+        import evaluate  # where the harness looks for metrics that it lacks
+
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        load = evaluate.load if config.trust_remote_code else refuse
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+            torch.random.fork_rng(range(torch.cuda.device_count())),
+            patch.object(evaluate, "load", load),
+        ):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_num_threads(threads)
+        os.environ.clear()
+        os.environ.update(environment)
+        for logger, level, propagate, handlers in levels:
+            logger.setLevel(level)
+            logger.propagate, logger.handlers[:] = propagate, handlers

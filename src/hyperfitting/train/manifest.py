@@ -1,0 +1,161 @@
+"""What a RUN's manifest says, and whether a run to resume is the one that was started."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperfitting.config import EvaluateConfig, RunConfig
+from hyperfitting.config.layers import Resolved
+from hyperfitting.config.methods import METHODS
+from hyperfitting.data.windows import Dataset
+from hyperfitting.environment import environment
+from hyperfitting.errors import InputError
+from hyperfitting.measure.intervals import bootstrap_ratio
+from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.devices import Precision
+from hyperfitting.train.checkpoints import TrainState
+from hyperfitting.train.methods import Trainable
+from hyperfitting.train.setup import Setup
+
+DIGESTS = (
+    "model_digest",
+    "architecture_digest",
+    "train_digest",
+    "heldout_digest",
+    "contexts_digest",
+)
+
+
+def new_manifest(
+    resolved: Resolved[RunConfig],
+    dataset: Dataset,
+    trainable: Trainable,
+    digests: Mapping[str, str],
+    precision: Precision,
+    setup: Setup,
+    ends: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The manifest of a run that starts now."""
+    config = resolved.config
+    content = config.model_dump(mode="json")
+    if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
+        content["model"]["name"] = str(Path(config.model.name).resolve())
+    return {
+        "version": 1,
+        "status": "training",
+        "arm": METHODS[config.train.method].arm,
+        "seed": config.train.seed,
+        "config": content,
+        "config_sources": dict(resolved.sources),
+        **digests,
+        "origin": _origin(trainable.model, digests["model_digest"]),
+        "contexts_digest": dataset.contexts.digest(),
+        "heldout_digest": dataset.heldout.digest(),
+        "train_digest": dataset.train.digest(),
+        "data_account": dataset.account,
+        "template_date": dataset.template_date,
+        "ends": ends,
+        "trainable": {
+            "count": trainable.count,
+            "blocks_0_based": trainable.blocks,
+            "blocks_1_based": trainable.blocks and [block + 1 for block in trainable.blocks],
+            "names": trainable.names,
+        },
+        "precision": precision,
+        "device": setup.train.device.type,
+        "engine": setup.notes,
+        "environment": environment(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _origin(model: Any, digest: str) -> dict[str, Any] | None:
+    """Where the base came from; None where it was made in memory."""
+    origin = origin_of(model)
+    return origin.about() | {"digest": digest} if origin else None
+
+
+def loss_interval(losses_N: NDArray[np.float64], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+    """The interval of a mean loss per predicted token over the N training windows.
+
+    How much other windows of the kind would change it; not another training. Null for one window.
+    """
+    level, draws = EvaluateConfig().confidence, EvaluateConfig().resamples
+    weights_N = np.asarray(labels_N, dtype=float)
+    found = bootstrap_ratio(
+        np.asarray(losses_N, dtype=float) * weights_N, weights_N,
+        resamples=draws, confidence=level, seed=0,
+    )  # fmt: skip
+    return {"low": found.low, "high": found.high, "n": len(weights_N), "confidence": level}
+
+
+def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:
+    """What training did; times are in seconds, without monitoring and with it apart.
+
+    Losses are in nats per token. What monitoring found best is null where there was none.
+    """
+    return {
+        "epochs": len(state.train_loss),
+        "steps": state.step,
+        "stopped_by": state.stopped_by,
+        "train_loss": state.train_loss,
+        "final_loss": final_loss,
+        "best_ttr": state.best_ttr,
+        "best_step": state.best_step,
+        "best_val_loss": state.best_val_loss,
+        "best_val_step": state.best_val_step,
+        "best_val_epoch": _epoch_of(state, state.best_val_step),
+        "seconds": round(state.seconds, 3),
+        "prefix_seconds": round(prefix_seconds, 3),
+        "monitor_seconds": round(state.monitor_seconds, 3),
+    }
+
+
+def _epoch_of(state: TrainState, step: int | None) -> int | None:
+    """The epoch that was monitored after `step`."""
+    return next((row.epoch for row in state.rows if row.step == step), None)
+
+
+def checkpoint_about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the checkpoints of a run are sealed with; those of anything else are refused."""
+    return {name: manifest[name] for name in ("model_digest", "train_digest", "arm", "seed")}
+
+
+def same_run(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the run to resume, after checking that it is this one.
+
+    Raises:
+        InputError: a setting, the model or the data changed; the message names it.
+    """
+    changed = changed_settings(before.get("config", {}), now["config"])
+    for name in DIGESTS:
+        if before.get(name) != now[name]:
+            changed.append(f"{name.removesuffix('_digest')} (its content)")
+    for name in ("precision", "device"):
+        if before.get(name) != now[name]:
+            changed.append(f"{name} was {before.get(name)}, is {now[name]}")
+    if changed:
+        raise InputError(
+            f"the run to resume was started with other settings: {'; '.join(changed)}",
+            needed="the settings it was started with",
+            hint="--resume with --out alone takes them from the run",
+        )
+    return before | {"status": "training"}
+
+
+def changed_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> list[str]:
+    """Dotted names of settings that differ, each with both values."""
+    changed = []
+    for key in sorted({*before, *now}):
+        name, old, new = f"{path}{key}", before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += changed_settings(old, new, f"{name}.")
+        elif old != new and name != "model.trust_remote_code":
+            changed.append(f"{name} was {old!r}, is {new!r}")
+    return changed

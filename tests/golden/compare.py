@@ -1,0 +1,120 @@
+"""Where two golden studies differ: `python -m tests.golden.compare BEFORE AFTER`.
+
+Every JSON, JSONL, parquet, table and page is compared whole, field by field. Left out is what no
+two runs share: clock times, dates, versions and the folder's own path, each by its name in the
+tables below. Exit code 1 and a list where anything else differs.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+
+# Fields by their last name: clock times, dates, and where the folder lies.
+NEVER_EQUAL = {
+    "seconds", "prefix_seconds", "monitor_seconds", "train_seconds", "tokens_per_second", "started",
+    "date", "first_answer", "last_answer", "environment", "versions", "endpoint",
+}  # fmt: skip
+TIMED = ("training time", "Speed")  # columns of tables
+PRINTED_TIMES = re.compile(r"^(time    |[a-z].*\d+\.\d(, |$)|  ?[a-z].*, )")
+# Fields that one side may have and the other not: versions of files.
+ADDED = {"version"}
+
+
+def different(before: Any, after: Any, where: str = "") -> Iterator[str]:
+    """Every place at which two values of JSON differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            path = f"{where}.{key}"
+            is_date = key == "written" and isinstance(before.get(key), str)  # or ranks of words
+            if key in NEVER_EQUAL or is_date:
+                continue
+            if key not in before or key not in after:
+                if key not in ADDED:
+                    yield f"{path}: only {'before' if key in before else 'after'}"
+                continue
+            yield from different(before[key], after[key], path)
+    elif isinstance(before, list) and isinstance(after, list):
+        if len(before) != len(after):
+            yield f"{where}: {len(before)} entries before, {len(after)} after"
+        for index, (one, other) in enumerate(zip(before, after, strict=False)):
+            yield from different(one, other, f"{where}[{index}]")
+    elif before != after or type(before) is not type(after):
+        yield f"{where}: {str(before)[:90]!r} before, {str(after)[:90]!r} after"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _jsonl(path: Path) -> Any:
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def _parquet(path: Path) -> Any:
+    table = pyarrow.parquet.read_table(path)
+    return {"schema": str(table.schema), "rows": table.to_pylist()}
+
+
+def _csv(path: Path) -> Any:
+    """Rows of a table without its columns of clock times."""
+    header, *rows = list(csv.reader(path.open()))
+    kept = [n for n, name in enumerate(header) if not name.startswith(TIMED)]
+    return [[row[n] for n in kept] for row in [header, *rows]]
+
+
+def _text(path: Path) -> Any:
+    """Lines without numbers that are clock times; tables of other formats have a CSV beside."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if PRINTED_TIMES.match(line) and path.name in ("demo.txt", "evaluate.txt"):
+            continue
+        lines.append(re.sub(r"\d+\.\d s\b", "TIME", line).replace("\xa0", " "))
+    return lines
+
+
+def _page(path: Path) -> Any:
+    """The page's words and numbers; clock times and paths of figures apart."""
+    text = re.sub(r"<svg.*?</svg>", "", path.read_text(), flags=re.S)
+    text = re.sub(r"[\d,]+\.\d(?=\s*</td>)", "NUMBER", text)  # one decimal: a time or in the CSV
+    text = re.sub(r"<td[^>]*>\s*[\d,–]+\s*</td>\s*</tr>", "<td>LAST</td></tr>", text)  # a speed
+    return text.splitlines()
+
+
+READERS = {
+    ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv, ".txt": _text,
+    ".html": _page,
+}  # fmt: skip
+
+
+def files(folder: Path) -> set[str]:
+    """What is compared, by path; caches, weights and drawings are not."""
+    found = {p.relative_to(folder) for p in folder.rglob("*") if p.suffix in READERS}
+    left_out = {"tiny", "prefix-cache", "checkpoints"}
+    return {
+        str(path)
+        for path in found
+        if not left_out & set(path.parts[1:-1]) and path.parts[0] not in {"tiny", "tasks"}
+    }
+
+
+def main() -> None:
+    """Compare two folders."""
+    before, after = map(Path, sys.argv[1:3])
+    one, other = files(before), files(after)
+    found = [f"{name}: only before" for name in sorted(one - other)]
+    found += [f"{name}: only after" for name in sorted(other - one)]
+    for name in sorted(one & other):
+        read = READERS[Path(name).suffix]
+        found += [f"{name} {each}" for each in different(read(before / name), read(after / name))]
+    print("\n".join(found) or f"{len(one)} files are equal")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
