@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hyperfitting.compare.checkpoints import open_checkpoints
-from hyperfitting.compare.comparison import BEST_VAL
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import (
     CheckpointsConfig,
@@ -26,6 +25,7 @@ from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.tuned import adapter_base
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.arms import BEST_VAL
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import write_json
 from tests.comparing import EVALUATE, comparison, evaluated, explained
@@ -163,7 +163,7 @@ def test_seeds_and_another_order_of_the_data(folder, model_folder, texts_file):
     ]
     compared = open_runs(paths(others), **HERE)
     order = [(("order_seed", value),) for value in (None, None, 3)]
-    assert [(t.arm.seed, t.arm.parameters) for t in compared.tuned] == [
+    assert [(t.arm.seed, t.arm.settings) for t in compared.tuned] == [
         (0, order[0]), (1, order[1]), (0, order[2]),
     ]  # fmt: skip
     study = StudyFolder(folder / "seeds")

@@ -71,7 +71,7 @@ def test_overlap_agrees_with_a_naive_search_over_every_draw():
     draws = rng.integers(0, 4, (2, 5, 9)).tolist()  # token 3 is in no training row
     draws[1][2] = training[4]  # a window copied whole
     draws[0][3], draws[1][3] = [3] * 9, [1, 3]  # nothing of it; too short for a 5-gram
-    found, longest = audit_overlap(written(Arm("a_sampled", 1), *draws), TrainingIndex(training))
+    found, longest = audit_overlap(written(Arm("a", 1).sampled(), *draws), TrainingIndex(training))
     runs = np.array([[naive_run(text, training) for text in texts] for texts in draws])
     assert found.audit["overlap_mean"] == runs.mean(axis=0).tolist()
     assert found.audit["overlap_gt_10"] == (runs > 10).mean(axis=0).tolist()
@@ -229,7 +229,7 @@ def test_mauve_is_taken_of_whole_texts_against_the_human_ones(model_folder):
     arms = [
         written(HUMAN, human, contexts=contexts),
         written(Arm("copy", 1), human, contexts=contexts),
-        written(Arm("drawn_sampled", 2), other, third, contexts=contexts),
+        written(Arm("drawn", 2).sampled(), other, third, contexts=contexts),
     ]
     config = CONFIG.model_copy(update={"mauve_features": str(model_folder)})
     values, about = set_values(arms, config, Progress())

@@ -14,7 +14,7 @@ from hyperfitting.generate.specs import DecoderSpec, parse_decoders
 from hyperfitting.models.load import load_model
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm
+from hyperfitting.records import ORIGINAL, Arm
 from tests.comparing import (
     CONTINUATION,
     EVALUATE,
@@ -111,7 +111,7 @@ def alone(spec, model, context, seed, mode, amateur=None):
 def test_each_context_has_what_it_gets_alone(decoded, amateur, spec):
     evaluation, arms, _ = decoded
     outputs = arms[f"original+{spec.name}"]
-    assert outputs.arm == Arm(f"original+{spec.name}", None, tuple(spec.parameters.items()))
+    assert outputs.arm == ORIGINAL.decoded(spec.name, spec.parameters)
     small = load_model(ModelConfig(name=str(amateur), device="cpu"))
 
     def expected(seed, mode):
@@ -205,7 +205,7 @@ def test_no_training_5_gram_goes_on_at_the_end_of_a_word(model_folder):
     model, greedy = talkative(), arms["tuned"]
     own = ids(greedy.fixed)  # the model cites itself
     found = blocked(model, own)
-    assert found.arm == Arm("tuned+citation_blocked", 3, (("k", 1),))
+    assert found.arm == Arm.named("tuned+citation_blocked", 3, {"k": 1})
     rows, stopped, went_on = zip(
         *(by_hand(model, context, own) for context in DATA.contexts.contexts), strict=True
     )

@@ -106,7 +106,7 @@ def test_an_arm_s_interval_is_of_the_mean_over_its_draws(monkeypatch):
     monkeypatch.setattr(sets, "last_token_features", planted)
     human, one, two = ([f"{name}{i}" for i in range(n)] for name in names)
     config = CONFIG.model_copy(update={"mauve_features": "planted", "confidence": 0.9, "seed": 6})
-    arms = [written(HUMAN, human), written(Arm("drawn_sampled"), one, two)]
+    arms = [written(HUMAN, human), written(Arm("drawn").sampled(), one, two)]
     values, about = set_values(arms, config, Progress())
     [found] = [v for v in values if (v.arm.name, v.metric) == ("drawn_sampled", "mauve")]
     assert about["arms"][1]["buckets"] == 4

@@ -25,7 +25,7 @@ from hyperfitting.measure.intervals import (
 from hyperfitting.models.forward import TokenScores
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, Generation, MetricValues
+from hyperfitting.records import ORIGINAL, Arm, Generation, MetricValues
 from tests.tiny import byte_tokenizer, tiny_model
 
 CONFIG = EvaluateConfig(resamples=500, natural_tokens=20, sampling_seeds=3)
@@ -66,7 +66,7 @@ def outputs(name, seed=None, content=0, rows=None, endings=None, **parameters):
     """An arm with random texts and scores; `content` is the seed of those."""
     rows = rows or rows_of(content)
     return ArmOutputs(
-        Arm(name, seed, tuple(parameters.items())),
+        Arm.named(name, seed, parameters),
         [texts(name, rows)],
         texts(name, rows, "natural", endings),
         scores(content),
@@ -77,7 +77,7 @@ def outputs(name, seed=None, content=0, rows=None, endings=None, **parameters):
 
 def matched(to, content=50):
     """The original at the entropy of a tuned arm, greedy and sampled, as `evaluate` names them."""
-    parameters = {"matched_to": to.arm.name, **to.arm.fields}
+    parameters = ORIGINAL.matched(to.arm).parameters
     greedy = replace(
         outputs("original_entropy_matched", to.arm.seed, content, **parameters),
         natural=None, val_loss_N=None, tau_N=np.linspace(0.5, 0.9, N).tolist(),
@@ -86,9 +86,9 @@ def matched(to, content=50):
 
 
 def sampled(name, seed=None, content=70, **parameters):
-    arm = Arm(f"{name}_sampled", seed, tuple(parameters.items()))
+    arm = Arm.named(name, seed, parameters).sampled()
     draws = [texts(arm.name, rows_of(100 * content + d, 30)) for d in range(3)]
-    return ArmOutputs(arm, draws, tau_N=[1.0] * N, decoder="sample", is_sampled=True)
+    return ArmOutputs(arm, draws, tau_N=[1.0] * N, is_drawn=True)
 
 
 def human():
@@ -358,8 +358,8 @@ def test_equal_variety_is_tested_of_texts_and_never_of_entropies_of_different_te
 
 
 def decoded(content):
-    arm = Arm("original+min_p", None, (("min_p", 0.1),))
-    return ArmOutputs(arm, [texts(arm.name, rows_of(content))], decoder="min_p")
+    arm = ORIGINAL.decoded("min_p", {"min_p": 0.1})
+    return ArmOutputs(arm, [texts(arm.name, rows_of(content))])
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.1, 0.5])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperfitting.compare.comparison import BEST_VAL, TunedModel
+from hyperfitting.compare.comparison import TunedModel
 from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Windows
 from hyperfitting.evaluate import audits as quality
@@ -14,7 +14,7 @@ from hyperfitting.evaluate.measurements import HUMAN_HAS_NO, measurements, set_m
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.per_set import SetValue
 from hyperfitting.measure.overlap import TrainingIndex
-from hyperfitting.records import Arm
+from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.runs import RunFolder
 from tests.comparing import dataset
 from tests.conftest import random_rows
@@ -126,9 +126,7 @@ def trainings(tmp_path):
 
     on = [(("trained_on", source),) for source in "ab"]
     arms = [Arm("late", 0, on[0]), Arm("late", 0, on[1]), Arm("late", 1, on[1]), Arm("full", 0)]
-    best = [
-        TunedModel(Arm(BEST_VAL, 0, (("method", "late"), *own)), lambda: None, {}) for own in on
-    ]
+    best = [TunedModel(Arm("late", 0, own).best_val(), lambda: None, {}) for own in on]
     return [model(n, arm) for n, arm in enumerate(arms, start=1)], best
 
 
@@ -140,13 +138,13 @@ def owner(index):
 def decorated(arm):
     """Every other arm of the same model."""
     own = arm.parameters
-    matched = (("matched_to", arm.name), *own)
+    matched = {"matched_to": arm.name, **own}
     yield arm
-    yield arm._replace(name=f"{arm.name}_sampled")
-    yield arm._replace(name=f"{arm.name}+citation_blocked")
-    yield arm._replace(name=f"{arm.name}+min_p", parameters=(*own, ("min_p", 0.1)))
-    yield Arm("original_entropy_matched", arm.seed, matched)
-    yield Arm("original_entropy_matched_sampled", arm.seed, matched)
+    yield Arm.named(f"{arm.name}_sampled", arm.seed, own)
+    yield Arm.named(f"{arm.name}+citation_blocked", arm.seed, own)
+    yield Arm.named(f"{arm.name}+min_p", arm.seed, own | {"min_p": 0.1})
+    yield Arm.named("original_entropy_matched", arm.seed, matched)
+    yield Arm.named("original_entropy_matched_sampled", arm.seed, matched)
 
 
 def test_every_arm_is_audited_beside_its_own_model_s_training_set(trainings):
@@ -157,7 +155,7 @@ def test_every_arm_is_audited_beside_its_own_model_s_training_set(trainings):
     for n, run in enumerate(runs, start=1):
         for arm in decorated(run.arm):
             assert owner(indexes.beside(arm)) == [n], arm
-    plain = Arm("original"), Arm("original_sampled"), Arm("original+min_p", None, (("min_p", 0.1),))
+    plain = ORIGINAL, ORIGINAL.sampled(), ORIGINAL.decoded("min_p", {"min_p": 0.1})
     for arm in (HUMAN, *plain):
         assert owner(indexes.beside(arm)) == [1]
     assert not TrainingIndexes([replace(runs[0], path=None)]).exist

@@ -119,18 +119,18 @@ def study(golden: Golden, runs: list[str]) -> None:
 
 def others(golden: Golden, runs: list[str]) -> None:
     """A lone run, other texts, checkpoints that are no runs, decoders on all models, the demo."""
-    golden.hyperfit("explain", runs[0], *EXPLAIN)
-    golden.hyperfit("evaluate", runs[0], "best_val=true", *EVALUATE)
     golden.hyperfit(
         "evaluate", runs[0], runs[2], "--data", "builtin:fiction", "--data", "builtin:news",
         "--decoders", "top_p:0.9+temperature:0.7", "decoders_on=all", "--out", "domains", *EVALUATE,
     )  # fmt: skip
+    golden.hyperfit("explain", runs[0], *EXPLAIN)
+    golden.hyperfit("evaluate", runs[0], "best_val=true", *EVALUATE)
     texts = golden.out / "texts.jsonl"
     rows = [{"story": f"{n}. " + "the cat saw a dog and ran away. " * (4 + n)} for n in range(16)]
     texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     pair = ["--base", "builtin", "--tuned", "runs/full_sft-0/model", "--data", "texts.jsonl",
-            "--text-field", "story", "data.context_tokens=8", "data.continuation_tokens=24",
-            "--out", "checkpoints"]  # fmt: skip
+            "--text-field", "story", "data.window_tokens=32", "data.context_tokens=8",
+            "data.continuation_tokens=24", "--out", "checkpoints"]  # fmt: skip
     golden.hyperfit("evaluate", *pair, *EVALUATE)
     golden.hyperfit("explain", *pair, "resamples=300", "random_draws=1", "swap_blocks=[0, 5]")
     golden.hyperfit("demo", "--out", "demo", *DEMO, keep="demo.txt")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperfitting.errors import InputError
-from hyperfitting.records import Arm
+from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.report.explained import READERS, read_explained
 from hyperfitting.report.figures import layers, ranks, style, text, training
 from hyperfitting.report.load import read_study
@@ -197,8 +197,8 @@ def test_seeds_share_a_look_and_parameters_do_not():
     looks = [style.look(arm, arms) for arm in arms]
     assert looks[0] == looks[1] != looks[2] == looks[3]
     assert {of.colour for of in looks} == {style.COLOURS["late_stage_lora"]}
-    assert style.look(Arm("hyperfitted_sampled", 0)).is_hollow
-    matched = style.look(Arm(style.MATCHED, 0, (("matched_to", "full_lora"),)))
+    assert style.look(Arm("hyperfitted", 0).sampled()).is_hollow
+    matched = style.look(ORIGINAL.matched(Arm("full_lora", 0)))
     assert matched.colour == style.COLOURS["original"]
     assert matched.marker == style.MARKERS["full_lora"]
 

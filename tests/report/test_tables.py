@@ -1,10 +1,12 @@
 """Cells, labels and formats."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hyperfitting.records import Arm
-from hyperfitting.records.arms import arm_of, is_control, is_tuned, label
+from hyperfitting.records.arms import label
 from hyperfitting.report import tables
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.formats import to_csv, to_latex, to_markdown
@@ -94,24 +96,25 @@ def test_formats_escape_their_own_signs():
 
 
 def test_labels_name_what_sets_an_arm_apart():
-    late = [arm_of("late_stage_lora", 0, {"late.last_blocks": k}) for k in (2, 5)]
+    late = [Arm.named("late_stage_lora", 0, {"late.last_blocks": k}) for k in (2, 5)]
     assert label(late[0], late) == "late_stage_lora (last_blocks=2)"
-    seeds = [late[0], late[0]._replace(seed=1), late[1]]
+    seeds = [late[0], replace(late[0], seed=1), late[1]]
     assert label(seeds[0], seeds) == "late_stage_lora (last_blocks=2, seed 0)"
     assert label(seeds[2], seeds) == "late_stage_lora (last_blocks=5)"
     assert label(Arm("hyperfitted"), [], 5) == "hyperfitted (5 seeds)"
     assert label(Arm("hyperfitted", 3), [Arm("hyperfitted", 3)]) == "hyperfitted"
-    rates = arm_of("full_lora", 0, {"lora.rate": 1e-4, "head.rate": 0.5})
+    rates = Arm.named("full_lora", 0, {"lora.rate": 1e-4, "head.rate": 0.5})
     assert label(rates, []) == "full_lora (lora.rate=0.0001, head.rate=0.5)"
-    assert label(arm_of("x\x1b[31m", 0, {"a": "\u202eb"}), []) == "x[31m (a=b)"
+    assert label(Arm.named("x\x1b[31m", 0, {"a": "\u202eb"}), []) == "x[31m (a=b)"
 
 
 def test_lists_in_parameters_make_an_arm_that_can_be_a_key():
-    assert {arm_of("a", 0, {"targets": ["q", "v"]}): 1}[Arm("a", 0, (("targets", ("q", "v")),))]
+    assert {Arm.named("a", 0, {"targets": ["q", "v"]}): 1}[Arm("a", 0, (("targets", ("q", "v")),))]
 
 
 def test_kinds_of_arms():
     controls = ("original_sampled", "hyperfitted_sampled", "original_entropy_matched")
-    assert all(is_control(Arm(name)) and not is_tuned(Arm(name)) for name in controls)
-    assert not any(is_control(Arm(name)) or is_tuned(Arm(name)) for name in ("human", "original"))
-    assert all(is_tuned(Arm(name)) for name in ("best_val_checkpoint", "tuned"))
+    found = [Arm.named(name, None, {"matched_to": "tuned"}) for name in controls]
+    assert all(arm.is_control and not arm.is_tuned for arm in found)
+    assert not any(Arm(name).is_control or Arm(name).is_tuned for name in ("human", "original"))
+    assert all(Arm(name).is_tuned for name in ("best_val_checkpoint", "tuned"))

@@ -9,8 +9,8 @@ from rich.text import Text
 from hyperfitting.config import DemoConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm
-from hyperfitting.records.arms import label, variant
+from hyperfitting.records import ORIGINAL, Arm
+from hyperfitting.records.arms import label
 from hyperfitting.report import tables as report_tables
 from hyperfitting.report.explained import read_explained
 from hyperfitting.report.findings import Explained
@@ -96,8 +96,8 @@ def _cautions(study: Study) -> list[str]:
 def _compared(study: Study) -> list[Arm]:
     """The original and the arm that changed most of the model; of several seeds the first."""
     written = [arm for arm, mode in study.generations if mode == "fixed_length"]
-    wanted = [Arm("original"), study.first or Arm("original")]
-    return [next(arm for arm in written if variant(arm) == variant(each)) for each in wanted]
+    wanted = [ORIGINAL, study.first or ORIGINAL]
+    return [next(arm for arm in written if arm.variant == each.variant) for each in wanted]
 
 
 def _example(study: Study, index: int, width: int) -> list[object]:
@@ -159,7 +159,7 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         console.print(Text(f"\n{title}", style="bold"))
         console.print(table)
     if study.first is not None:
-        explained = [a for a in study.explained.arms if variant(a) == variant(study.first)]
+        explained = [a for a in study.explained.arms if a.variant == study.first.variant]
         _print_findings(console, width, study.explained, explained[:1])
     for index in range(min(NUM_EXAMPLES, int(info["num_contexts"]))):
         for part in _example(study, index, width):

@@ -13,8 +13,6 @@ from hyperfitting.models.load import load_model, require_digest
 from hyperfitting.records import Arm
 from hyperfitting.runs import RunFolder
 
-BEST_VAL = "best_val_checkpoint"
-
 
 @dataclass(frozen=True)
 class TunedModel:
@@ -39,8 +37,7 @@ class TunedModel:
         path = self.path and _seen_from(study, self.path)
         if origin and self.about.get("checkpoint") is None:
             origin = {**origin, "name": _seen_from(study, Path(origin["name"]))}
-        arm = {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
-        return {**arm, "path": path, **self.about, "origin": origin}
+        return {**self.arm.to_json(), "path": path, **self.about, "origin": origin}
 
 
 def _seen_from(study: Path, path: Path) -> str:

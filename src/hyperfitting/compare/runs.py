@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.compare.comparison import BEST_VAL, Comparison, TunedModel
+from hyperfitting.compare.comparison import Comparison, TunedModel
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import load_dataset
@@ -168,8 +168,7 @@ def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelCo
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
     epoch = manifest["training"]["best_val_epoch"]
-    fields = (("method", arm.name), *arm.parameters)
     about = _about(manifest) | {"epochs": epoch, "stopped_by": "best_val_loss"}
     about |= {"final_loss": None, "final_loss_interval": None}
     load = partial(load_checkpoint_result, run, model, step)
-    return TunedModel(Arm(BEST_VAL, arm.seed, fields), load, about)
+    return TunedModel(arm.best_val(), load, about)

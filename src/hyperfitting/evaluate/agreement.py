@@ -6,19 +6,14 @@ from typing import Any
 
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.evaluate.arms import ArmOutputs
-from hyperfitting.evaluate.paired_tests import is_control
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.records import Arm
 
 
-def _described(arm: Arm) -> dict[str, Any]:
-    return {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}
-
-
 def _apart_from_order(arm: Arm) -> tuple[str, dict[str, Any]]:
     """What two runs of one kind have in common."""
-    return arm.name, {key: value for key, value in arm.fields.items() if key != "order_seed"}
+    return arm.model, {key: value for key, value in arm.settings if key != "order_seed"}
 
 
 def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[dict[str, Any]]:
@@ -29,7 +24,8 @@ def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[d
     """
     found = []
     for a, b in combinations(arms, 2):
-        same_kind = _apart_from_order(a.arm) == _apart_from_order(b.arm) and not is_control(a.arm)
+        both_greedy = not a.arm.is_control and not b.arm.is_control
+        same_kind = both_greedy and _apart_from_order(a.arm) == _apart_from_order(b.arm)
         if not same_kind or a.forced is None or b.forced is None:
             continue
         values = top1_agreement(a.forced.tuned.top1_NK, b.forced.tuned.top1_NK)
@@ -37,6 +33,6 @@ def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[d
             values, resamples=config.resamples, confidence=config.confidence, seed=config.seed
         )
         found.append(
-            {"a": _described(a.arm), "b": _described(b.arm), "n": len(values)} | interval._asdict()
+            {"a": a.arm.to_json(), "b": b.arm.to_json(), "n": len(values)} | interval._asdict()
         )
     return found

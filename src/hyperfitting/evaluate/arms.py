@@ -22,7 +22,7 @@ from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.records import HUMAN, Arm, Generation, Mode
 
 # Above this share of unknown tokens a human text tells nothing of variety (ours).
 MOST_UNKNOWN = 0.1
@@ -39,8 +39,7 @@ class ArmOutputs:
     own: PairScores | None = None  # on context + own fixed-length continuation
     val_loss_N: NDArray[np.float64] | None = None
     tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
-    decoder: str = "greedy"
-    is_sampled: bool = False
+    is_drawn: bool = False  # the texts: once for each sampling seed
     seconds: float | None = None  # that the fixed-length continuations took to write
     audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
     unknown_N: Sequence[float] | None = None  # share of unknown tokens in each human text
@@ -77,8 +76,9 @@ class ArmOutputs:
 
     def decoder_parameters(self, draw: int = 0) -> dict[str, Any]:
         """How the continuations of one draw were decoded."""
-        fields = {"decoder": self.decoder, **self.arm.fields}
-        return {**fields, "sampling_seed": draw} if self.is_sampled else fields
+        decoder = "sample" if self.arm.is_sampled else self.arm.decoding
+        fields = {"decoder": decoder, **self.arm.parameters}
+        return {**fields, "sampling_seed": draw} if self.is_drawn else fields
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -123,7 +123,7 @@ def generations_of(
 def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
     """The arm `human`: how the authors went on."""
     decoded = [Decoded(ids, 0) for ids in contexts.continuations]
-    arm = Arm("human")
+    arm = HUMAN
     texts = generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")
     unknown = unknown_token_id(tokens.tokenizer)
     if unknown is None:
@@ -212,7 +212,7 @@ def sampled_outputs(
         )
         for seed in seeds
     ]  # fmt: skip
-    return ArmOutputs(arm, draws, tau_N=tau_N, decoder="sample", is_sampled=True)
+    return ArmOutputs(arm, draws, tau_N=tau_N, is_drawn=True)
 
 
 def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperfitting.compare.comparison import BEST_VAL, TunedModel
+from hyperfitting.compare.comparison import TunedModel
 from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.evaluate.arms import ArmOutputs
@@ -48,14 +48,8 @@ class TrainingIndexes:
 
     def beside(self, arm: Arm) -> TrainingIndex:
         """The training set of the arm's model; the first one for the original and for humans."""
-        name = arm.fields.get("matched_to", arm.name.split("+")[0].removesuffix("_sampled"))
-        if name == BEST_VAL:
-            name = arm.fields["method"]
-        for tuned, index in self._of_arm.items():
-            same = all(arm.fields.get(key) == value for key, value in tuned.fields.items())
-            if same and tuned.name == name and tuned.seed == arm.seed:
-                return index
-        return next(iter(self._of_arm.values()))
+        own = (index for tuned, index in self._of_arm.items() if arm.is_of(tuned))
+        return next(own, next(iter(self._of_arm.values())))
 
 
 def audit_overlap(outputs: ArmOutputs, index: TrainingIndex) -> tuple[ArmOutputs, SetValue]:

@@ -21,10 +21,10 @@ from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.records.arms import CITATION_BLOCKED
 
 # Contexts decoded once more alone, to see whether the batch matters (definitions, section 8.4).
 ALONE = 8
-CITATION_BLOCKED = "citation_blocked"
 
 
 def requested_decoders(config: EvaluateConfig) -> tuple[DecoderSpec, ...]:
@@ -75,11 +75,6 @@ class DecoderRun:
     alone_n: int
 
 
-def decoder_arm(arm: Arm, spec: DecoderSpec) -> Arm:
-    """The arm of a model under a decoder: parameters are fields, never part of a name."""
-    return Arm(f"{arm.name}+{spec.name}", arm.seed, (*arm.parameters, *spec.parameters.items()))
-
-
 def decoder_outputs(
     model: Any,
     tokens: Tokens,
@@ -96,7 +91,7 @@ def decoder_outputs(
     What a context gets depends on its seed (sampling seed, context) alone. A deterministic
     decoder writes once; some contexts are decoded again alone.
     """
-    here = decoder_arm(arm, spec)
+    here = arm.decoded(spec.name, spec.parameters)
     count = len(contexts)
     num_seeds = 1 if spec.is_deterministic else max(1, config.sampling_seeds)
     length = len(contexts.continuations[0])
@@ -135,8 +130,7 @@ def decoder_outputs(
         for seed in range(num_seeds)
     ]  # fmt: skip
     outputs = ArmOutputs(
-        here, draws, natural, decoder=spec.name, is_sampled=not spec.is_deterministic,
-        seconds=seconds,
+        here, draws, natural, is_drawn=not spec.is_deterministic, seconds=seconds
     )  # fmt: skip
     run = DecoderRun(here, spec.text, spec.is_deterministic, alone, few if alone is not None else 0)
     return outputs, run
@@ -153,7 +147,7 @@ def blocked_outputs(
     training_rows: Sequence[Sequence[int]],
 ) -> ArmOutputs:
     """Greedy continuations without a training 5-gram's continuation at the end of a word."""
-    here = arm._replace(name=f"{arm.name}+{CITATION_BLOCKED}")
+    here = arm.decoded(CITATION_BLOCKED)
     texts, starts_word = token_texts(tokens.tokenizer, len(tokens.tokenizer))
     # A token that is no letter or digit ends a word as a space does; a text may always end.
     starts = [
@@ -182,6 +176,5 @@ def blocked_outputs(
             written[mode] = generations_of(decoded, contexts, tokens, arm=here, mode=mode)
         stage.update(len(contexts), f"{len(contexts)} contexts, {len(training_rows)} windows")
     return ArmOutputs(
-        here, [written["fixed_length"]], written.get("natural"),
-        decoder=CITATION_BLOCKED, seconds=seconds["fixed_length"],
+        here, [written["fixed_length"]], written.get("natural"), seconds=seconds["fixed_length"]
     )  # fmt: skip

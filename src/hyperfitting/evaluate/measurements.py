@@ -18,7 +18,7 @@ from hyperfitting.measure.intervals import (
     bootstrap_mean_over_seeds,
     percentiles_around,
 )
-from hyperfitting.records import Arm, Measurement, MetricValues
+from hyperfitting.records import Measurement, MetricValues
 
 HUMAN_HAS_NO = "human text is not the output of a model"
 NO_INTERVAL = "one context has no interval"
@@ -41,7 +41,7 @@ def _measure(values: MetricValues, config: EvaluateConfig, model: str, domain: s
         mode=values.mode,
         length=values.length,
         prefix=values.prefix,
-        parameters=values.arm.fields,
+        parameters=values.arm.parameters,
     )
     if not len(defined):
         return replace(empty, reason=values.note or "undefined for every context")
@@ -64,7 +64,7 @@ def seed_groups(columns: Sequence[MetricValues]) -> list[list[MetricValues]]:
     groups: dict[tuple[object, ...], list[MetricValues]] = defaultdict(list)
     for each in columns:
         if each.arm.seed is not None:
-            kind = (each.arm.name, each.arm.parameters, each.metric)
+            kind = (each.arm.variant, each.metric)
             groups[(*kind, each.mode, each.length, each.prefix)].append(each)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -79,8 +79,7 @@ def over_seeds(group: Sequence[MetricValues]) -> MetricValues:
         for values in zip(*(each.values for each in group), strict=True)
     ]
     note = next((each.note for each in group if each.note), None)
-    arm = Arm(first.arm.name, None, first.arm.parameters)
-    return replace(first, arm=arm, values=means, note=note)
+    return replace(first, arm=first.arm.variant, values=means, note=note)
 
 
 def _over_seeds(
@@ -134,7 +133,7 @@ def set_measurements(
             seed=value.arm.seed,
             mode="fixed_length",
             length=value.length,
-            parameters=value.arm.fields,
+            parameters=value.arm.parameters,
             reason=value.reason,
         )
         for value in values
@@ -142,7 +141,7 @@ def set_measurements(
     groups: dict[tuple[object, ...], list[tuple[Measurement, SetValue]]] = defaultdict(list)
     for row, value in zip(rows, values, strict=True):
         if row.seed is not None:
-            groups[row.arm, row.key.parameters, row.metric].append((row, value))
+            groups[row.key.variant, row.metric].append((row, value))
     several = (group for group in groups.values() if len(group) > 1)
     return rows + [_set_over_seeds(group, config) for group in several]
 

@@ -18,7 +18,7 @@ from hyperfitting.measure.differences import (
     difference_over_trainings,
 )
 from hyperfitting.measure.intervals import bootstrap_mean, holm, holm_level, sign_flip_p
-from hyperfitting.records import SIGNIFICANT, Arm, MetricValues, PairedTest
+from hyperfitting.records import HUMAN, ORIGINAL, SIGNIFICANT, Arm, MetricValues, PairedTest
 
 TEXT = ("ttr", "bigram_repetition", "trigram_repetition")
 TESTED = (*TEXT, "prediction_entropy_nats", "val_loss")
@@ -37,50 +37,39 @@ class _Pair:
     sure: Difference | None = None
 
 
-def is_control(arm: Arm) -> bool:
-    """Whether an arm is a model at another temperature, sampled, or with another decoder."""
-    is_decoded = "+" in arm.name
-    return is_decoded or arm.name.endswith("_sampled") or arm.name == "original_entropy_matched"
-
-
 def _no_conflict(a: Arm, b: Arm) -> bool:
     """Whether no setting that sets both apart from their like differs between them."""
-    return all(b.fields.get(key, value) == value for key, value in a.fields.items())
+    return all(b.parameters.get(key, value) == value for key, value in a.settings)
 
 
 def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     """Arms to compare, and on which metrics."""
-    references = [arm for arm in (Arm("original"), Arm("human")) if arm in arms]
-    tuned = [arm for arm in arms if not is_control(arm) and arm not in references]
-    late = [arm for arm in tuned if arm.name == "late_stage_lora"]
-    last = [arm for arm in tuned if arm.name != "best_val_checkpoint"]
+    references = [arm for arm in (ORIGINAL, HUMAN) if arm in arms]
+    tuned = [arm for arm in arms if arm.is_tuned]
+    late = [arm for arm in tuned if arm.model == "late_stage_lora"]
+    last = [arm for arm in tuned if not arm.is_best_val]
     for other, a in product(references, tuned):
         yield a, other, TESTED
     for a, b in product(late, last):
         if a != b and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
-    decoded = [arm for arm in arms if arm.name.startswith("original+")]
+    decoded = [arm for arm in arms if _is_decoder_of_original(arm)]
     for a, b in product(last, decoded):
         yield a, b, TEXT
     for arm in arms:
-        if arm.name != "original_entropy_matched_sampled":
-            continue
-        fields = arm.fields
-        name = fields.pop("matched_to")
-        matched = Arm(name, arm.seed, tuple(fields.items()))
-        for a in (matched, matched._replace(name=f"{name}_sampled")):
-            if a in arms:
-                yield a, arm, TEXT
+        if arm.matched_to and arm.is_sampled:
+            for a in (arm.match.greedy(), arm.match):
+                if a in arms:
+                    yield a, arm, TEXT
 
 
-def _not_trained(arm: Arm) -> bool:
-    """Whether an arm is the same whatever was trained: human text, or the original."""
-    return arm.name.split("+")[0] in ("human", "original")
+def _is_decoder_of_original(arm: Arm) -> bool:
+    return arm.is_decoded and not arm.is_trained
 
 
 def _is_of_each_training(a: Arm, b: Arm) -> bool:
     """Whether `b` comes from the same trainings as `a`: the original at each one's entropy."""
-    return "matched_to" in b.fields and "matched_to" not in a.fields
+    return b.matched_to is not None and a.matched_to is None
 
 
 def _values(columns: Sequence[MetricValues]) -> NDArray[np.float64]:
@@ -92,7 +81,7 @@ def _values(columns: Sequence[MetricValues]) -> NDArray[np.float64]:
 def _compare(a: Sequence[MetricValues], b: Sequence[MetricValues]) -> _Pair:
     """Both arms on the contexts that have all values, and what another draw would change."""
     first, second = a[0], b[0]
-    one_model = _not_trained(second.arm) or _is_of_each_training(first.arm, second.arm)
+    one_model = not second.arm.is_trained or _is_of_each_training(first.arm, second.arm)
     a_SN, b_SN = _values(a), _values(b)
     is_defined_N = ~(np.isnan(a_SN).any(axis=0) | np.isnan(b_SN).any(axis=0))
     a_SN, b_SN = a_SN[:, is_defined_N], b_SN[:, is_defined_N]
@@ -101,8 +90,8 @@ def _compare(a: Sequence[MetricValues], b: Sequence[MetricValues]) -> _Pair:
         a=first.arm.name,
         b=second.arm.name,
         seed=first.arm.seed if len(a) == 1 else None,
-        a_parameters=first.arm.fields,
-        b_parameters=second.arm.fields,
+        a_parameters=first.arm.parameters,
+        b_parameters=second.arm.parameters,
         metric=first.metric,
         difference=None,
         low=None,
@@ -167,7 +156,7 @@ def _to_test(columns: Sequence[MetricValues]) -> Columns:
     by_key: Columns = {}
     # Values on the arm's own path come first, and are kept.
     for group in [*([each] for each in columns if id(each) not in seeded), *groups]:
-        arm = group[0].arm if len(group) == 1 else group[0].arm._replace(seed=None)
+        arm = group[0].arm if len(group) == 1 else group[0].arm.variant
         by_key.setdefault((arm, group[0].metric), group)
     return by_key
 
@@ -210,7 +199,9 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
     # Tables of their own: asking for more decoders must not change what is said of the models.
     tests: list[PairedTest] = []
     for of_decoders in (False, True):
-        family = [each for each in pairs if each.empty.b.startswith("original+") == of_decoders]
+        family = [
+            each for each in pairs if _is_decoder_of_original(each.empty.arms[1]) == of_decoders
+        ]
         tests += _adjusted(family, [_difference(each, config) for each in family])
     samples = [each for each in pairs if each.empty.metric == "ttr" and _asks_for_equal(each.empty)]
     return tests + [_equivalence(each, config) for each in samples]
@@ -218,4 +209,5 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
 
 def _asks_for_equal(test: PairedTest) -> bool:
     """Whether it is asked if another way to decode the original is as varied."""
-    return test.b.startswith("original+") or "matched_to" in test.b_parameters
+    other = test.arms[1]
+    return _is_decoder_of_original(other) or other.matched_to is not None

@@ -127,7 +127,7 @@ def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
     if outputs.val_loss_N is not None:
         loss = replace(texts[0], metric="val_loss", prefix="TF", mode=None, length=None)
         values.append(_likelihoods(loss, _floats(outputs.val_loss_N)))
-    if outputs.tau_N is not None and outputs.arm.name == "original_entropy_matched":
+    if outputs.tau_N is not None and outputs.arm.matched_to and not outputs.arm.is_sampled:
         taus: list[float | None] = [float(tau) for tau in outputs.tau_N]
         values.append(replace(texts[0], metric="tau_star", prefix="TF", mode=None, values=taus))
     values += [

@@ -161,7 +161,7 @@ def _mauve_value(
     elif reason is None and first.small_sample:
         reason = f"{first.n} texts a side: too high and noisy below 1,000"
     detail = {
-        "arm": arm.name, "seed": arm.seed, "parameters": arm.fields, "n": first.n,
+        **arm.to_json(), "n": first.n,
         "buckets": first.num_buckets, "dimensions": first.num_dimensions,
         "per_seed": [list(each.per_seed) for each in found], "spread": first.spread,
         "small_sample": first.small_sample, "reason": first.reason,

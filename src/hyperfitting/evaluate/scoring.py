@@ -45,7 +45,7 @@ from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm
+from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.train.dataset import copied_in_words
 
 
@@ -131,12 +131,12 @@ class Evaluation:
         """Every arm of the comparison."""
         dataset = self.comparison.dataset
         self._say_ends()
-        self._keep_origin(Arm("original"), self.original, self.comparison.digest)
+        self._keep_origin(ORIGINAL, self.original, self.comparison.digest)
         self.arms.append(human_outputs(dataset.contexts, self.tokens))
         self._say_texts(self.arms[0])
-        self._model(Arm("original"), make_pair(self.original, self.original))
-        self._sampled(self.original, Arm("original"), [1.0] * len(dataset.contexts))
-        self._decoded(self.original, Arm("original"))
+        self._model(ORIGINAL, make_pair(self.original, self.original))
+        self._sampled(self.original, ORIGINAL, [1.0] * len(dataset.contexts))
+        self._decoded(self.original, ORIGINAL)
         for tuned in self.comparison.tuned:
             self._tuned(tuned)
         with recorded_origins() as loaded:
@@ -214,7 +214,6 @@ class Evaluation:
     def _matched(self, outputs: ArmOutputs, pair: Pair, matching: EntropyMatching) -> None:
         """The original at the temperatures of equal entropy: greedy, and sampled."""
         arm, original = outputs.arm, self.arms[1]
-        matched = (("matched_to", arm.name), *arm.parameters)
         rows = paths(original.fixed)
         banned = self.tokens.banned("fixed_length")
         own = Tempered(len(rows), self.length, matching.vocabulary, banned)
@@ -222,10 +221,9 @@ class Evaluation:
             alone = make_pair(self.original, self.original)
             for found in paired_logits(alone, rows, self.length):
                 own.add(found, matching.temperatures[found.row])
-            summary = matching.summary() | {
-                "arm": arm.name,
-                "seed": arm.seed,
-                "parameters": arm.fields,
+            summary = {
+                **matching.summary(),
+                **arm.to_json(),
                 "greedy_positions": own.scores.chosen_rank_NK.size,
                 "greedy_differences": own.differences,
                 "greedy_ties_by_rounding": own.merged,
@@ -241,7 +239,7 @@ class Evaluation:
                 f"a temperature changed {differences} greedy choices of the original"
             )
         self.matching.append(summary)
-        texts = under_another_name(original, Arm("original_entropy_matched", arm.seed, matched))
+        texts = under_another_name(original, ORIGINAL.matched(arm))
         self.arms.append(
             ArmOutputs(
                 texts.arm,
@@ -256,7 +254,7 @@ class Evaluation:
     def _sampled(self, model: Any, arm: Arm, tau_N: Sequence[float]) -> None:
         if not self.config.sampling_seeds or self.is_greedy_only:
             return
-        sampled = arm._replace(name=f"{arm.name}_sampled")
+        sampled = arm.sampled()
         contexts = self.comparison.dataset.contexts
         self.arms.append(
             sampled_outputs(

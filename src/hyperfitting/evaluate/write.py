@@ -18,7 +18,7 @@ from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.scoring import Evaluation
 from hyperfitting.generate.feed import described
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, Measurement, MetricValues, Mode, PairedTest
+from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_json
 
@@ -46,7 +46,7 @@ def _write_generations(
                 {
                     "arm": outputs.arm.name,
                     "seed": outputs.arm.seed,
-                    "arm_parameters": outputs.arm.fields,
+                    "arm_parameters": outputs.arm.parameters,
                     "mode": mode,
                     "length": length,
                     "parameters": parameters,
@@ -77,7 +77,7 @@ def _write_per_context(study: StudyFolder, columns: Sequence[tuple[str, MetricVa
             "domain": domain,
             "arm": column.arm.name,
             "seed": column.arm.seed,
-            "parameters": json.dumps(column.arm.fields),
+            "parameters": json.dumps(column.arm.parameters),
             "mode": column.mode,
             "length": column.length,
             "prefix": column.prefix,
@@ -157,7 +157,7 @@ def write_study(
 def _timings(arms: Sequence[ArmOutputs]) -> list[dict[str, Any]]:
     """Clock times, apart from what a second evaluation writes alike."""
     return [
-        _named(each.arm) | {"tokens_per_second": each.tokens_per_second}
+        each.arm.to_json() | {"tokens_per_second": each.tokens_per_second}
         for each in arms
         if each.seconds is not None
     ]
@@ -168,7 +168,7 @@ def _about(
 ) -> dict[str, Any]:
     """What was compared, and where each number came from."""
     home, comparison = evaluations[0], evaluations[0].comparison
-    original = home.origins.get(Arm("original"))
+    original = home.origins.get(ORIGINAL)
     return {
         "version": 1,
         "definitions_version": DEFINITIONS_VERSION,
@@ -185,7 +185,7 @@ def _about(
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
         "decoding": described(home.original, longest=home.longest_text),
-        "decoders": [asdict(run) | {"arm": _named(run.arm)} for run in home.decoder_runs],
+        "decoders": [asdict(run) | {"arm": run.arm.to_json()} for run in home.decoder_runs],
         "generations": generations,
         "environment": environment(),
     }
@@ -199,7 +199,3 @@ def _texts(evaluation: Evaluation) -> dict[str, Any]:
         "num_contexts": len(comparison.dataset.contexts),
         "mauve": evaluation.mauve,
     }
-
-
-def _named(arm: Arm) -> dict[str, Any]:
-    return {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}

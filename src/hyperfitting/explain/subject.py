@@ -78,7 +78,7 @@ class Subject:
 
     def described(self) -> dict[str, Any]:
         """The arm, as JSON files name it."""
-        return {"arm": self.arm.name, "seed": self.arm.seed, "parameters": self.arm.fields}
+        return self.arm.to_json()
 
 
 def write_texts(

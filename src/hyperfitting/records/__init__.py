@@ -1,9 +1,9 @@
 """What stages hand to each other and what is written to disk: plain data, no torch."""
 
+from hyperfitting.records.arms import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.measured import (
     PAPER_NAMES,
     SIGNIFICANT,
-    Arm,
     Ending,
     Generation,
     Measurement,
@@ -16,6 +16,8 @@ from hyperfitting.records.measured import (
 )
 
 __all__ = [
+    "HUMAN",
+    "ORIGINAL",
     "PAPER_NAMES",
     "SIGNIFICANT",
     "Arm",

@@ -1,44 +1,157 @@
-"""What to call an arm, and what kind of arm it is. Pure."""
+"""An arm of a study: what it is, what it is called, and how files name it.
+
+The only file that knows what a name is made of. On disk an arm is `arm` (its name), `seed` and
+`parameters`: `original`, `late_stage_lora`, `original_sampled`, `hyperfitted+min_p`,
+`original_entropy_matched` with `matched_to` among its parameters. Pure.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hyperfitting.records import Arm
 from hyperfitting.untrusted import printable
 
-SAMPLED, MATCHED = "_sampled", "original_entropy_matched"
+GREEDY, SAMPLED = "greedy", "sampled"
+_SAMPLED, _DECODER, _MATCHED = "_sampled", "+", "original_entropy_matched"
+BEST_VAL = "best_val_checkpoint"
+CITATION_BLOCKED = "citation_blocked"
 
 
-def arm_of(name: str, seed: int | None, parameters: Mapping[str, Any]) -> Arm:
-    """An arm from the fields that a JSON file names it by.
+@dataclass(frozen=True)
+class Arm:
+    """Who writes and how: a model, the training it comes from, and its decoding.
 
-    Lists become tuples, so that arms can be keys.
+    `settings` are those that tell arms of one name apart: of training, then the decoder's own
+    parameters. `decoding` is `greedy`, `sampled` (at the model's temperature) or a decoder's
+    name. An original at the entropy of a tuned model has that model's name as `matched_to`, and
+    its seed and settings.
     """
-    fields = (
-        (key, tuple(value) if isinstance(value, list) else value)
-        for key, value in parameters.items()
-    )
-    return Arm(name, seed, tuple(fields))
+
+    model: str
+    seed: int | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+    decoding: str = GREEDY
+    matched_to: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What files and pages call it; of arms of one name the parameters differ."""
+        name = self.model if self.matched_to is None else _MATCHED
+        if self.decoding == GREEDY:
+            return name
+        return name + (_SAMPLED if self.decoding == SAMPLED else _DECODER + self.decoding)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What tells it from arms of its name, as files hold it."""
+        matched = {} if self.matched_to is None else {"matched_to": self.matched_to}
+        return matched | dict(self.settings)
+
+    @classmethod
+    def named(
+        cls, name: str, seed: int | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> "Arm":
+        """The arm that a file names; lists become tuples, so that arms can be keys."""
+        settings = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in (parameters or {}).items()
+        }
+        model, has_decoder, decoding = name.partition(_DECODER)
+        if not has_decoder:
+            decoding = SAMPLED if name.endswith(_SAMPLED) else GREEDY
+            model = name.removesuffix(_SAMPLED)
+        matched_to: str | None = None
+        if model == _MATCHED:
+            model, matched_to = "original", str(settings.pop("matched_to", ""))
+        return cls(model, seed, tuple(settings.items()), decoding, matched_to)
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> "Arm":
+        """The arm that a mapping with `arm`, `seed` and `parameters` names."""
+        return cls.named(content["arm"], content["seed"], content["parameters"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The mapping that `of_json` reads."""
+        return {"arm": self.name, "seed": self.seed, "parameters": self.parameters}
+
+    def sampled(self) -> "Arm":
+        """The same model, its texts drawn at its own temperature."""
+        return replace(self, decoding=SAMPLED)
+
+    def greedy(self) -> "Arm":
+        """The same model, decoded greedily."""
+        return replace(self, decoding=GREEDY)
+
+    def decoded(self, decoder: str, parameters: Mapping[str, Any] | None = None) -> "Arm":
+        """The same model with another decoder, whose parameters join the settings."""
+        settings = (*self.settings, *(parameters or {}).items())
+        return replace(self, decoding=decoder, settings=settings)
+
+    def matched(self, to: "Arm") -> "Arm":
+        """This model, the original, at the entropy of a tuned one."""
+        return replace(self, seed=to.seed, settings=to.settings, matched_to=to.model)
+
+    @property
+    def match(self) -> "Arm":
+        """The tuned arm that this one was matched to, with this one's decoding.
+
+        Raises:
+            ValueError: it was matched to none.
+        """
+        if self.matched_to is None:
+            raise ValueError(f"{self.name} is matched to no arm")
+        return replace(self, model=self.matched_to, matched_to=None)
+
+    @property
+    def variant(self) -> "Arm":
+        """The arm without its seed: what trainings that differ in the seed have in common."""
+        return replace(self, seed=None)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether its texts are drawn at the model's own temperature."""
+        return self.decoding == SAMPLED
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether a decoder other than greedy and plain sampling writes."""
+        return self.decoding not in (GREEDY, SAMPLED)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a model at another temperature, sampled, or with another decoder."""
+        return self.decoding != GREEDY or self.matched_to is not None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training has a part in it: not human text, nor the original on its own."""
+        return self.model not in ("human", "original") or self.matched_to is not None
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is a tuned model, decoded greedily."""
+        return self.is_trained and not self.is_control
+
+    @property
+    def is_best_val(self) -> bool:
+        """Whether it is another checkpoint of a training, not a way to train."""
+        return self.model == BEST_VAL
+
+    def best_val(self) -> "Arm":
+        """The checkpoint of lowest validation loss of this arm's training."""
+        return Arm(BEST_VAL, self.seed, (("method", self.model), *self.settings))
+
+    def is_of(self, tuned: "Arm") -> bool:
+        """Whether the training of `tuned` has a part in it: as its model, or as its match."""
+        name = self.model if self.matched_to is None else self.matched_to
+        own = self.parameters
+        if name == BEST_VAL:
+            name = own["method"]
+        has_settings = all(own.get(key) == value for key, value in tuned.settings)
+        return has_settings and name == tuned.model and self.seed == tuned.seed
 
 
-def variant(arm: Arm) -> Arm:
-    """The arm without its seed: what runs of several seeds have in common."""
-    return arm._replace(seed=None)
-
-
-def is_control(arm: Arm) -> bool:
-    """Whether an arm is a model at another temperature, sampled, or with another decoder."""
-    return is_decoded(arm) or arm.name.endswith(SAMPLED) or arm.name == MATCHED
-
-
-def is_decoded(arm: Arm) -> bool:
-    """Whether an arm is a model with another decoder than greedy."""
-    return "+" in arm.name
-
-
-def is_tuned(arm: Arm) -> bool:
-    """Whether an arm is a tuned model, decoded greedily."""
-    return not is_control(arm) and arm.name not in ("human", "original")
+HUMAN, ORIGINAL = Arm("human"), Arm("original")
 
 
 def label(arm: Arm, arms: Iterable[Arm], num_seeds: int = 1) -> str:
@@ -47,12 +160,13 @@ def label(arm: Arm, arms: Iterable[Arm], num_seeds: int = 1) -> str:
     The seed is named only where `arms` holds several seeds of the same name and parameters; a
     mean over seeds (`num_seeds` above 1) names their number instead. Free of control characters.
     """
-    last = [key.rsplit(".", 1)[-1] for key, _ in arm.parameters]
-    keys = last if len(set(last)) == len(last) else [key for key, _ in arm.parameters]
-    parts = [f"{key}={_value(value)}" for key, (_, value) in zip(keys, arm.parameters, strict=True)]
+    parameters = arm.parameters
+    last = [key.rsplit(".", 1)[-1] for key in parameters]
+    keys = last if len(set(last)) == len(last) else list(parameters)
+    parts = [f"{key}={_value(v)}" for key, v in zip(keys, parameters.values(), strict=True)]
     if num_seeds > 1:
         parts.append(f"{num_seeds} seeds")
-    elif len({other.seed for other in arms if variant(other) == variant(arm)}) > 1:
+    elif len({other.seed for other in arms if other.variant == arm.variant}) > 1:
         parts.append(f"seed {arm.seed}")
     return printable(f"{arm.name} ({', '.join(parts)})" if parts else arm.name)
 

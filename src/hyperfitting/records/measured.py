@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from hyperfitting.records.arms import Arm
 
 Mode = Literal["fixed_length", "natural"]
 Ending = Literal["ended", "looped", "truncated"]
@@ -26,22 +28,6 @@ PAPER_NAMES: Mapping[str, str] = {
     "top1_agreement_tf": "Top-1 Agreement with Original",
     "top1_agreement_op": "Top-1 Agreement with Original",
 }
-
-
-class Arm(NamedTuple):
-    """One condition of a study: its name, its training seed, and what else sets it apart.
-
-    Parameters are never part of the name; they tell apart arms of one name and seed.
-    """
-
-    name: str
-    seed: int | None = None
-    parameters: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The parameters as a mapping."""
-        return dict(self.parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +87,7 @@ class Measurement:
     @property
     def key(self) -> Arm:
         """The arm this is of."""
-        return Arm(self.arm, self.seed, tuple(self.parameters.items()))
+        return Arm.named(self.arm, self.seed, self.parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +124,15 @@ class PairedTest:
     margin: float | None = None
     p_equivalence: float | None = None
     reason: str | None = None
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """`a` and `b`; the seed is that of every trained arm in it."""
+        one, other = (
+            Arm.named(name, self.seed, parameters)
+            for name, parameters in ((self.a, self.a_parameters), (self.b, self.b_parameters))
+        )
+        return one, other if other.is_trained else other.variant
 
 
 @dataclass(frozen=True, kw_only=True)

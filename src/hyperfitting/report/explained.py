@@ -9,7 +9,6 @@ from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
-from hyperfitting.records.arms import arm_of
 from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import (
     RANK_CLASSES,
@@ -39,7 +38,7 @@ OLDER = "not measured by the version that wrote this file"
 
 def arm_in(entry: Fields) -> Arm:
     """The arm that a mapping of a file is of."""
-    return arm_of(entry.text("arm"), entry.maybe_whole("seed"), entry.at("parameters").content)
+    return Arm.named(entry.text("arm"), entry.maybe_whole("seed"), entry.at("parameters").content)
 
 
 def _words(entry: Fields, name: str) -> str:

@@ -17,7 +17,7 @@ from hyperfitting.records import (
     PairedTest,
     Prefix,
 )
-from hyperfitting.records.arms import arm_of, is_control, is_tuned, label, variant
+from hyperfitting.records.arms import HUMAN, label
 from hyperfitting.report.explained import arm_in, read_explained
 from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import Explained
@@ -76,15 +76,15 @@ class Study:
     @cached_property
     def num_seeds(self) -> dict[Arm, int]:
         """All arms in the order they were measured, and over how many trainings each is a mean."""
-        return {_arm(row): row.num_seeds for row in self.rows}
+        return {row.key: row.num_seeds for row in self.rows}
 
     @cached_property
     def shown(self) -> list[Arm]:
         """One arm per name and parameters: the mean over seeds where there are several."""
         arms: dict[Arm, None] = {}
         for arm in self.num_seeds:
-            is_averaged = self.num_seeds.get(variant(arm), 1) > 1
-            arms[variant(arm) if is_averaged else arm] = None
+            is_averaged = self.num_seeds.get(arm.variant, 1) > 1
+            arms[arm.variant if is_averaged else arm] = None
         return list(arms)
 
     @property
@@ -94,18 +94,18 @@ class Study:
         found = []
         for arm in self.shown:
             found.append(arm)
-            found += [each for each in single if variant(each) == variant(arm) and each != arm]
+            found += [each for each in single if each.variant == arm.variant and each != arm]
         return found
 
     @property
     def greedy(self) -> list[Arm]:
         """The human text and what the models write greedily at their own temperature."""
-        return [arm for arm in self.shown if not is_control(arm)]
+        return [arm for arm in self.shown if not arm.is_control]
 
     @property
     def tuned(self) -> list[Arm]:
         """The tuned models, decoded greedily."""
-        return [arm for arm in self.shown if is_tuned(arm)]
+        return [arm for arm in self.shown if arm.is_tuned]
 
     @property
     def first(self) -> Arm | None:
@@ -121,7 +121,7 @@ class Study:
     def _cells(self) -> dict[tuple[Arm, str], list[Measurement]]:
         cells: dict[tuple[Arm, str], list[Measurement]] = {}
         for row in self.rows:
-            cells.setdefault((_arm(row), row.metric), []).append(row)
+            cells.setdefault((row.key, row.metric), []).append(row)
         return cells
 
     def cell(self, arm: Arm, metric: str, prefix: Prefix | None = None) -> Measurement | None:
@@ -149,15 +149,11 @@ class Study:
     @property
     def human_mauve(self) -> Measurement | None:
         """MAUVE of one half of the human texts against the other."""
-        return next(iter(self._cells.get((Arm("human"), "mauve"), [])), None)
+        return next(iter(self._cells.get((HUMAN, "mauve"), [])), None)
 
     def prefixes(self, metric: str) -> list[Prefix | None]:
         """The kinds of prefix that a metric was taken on."""
         return list(dict.fromkeys(r.prefix for r in self.rows if r.metric == metric and r.n))
-
-
-def _arm(row: Measurement) -> Arm:
-    return arm_of(row.arm, row.seed, row.parameters)
 
 
 def read_study(folder: StudyFolder) -> Study:
@@ -265,8 +261,8 @@ def _generations(folder: StudyFolder, about: Fields) -> dict[tuple[Arm, Mode], l
         if "domain" in entry:  # other texts
             continue
         parameters = entry.at("arm_parameters").content
-        arm = arm_of(entry.text("arm"), entry.maybe_whole("seed"), parameters)
+        arm = Arm.named(entry.text("arm"), entry.maybe_whole("seed"), parameters)
         mode: Mode = "natural" if entry.text("mode") == "natural" else "fixed_length"
-        if (arm, mode) not in found and not is_control(arm):
+        if (arm, mode) not in found and not arm.is_control:
             found[arm, mode] = folder.read_generations(entry.text("file"))
     return found

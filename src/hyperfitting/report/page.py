@@ -8,7 +8,6 @@ from typing import Any
 
 from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.records import PAPER_NAMES, Arm, Generation
-from hyperfitting.records.arms import variant
 from hyperfitting.report import tables
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections import (
@@ -90,7 +89,7 @@ def _results(study: Study) -> Section:
         "more": results.results(study, "text"),
         "seeds": results.per_seed(study),
         "is_one_seed": all(count == 1 for count in study.num_seeds.values())
-        and len({variant(arm) for arm in study.tuned}) == len(study.tuned),
+        and len({arm.variant for arm in study.tuned}) == len(study.tuned),
     }
 
 
@@ -247,7 +246,7 @@ def _examples(study: Study, count: int) -> Section | None:
     """The first `count` contexts with every greedy arm's continuation side by side."""
     by_arm: dict[Arm, list[Generation]] = {}
     for (arm, mode), texts in study.generations.items():
-        if mode == "fixed_length" and variant(arm) not in map(variant, by_arm):
+        if mode == "fixed_length" and arm.variant not in {other.variant for other in by_arm}:
             by_arm[arm] = texts  # of several seeds the first
     shown = []
     for index in range(min(count, *(len(texts) for texts in by_arm.values()))):

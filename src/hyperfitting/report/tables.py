@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
-from hyperfitting.records.arms import arm_of, label
+from hyperfitting.records.arms import label
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.load import Study
 from hyperfitting.untrusted import printable
@@ -177,15 +177,6 @@ def metric_table(
     return Table(name, header, rows)
 
 
-def test_arms(study: Study, test: PairedTest) -> tuple[Arm, Arm]:
-    """The two arms of a test. Its seed is that of every trained arm in it."""
-    found = []
-    for name, parameters in ((test.a, test.a_parameters), (test.b, test.b_parameters)):
-        arm = arm_of(name, test.seed, parameters)
-        found.append(arm if arm in study.num_seeds else arm_of(name, None, parameters))
-    return found[0], found[1]
-
-
 def difference(test: PairedTest) -> Cell:
     """The mean difference of a test."""
     found = Estimate(test.difference, test.low, test.high, test.n, test.reason or "")
@@ -197,7 +188,7 @@ def test_table(study: Study, name: str, tests: Sequence[PairedTest]) -> Table:
     names = ["a", "b", "metric", "a - b", "noise in it", "p", "p (Holm)", "claimable from"]
     rows = [
         [
-            *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
+            *(Cell(_test_label(study, arm)) for arm in test.arms),
             Cell(metric_label(test.metric)),
             difference(test),
             Cell(_noise(test)),
@@ -241,7 +232,7 @@ def equivalence_table(study: Study, name: str, tests: Sequence[PairedTest]) -> T
         verdict = MISSING if p is None else "yes" if p < SIGNIFICANT else "not shown"
         rows.append(
             [
-                *(Cell(_test_label(study, arm)) for arm in test_arms(study, test)),
+                *(Cell(_test_label(study, arm)) for arm in test.arms),
                 Cell(metric_label(test.metric)),
                 difference(test),
                 Cell(f"± {test.margin:g}"),

@@ -33,7 +33,7 @@ from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, vocabulary_rows
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress, Stage
-from hyperfitting.records import Arm
+from hyperfitting.records import ORIGINAL
 
 LOGITS_PER_PASS = 2**27  # 0.5 GB in float32, and the harness makes a second such tensor
 NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
@@ -85,13 +85,13 @@ def run_tasks(
     tuned = [(each.arm, each.load) for each in comparison.tuned]
     arms: list[dict[str, Any]] = []
     scores: list[Scores] = []
-    for arm, load in [(Arm("original"), comparison.load_original), *tuned]:
+    for arm, load in [(ORIGINAL, comparison.load_original), *tuned]:
         model = load()
         with progress.stage(f"tasks of {arm.name}", count) as stage, _kept_apart(config):
             lm = _language_model(model, tokenizer, config, stage, count)
             found = _evaluated(lm, tasks=chosen, task_manager=manager, limit=limit)
             stage.update(count, f"{count:,} questions")
-        named = {"arm": arm.name, "seed": arm.seed, "parameters": arm.fields}
+        named = arm.to_json()
         arms.append(named | {"batch_size": lm.batch_size, "cut_prompts": lm.cut})
         scores.append(_scores(found, named))
         del lm, model  # before the next is loaded

@@ -5,7 +5,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hyperfitting.records.arms import variant
 from hyperfitting.report.figures.style import (
     COLOURS,
     INK,
@@ -48,7 +47,7 @@ def geometry(study: Study) -> Figure | None:
             _layers(plain, each, BLOCK_OUTPUT, "delta_dim", of)
             _layers(normalised, each, RMS_NORMALISED, "delta_dim", of)
             _after_norm(normalised, each, of)
-            handles[study.label(variant(each.arm))] = handle(of)
+            handles[study.label(each.arm.variant)] = handle(of)
         cosine.set(title="Cosine, original and tuned", ylim=(None, 1.02))
         distance.set(title="L2 distance / length in the original", ylim=(0, None))
         plain.set(title="Change in dimensions: block output")

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hyperfitting.records.arms import variant
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look
 from hyperfitting.report.findings import Ranks
 from hyperfitting.report.load import Study
@@ -39,7 +38,7 @@ def provenance(study: Study) -> Figure | None:
         _shares(panels["shares"], shown)
         _by_position(panels["position"], shown)
         once = {
-            study.label(variant(arm)): handle(look(arm, arms)._replace(marker="")) for arm in arms
+            study.label(arm.variant): handle(look(arm, arms)._replace(marker="")) for arm in arms
         }
         handles = {"human": handle(shown[0][1]), **once}
         figure.legend(

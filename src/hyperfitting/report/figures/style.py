@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hyperfitting.records import Arm
-from hyperfitting.records.arms import MATCHED, SAMPLED, variant
 from hyperfitting.report.findings import Estimate
 
 INK = "#5a6070"
@@ -74,15 +73,14 @@ def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
     Sampled arms are hollow. A matched original has the original's colour and the marker of the
     arm it was matched to. Arms of one name with different parameters have different lines.
     """
-    is_sampled = arm.name.endswith(SAMPLED)
-    name = arm.name.removesuffix(SAMPLED)
-    if name == MATCHED:
-        marker = MARKERS.get(str(arm.fields.get("matched_to")), "P")
-        return Look(COLOURS["original"], marker, "-", is_sampled)
-    kinds = list(dict.fromkeys(variant(other) for other in arms if other.name == arm.name))
-    place = kinds.index(variant(arm)) if variant(arm) in kinds else 0
-    colour, marker = COLOURS.get(name, INK), MARKERS.get(name, "P")
-    return Look(colour, marker, LINES[place % len(LINES)], is_sampled)
+    if arm.matched_to is not None:
+        marker = MARKERS.get(arm.matched_to, "P")
+        return Look(COLOURS["original"], marker, "-", arm.is_sampled)
+    kinds = list(dict.fromkeys(other.variant for other in arms if other.name == arm.name))
+    place = kinds.index(arm.variant) if arm.variant in kinds else 0
+    of_model = INK if arm.is_decoded else COLOURS.get(arm.model, INK)
+    marker = "P" if arm.is_decoded else MARKERS.get(arm.model, "P")
+    return Look(of_model, marker, LINES[place % len(LINES)], arm.is_sampled)
 
 
 def draw_estimates(axes: Axes, x: list[int], estimates: list[Estimate | None], of: Look) -> None:

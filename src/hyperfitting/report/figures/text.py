@@ -5,8 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hyperfitting.records import Arm, Measurement
-from hyperfitting.records.arms import MATCHED, SAMPLED, is_control
+from hyperfitting.records import HUMAN, Arm, Measurement
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look
 from hyperfitting.report.load import Study
 
@@ -33,7 +32,7 @@ def diversity(study: Study) -> Figure:
 
 
 def _human(axes: Axes, study: Study, metric: str) -> None:
-    human = study.cell(Arm("human"), metric)
+    human = study.cell(HUMAN, metric)
     if human is None or human.mean is None:
         return
     axes.axvline(human.mean, color=INK, linestyle="--", linewidth=1)
@@ -53,26 +52,26 @@ def sharpness(study: Study) -> Figure | None:
     The original made as sharp as a tuned arm lies on that arm's vertical line: filled where it
     is greedy, hollow where it is sampled. Sampled arms have the entropy of their model.
     """
-    if not any(arm.name == MATCHED for arm in study.shown):
+    if not any(arm.matched_to and not arm.is_sampled for arm in study.shown):
         return None
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.4), layout="constrained")
         axes = figure.subplots()
         names: dict[str, Line2D] = {}
         for arm in study.shown:
-            model = arm._replace(name=arm.name.removesuffix(SAMPLED))
+            model = arm.greedy() if arm.is_sampled else arm
             entropy = study.cell(model, "prediction_entropy_nats")
             ttr = study.cell(arm, "ttr")
             if not entropy or not ttr or entropy.mean is None or ttr.mean is None:
                 continue
             point = _point(axes, arm, entropy.mean, ttr, ttr.mean)
-            if not is_control(arm):
+            if not arm.is_control:
                 names[study.label(arm)] = point
         for tuned in study.tuned:
             entropy = study.cell(tuned, "prediction_entropy_nats")
             if entropy and entropy.mean is not None:
                 axes.axvline(entropy.mean, color=INK, linewidth=0.6, linestyle=":", zorder=0)
-        human = study.cell(Arm("human"), "ttr")
+        human = study.cell(HUMAN, "ttr")
         if human and human.mean is not None:
             names["human"] = axes.axhline(
                 human.mean, color=COLOURS["human"], linestyle="--", linewidth=1

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hyperfitting.records import Arm, MonitorRow
-from hyperfitting.records.arms import label, variant
+from hyperfitting.records.arms import label
 from hyperfitting.report.figures.style import COLOURS, STYLE, Look, look
 from hyperfitting.report.load import Study
 
@@ -28,7 +28,7 @@ def training_curves(study: Study) -> Figure | None:
     """The triad of every run of a study, seeds in one colour; None without monitoring."""
     arms = list(study.curves)
     curves = [
-        Curve(look(arm, arms), label(variant(arm), []), rows)
+        Curve(look(arm, arms), label(arm.variant, []), rows)
         for arm, rows in study.curves.items()
         if rows
     ]

@@ -1,9 +1,8 @@
 """What the comparisons of a study can and cannot say, in words: families, trainings, losses."""
 
 from hyperfitting.records import Arm, PairedTest
-from hyperfitting.records.arms import variant
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import metric_label, number, test_arms
+from hyperfitting.report.tables import metric_label, number
 
 METHODS_ONCE = (
     "Methods cannot be compared with one training each: differences between them have no p, and "
@@ -15,7 +14,7 @@ MATERIAL = 2.0  # final losses further apart than this factor are named beside a
 def families_in_words(study: Study) -> str:
     """Over which tests Holm's correction runs."""
     adjusted = [test for test in study.tests if test.p is not None]
-    decoders = sum(test.b.startswith("original+") for test in adjusted)
+    decoders = sum(test.arms[1].is_decoded for test in adjusted)
     if not adjusted:
         return ""
     words = (
@@ -53,7 +52,7 @@ def trainings_in_words(study: Study) -> list[str]:
 def methods_once(study: Study) -> list[Arm]:
     """Methods that were trained once; another checkpoint of a training is not one."""
     once = [arm for arm in study.tuned if study.num_seeds.get(arm, 1) == 1]
-    return [arm for arm in once if arm.name != "best_val_checkpoint"]
+    return [arm for arm in once if not arm.is_best_val]
 
 
 def _is_of_methods(study: Study, test: PairedTest) -> bool:
@@ -62,7 +61,7 @@ def _is_of_methods(study: Study, test: PairedTest) -> bool:
 
 
 def _claimable(study: Study, test: PairedTest) -> str:
-    a, b = (study.label(arm) for arm in test_arms(study, test))
+    a, b = (study.label(arm) for arm in test.arms)
     return (
         f"{a} minus {b}: {metric_label(test.metric)} {number(test.difference, 3, signed=True)}; a "
         f"difference can be claimed from {number(test.claimable, 3)} on with these trainings."
@@ -74,11 +73,11 @@ def losses_in_words(study: Study) -> str:
     by_arm: dict[Arm, list[float]] = {}
     for run in study.runs:
         if run.final_loss is not None:
-            by_arm.setdefault(variant(run.arm), []).append(run.final_loss)
+            by_arm.setdefault(run.arm.variant, []).append(run.final_loss)
     means = {arm: sum(losses) / len(losses) for arm, losses in by_arm.items()}
     if len(means) < 2 or max(means.values()) <= MATERIAL * min(means.values()):
         return ""
-    shown = {variant(arm): study.label(arm) for arm in study.tuned}
+    shown = {arm.variant: study.label(arm) for arm in study.tuned}
     listed = [f"{shown.get(arm, arm.name)} {number(loss, 3)}" for arm, loss in means.items()]
     return (
         f"These methods reached different training losses ({', '.join(listed)} nats per token). "

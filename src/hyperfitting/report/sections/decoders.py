@@ -2,8 +2,8 @@
 
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
-from hyperfitting.records.arms import MATCHED, SAMPLED, is_decoded
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections.only_sharper import is_matched_sampled
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
@@ -14,7 +14,6 @@ from hyperfitting.report.tables import (
     metric_label,
     number,
     p_phrase,
-    test_arms,
     test_table,
 )
 
@@ -26,7 +25,7 @@ DECODER_METRICS = (
 
 def decoders(study: Study) -> Table:
     """Every decoder beside greedy decoding (layout of the paper's Table 7)."""
-    decoded = [arm for arm in study.shown if is_decoded(arm)]
+    decoded = [arm for arm in study.shown if arm.is_decoded]
     if not decoded:
         return Table("decoders", [], [])
     arms = [*study.greedy, *decoded]
@@ -69,8 +68,8 @@ def _speed(study: Study, arm: Arm) -> Cell:
 
 def _is_of_decoder(test: PairedTest) -> bool:
     """Whether a tuned model, greedy, is set against the original sampled or decoded otherwise."""
-    is_sampled = test.b == f"{MATCHED}{SAMPLED}"
-    return is_decoded(Arm(test.b)) or (is_sampled and not test.a.endswith(SAMPLED))
+    one, other = test.arms
+    return other.is_decoded or (is_matched_sampled(other) and not one.is_sampled)
 
 
 def tests(study: Study) -> Table:
@@ -86,12 +85,12 @@ def equivalence(study: Study) -> Table:
 
 def sampled_instead(study: Study) -> list[str]:
     """One sentence per tuned arm: would sampling at its sharpness be as varied?"""
-    of_sampling = [t for t in study.tests if _is_of_decoder(t) and t.b == f"{MATCHED}{SAMPLED}"]
-    equal = {test_arms(study, test): test for test in of_sampling if test.margin is not None}
+    of_sampling = [t for t in study.tests if _is_of_decoder(t) and is_matched_sampled(t.arms[1])]
+    equal = {test.arms: test for test in of_sampling if test.margin is not None}
     found = []
     for test in of_sampling:
         if test.margin is None and test.metric == "ttr" and test.difference is not None:
-            arms = test_arms(study, test)
+            arms = test.arms
             found.append(
                 f"{study.label(arms[0])}, greedy, minus the original sampled at its entropy: TTR "
                 f"{difference(test).text}, {p_phrase(test.p_holm)} (Holm): "

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
-from hyperfitting.records.arms import MATCHED, SAMPLED, arm_of, variant
 from hyperfitting.report.listed import Matching
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
@@ -38,7 +37,13 @@ class Evidence(NamedTuple):
 
 def is_like_with_like(test: PairedTest) -> bool:
     """Whether a test sets sampled text against the original's sampled at equal entropy."""
-    return test.b == f"{MATCHED}{SAMPLED}" and test.a.endswith(SAMPLED)
+    one, other = test.arms
+    return one.is_sampled and is_matched_sampled(other)
+
+
+def is_matched_sampled(arm: Arm) -> bool:
+    """Whether it is the original, sampled at a tuned model's entropy."""
+    return arm.matched_to is not None and arm.is_sampled
 
 
 def evidence(study: Study, arm: Arm) -> list[Evidence]:
@@ -49,7 +54,7 @@ def evidence(study: Study, arm: Arm) -> list[Evidence]:
 
 def _matchings(study: Study, arm: Arm) -> list[Matching]:
     """Of every training of an arm."""
-    return [found for found in study.matching if variant(found.arm) == variant(arm)]
+    return [found for found in study.matching if found.arm.variant == arm.variant]
 
 
 def _greedy(study: Study, arm: Arm) -> Evidence:
@@ -68,11 +73,8 @@ def _greedy(study: Study, arm: Arm) -> Evidence:
 
 def _sampled(study: Study, arm: Arm) -> Evidence:
     what, expected = "sampled text", "as varied at equal entropy"
-    sampled = arm._replace(name=f"{arm.name}{SAMPLED}")
     tests = [
-        test
-        for test in study.tests
-        if is_like_with_like(test) and arm_of(test.a, test.seed, test.a_parameters) == sampled
+        test for test in study.tests if is_like_with_like(test) and test.arms[0] == arm.sampled()
     ]
     if not any(test.difference is not None for test in tests):
         return Evidence(what, expected, "not sampled, or too few contexts", "open")

@@ -11,8 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from hyperfitting.records import PAPER_NAMES, Arm, PairedTest, Prefix
-from hyperfitting.records.arms import MATCHED, arm_of, variant
+from hyperfitting.records import ORIGINAL, PAPER_NAMES, Arm, PairedTest, Prefix
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.results import final_loss
 from hyperfitting.report.tables import (
@@ -97,7 +96,7 @@ def _paper_rows(study: Study, numbers: Mapping[str, int]) -> list[dict[str, Any]
 def _printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, dict[str, Any]]:
     """What the paper prints of an arm: text and fields. Other parameters are not in it."""
     row = next((r for r in rows if r["arm"] == arm.name), None)
-    plain = set(arm.parameters) <= {("matched_to", "hyperfitted")}
+    plain = _is_plain(arm)
     metric = "top1_agreement" if metric.startswith("top1_agreement") else metric
     found = row["metrics"].get(metric) if row and plain else None
     if found is None or found["mean"] is None:
@@ -106,9 +105,13 @@ def _printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, di
     return f"{number(found['mean'], 3)}{width}", found
 
 
+def _is_plain(arm: Arm) -> bool:
+    """Whether the paper has an arm like it: no settings, matched to nothing but hyperfitted."""
+    return not arm.settings and arm.matched_to in (None, "hyperfitted")
+
+
 def _matched(study: Study, tuned: Arm) -> Arm | None:
-    fields = {"matched_to": tuned.name, **tuned.fields}
-    arm = arm_of(MATCHED, tuned.seed, fields)
+    arm = ORIGINAL.matched(tuned)
     return arm if arm in study.num_seeds else None
 
 
@@ -119,7 +122,7 @@ def entropy_table(study: Study) -> Table:
     if tuned is None or matched is None:
         return Table("paper_entropy_matched", [], [])
     rows = _paper_rows(study, ENTROPY_TABLES)
-    arms = [Arm("original"), matched, tuned]
+    arms = [ORIGINAL, matched, tuned]
     header = [("metric", "")]
     header += [(_name(study, arm), "") for arm in arms]
     header += [("p (Holm)", f"{study.label(tuned)} against original")]
@@ -137,14 +140,13 @@ def entropy_table(study: Study) -> Table:
 
 def _name(study: Study, arm: Arm) -> str:
     """The paper's name of an arm, unless our label says more."""
-    is_plain = set(arm.parameters) <= {("matched_to", "hyperfitted")}
-    is_plain = is_plain and study.num_seeds.get(arm, 1) == 1
+    is_plain = _is_plain(arm) and study.num_seeds.get(arm, 1) == 1
     return PAPER_NAMES.get(arm.name, study.label(arm)) if is_plain else study.label(arm)
 
 
 def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> list[Cell]:
-    row = next((r for r in rows if r["arm"] == MATCHED), {})
-    is_theirs = ("matched_to", "hyperfitted") in matched.parameters
+    row = next((r for r in rows if r["arm"] == matched.name), {})
+    is_theirs = matched.matched_to == "hyperfitted"
     known = row.get("tau_star", {}).get("value") if is_theirs else None
     paper = "" if known is None else f"about {number(known, 2)}"
     found = replace(cell(study.cell(matched, "tau_star")), paper=paper)
@@ -162,7 +164,7 @@ def _entropy_p(study: Study, tuned: Arm, rows: list[dict[str, Any]], metric: str
         largest = [
             each.residual_nats
             for found in study.matching
-            if variant(found.arm) == variant(tuned)
+            if found.arm.variant == tuned.variant
             for each in found.temperatures
             if each.kind == "per context" and each.residual_nats is not None
         ]
@@ -182,8 +184,7 @@ def _test(study: Study, tuned: Arm, metric: str) -> PairedTest | None:
         (
             test
             for test in study.tests
-            if (test.b, test.metric) == ("original", metric)
-            and arm_of(test.a, test.seed, test.a_parameters) == tuned
+            if (test.b, test.metric) == ("original", metric) and test.arms[0] == tuned
         ),
         None,
     )
@@ -195,12 +196,12 @@ def method_table(study: Study) -> Table:
     header = [("model", ""), *((metric_label(metric), "") for metric in METHOD_COLUMNS)]
     header += [("Final loss", "nats per token")]
     body = []
-    for arm in [Arm("original"), *study.tuned]:
+    for arm in [ORIGINAL, *study.tuned]:
         cells = [
             replace(cell(study.cell(arm, metric)), paper=_printed(rows, arm, metric)[0])
             for metric in METHOD_COLUMNS
         ]
-        loss = final_loss([run for run in study.runs if arm in (run.arm, variant(run.arm))])
+        loss = final_loss([run for run in study.runs if arm in (run.arm, run.arm.variant)])
         if arm.name == "original":
             loss = Cell(MISSING, reason="not trained")
         paper = _printed(rows, arm, "final_loss")[0]
@@ -211,8 +212,8 @@ def method_table(study: Study) -> Table:
 def static_table(study: Study) -> Table:
     """The original with the promoted tokens' shift at every strength (Table 2)."""
     rows = _paper_rows(study, STATIC_TABLES)
-    wanted = study.first and variant(study.first)
-    found = next((f for f in study.explained.static_bias if variant(f.arm) == wanted), None)
+    wanted = study.first and study.first.variant
+    found = next((f for f in study.explained.static_bias if f.arm.variant == wanted), None)
     if found is None or not found.rows:
         return Table("paper_static_injection", [], [])
     metrics = ("ttr", "bigram_repetition")
@@ -222,7 +223,7 @@ def static_table(study: Study) -> Table:
     for row in found.rows:
         if row.kind != "promoted":
             continue
-        arm = Arm("static_injection") if row.strength else Arm("original")
+        arm = Arm("static_injection") if row.strength else ORIGINAL
         known = [r for r in rows if r["arm"] == arm.name and r.get("alpha", 0) == row.strength]
         known = known if found.arm.name == "hyperfitted" or not row.strength else []
         cells = [

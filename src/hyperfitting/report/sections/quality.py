@@ -1,5 +1,6 @@
 """Tables of quality beside variety, of judges, tasks and other texts. Pure."""
 
+from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     MISSING,
@@ -27,7 +28,7 @@ SHORT = {
 def quality(study: Study) -> Table:
     """What the texts are worth beside their variety, with and without citations."""
     shown = columns(study, "quality")
-    blocked = [arm for arm in study.shown if arm.name.endswith("+citation_blocked")]
+    blocked = [arm for arm in study.shown if arm.decoding == CITATION_BLOCKED]
     arms = [
         arm
         for arm in (*study.greedy, *blocked)

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hyperfitting.records import Arm
-from hyperfitting.records.arms import arm_of, is_tuned, variant
+from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.report.listed import Agreement, Run
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
@@ -40,9 +39,9 @@ def results(study: Study, table: str) -> Table:
 
 def per_seed(study: Study) -> Table:
     """The main metrics of every training where arms were trained several times."""
-    arms = [arm for arm in study.arms if study.num_seeds.get(variant(arm), 1) > 1]
+    arms = [arm for arm in study.arms if study.num_seeds.get(arm.variant, 1) > 1]
     single = [arm for arm in arms if study.num_seeds[arm] == 1 and arm not in study.shown]
-    greedy = [arm for arm in single if variant(arm) in study.greedy]
+    greedy = [arm for arm in single if arm.variant in study.greedy]
     return metric_table(study, "seeds", greedy, columns(study, "main", "endings"))
 
 
@@ -64,7 +63,7 @@ def answers(study: Study) -> list[str]:
     """One sentence on every tuned arm, the one that changed most first: does it still loop?"""
     if study.first is None:
         return []
-    arms = [study.first, *(arm for arm in study.greedy if is_tuned(arm) and arm != study.first)]
+    arms = [study.first, *(arm for arm in study.greedy if arm.is_tuned and arm != study.first)]
     found: list[str] = []
     for arm in arms:
         parts = [
@@ -80,9 +79,9 @@ def answers(study: Study) -> list[str]:
 def _beside(study: Study, metric: str) -> str:
     """The original's and the human value, in brackets."""
     others = [
-        f"{other} {cell(study.cell(Arm(other), metric)).value}"
-        for other in ("original", "human")
-        if (found := study.cell(Arm(other), metric)) and found.mean is not None
+        f"{other.name} {cell(study.cell(other, metric)).value}"
+        for other in (ORIGINAL, HUMAN)
+        if (found := study.cell(other, metric)) and found.mean is not None
     ]
     return f" ({', '.join(others)})" if others else ""
 
@@ -142,8 +141,8 @@ def agreement_in_words(study: Study) -> list[str]:
     """For each arm: how far its trainings agree, where only the seed differs."""
     groups: dict[Arm, list[Agreement]] = {}
     for pair in study.agreements:
-        if variant(pair.a) == variant(pair.b):
-            groups.setdefault(variant(pair.a), []).append(pair)
+        if pair.a.variant == pair.b.variant:
+            groups.setdefault(pair.a.variant, []).append(pair)
     return [_agreement_in_words(study, arm, pairs) for arm, pairs in groups.items()]
 
 
@@ -162,11 +161,8 @@ def _agreement_in_words(study: Study, arm: Arm, pairs: Sequence[Agreement]) -> s
 def weights(study: Study) -> list[tuple[str, list[str]]]:
     """Per model: where its weights came from, and what of their checkpoint was not used."""
     found = []
-    listed = [(study.label(Arm("original")), study.info["model"])]
-    listed += [
-        (study.label(arm_of(run["arm"], run["seed"], run["parameters"])), run)
-        for run in study.info["runs"]
-    ]
+    listed = [(study.label(ORIGINAL), study.info["model"])]
+    listed += [(study.label(Arm.of_json(run)), run) for run in study.info["runs"]]
     listed += [(each["name"], {"origin": each}) for each in study.info.get("helpers", ())]
     for label, entry in listed:
         origin = entry.get("origin")  # studies of older versions, and models in memory, have none
@@ -187,12 +183,9 @@ def sources(study: Study) -> Mapping[str, str]:
     found = {}
     for entry in study.info["generations"]:
         share = entry["cached_equals_uncached"]
-        if (
-            entry["mode"] != "fixed_length"
-            or share is None
-            or entry["arm_parameters"].get("matched_to")
-        ):
+        arm = Arm.named(entry["arm"], entry["seed"], entry["arm_parameters"])
+        if entry["mode"] != "fixed_length" or share is None or arm.matched_to:
             continue
-        name = study.label(arm_of(entry["arm"], entry["seed"], entry["arm_parameters"]))
+        name = study.label(arm)
         found[name] = f"{entry['ties']} (cached = uncached at {number(100 * share, 2)} % of tokens)"
     return found

@@ -1,7 +1,6 @@
 """Is a tuned model only sharper? Tables and sentences on the original at equal entropy."""
 
 from hyperfitting.records import Arm, Prefix
-from hyperfitting.records.arms import MATCHED, SAMPLED, arm_of
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.only_sharper import is_like_with_like
 from hyperfitting.report.tables import (
@@ -23,28 +22,19 @@ METRICS: list[tuple[str, Prefix | None]] = [
 ]
 
 
-def matched_to(arm: Arm) -> Arm:
-    """The tuned arm that a matched original was matched to."""
-    fields = arm.fields
-    return arm_of(fields.pop("matched_to"), arm.seed, fields)
-
-
 def _order(study: Study) -> list[Arm]:
     """Human, original, then each tuned arm with its controls, matched ones first."""
-    found = [arm for arm in study.shown if arm.name in ("human", "original", f"original{SAMPLED}")]
+    found = [arm for arm in study.shown if not arm.is_trained and not arm.is_decoded]
     for tuned in study.tuned:
-        matched = [
-            arm for arm in study.shown if arm.name.startswith(MATCHED) and matched_to(arm) == tuned
-        ]
-        sampled = tuned._replace(name=f"{tuned.name}{SAMPLED}")
-        found += [*matched, tuned, *(arm for arm in study.shown if arm == sampled)]
+        matched = [arm for arm in study.shown if arm.matched_to and arm.match.greedy() == tuned]
+        found += [*matched, tuned, *(arm for arm in study.shown if arm == tuned.sampled())]
     return found
 
 
 def arms_table(study: Study) -> Table:
     """Variety and sharpness of every arm and its controls; empty without controls."""
     arms = _order(study)
-    if not any(arm.name.startswith(MATCHED) for arm in arms):
+    if not any(arm.matched_to for arm in arms):
         return Table("temperature", [], [])
     return metric_table(study, "temperature", arms, METRICS)
 
