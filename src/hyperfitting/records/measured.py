@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from hyperfitting.records.arms import Arm
 
@@ -30,8 +32,14 @@ PAPER_NAMES: Mapping[str, str] = {
 }
 
 
+class Row:
+    """A row of a file: a field that is not known is refused."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Generation:
+class Generation(Row):
     """One continuation of one context by one arm."""
 
     arm: str
@@ -60,7 +68,7 @@ class MetricValues:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Measurement(Row):
     """One cell of a table: a mean over contexts with its interval.
 
     `undefined` counts contexts without a value. `mean`, `low` and `high` are None where they do
@@ -91,7 +99,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedTest:
+class PairedTest(Row):
     """Arm `a` against `b` on the same contexts: mean difference a - b, its interval and p.
 
     `noise` says what the interval and p contain. Over contexts alone a test is about these trained
@@ -136,7 +144,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitorRow:
+class MonitorRow(Row):
     """One monitoring point of training (definitions, section 7.2); epoch 0 is the original.
 
     The rank shares are of the tokens that the model chose greedily, by their rank in the
