@@ -8,11 +8,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, MonitorRow
+from hyperfitting.records.record import FieldError, read_rows
 from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
+
+RowT = TypeVar("RowT")
 
 
 class StudyFolder:
@@ -20,6 +23,7 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.runs = path / "runs"
         self.study_file = path / "study.json"
         self.measurements_file = path / "measurements.json"
         self.timings_file = path / "timings.json"
@@ -36,7 +40,7 @@ class StudyFolder:
 
     def run_path(self, arm: str, seed: int) -> Path:
         """Where the study keeps the run of one arm and seed."""
-        return self.path / "runs" / f"{arm}-seed-{seed}"
+        return self.runs / f"{arm}-seed-{seed}"
 
     def generations_file(self, arm: str, key: str) -> Path:
         """File of one arm's continuations; `key` digests mode, length, decoder and seed."""
@@ -60,12 +64,7 @@ class StudyFolder:
     def read_generations(self, name: str) -> list[Generation]:
         """Continuations written under this path relative to the folder."""
         path = self.path / name
-        try:
-            return [Generation(**row) for row in read_jsonl(path)]
-        except TypeError as error:
-            raise InputError(
-                f"{path} cannot be read: {error}", hint="run `hyperfit evaluate` again"
-            ) from error
+        return _rows(Generation, path, "run `hyperfit evaluate` again")
 
 
 class RunFolder:
@@ -127,10 +126,18 @@ class RunFolder:
         """All monitoring points, in order; empty where monitoring was off."""
         if not self.metrics_file.exists():
             return []
-        try:
-            return [MonitorRow(**row) for row in read_jsonl(self.metrics_file)]
-        except TypeError as error:
-            raise InputError(f"{self.metrics_file} cannot be read: {error}") from error
+        again = "train that run again, or leave its metrics.jsonl out"
+        return _rows(MonitorRow, self.metrics_file, again)
+
+
+def _rows(kind: type[RowT], path: Path, again: str) -> list[RowT]:
+    """The rows of a .jsonl file, every field of its own type."""
+    try:
+        return read_rows(kind, read_jsonl(path), "rows")
+    except FieldError as error:
+        raise InputError(
+            f"{path} does not fit this version of hyperfitting: {error}", hint=again
+        ) from error
 
 
 def require_free(path: Path) -> None:

@@ -17,7 +17,7 @@ from hyperfitting.report.sections.quality import (
     tasks,
 )
 from hyperfitting.report.sections.results import every_arm
-from hyperfitting.report.verb import write_report
+from hyperfitting.report.verb import report
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
@@ -25,8 +25,9 @@ MAUVE = {
     "features": "gpt2-large", "position": "last", "token_limit": 1024, "texts_cut": 0,
     "scaling": 5.0, "kmeans_seeds": 5,
     "arms": [
-        {"arm": "human", "n": 1, "buckets": 2, "spread": None, "small_sample": True},
-        {"arm": "original", "n": 2, "buckets": 3, "spread": 0.012, "small_sample": True},
+        {"arm": arm, "seed": None, "parameters": {}, "n": n, "buckets": n + 1, "dimensions": 1,
+         "per_seed": [[0.5]], "spread": spread, "small_sample": True, "reason": None}
+        for arm, n, spread in (("human", 1, None), ("original", 2, 0.012))
     ],
 }  # fmt: skip
 
@@ -202,7 +203,7 @@ def test_tasks_come_with_their_change(study):
 
 
 def test_the_page_has_the_sections(folder):
-    write_report(folder, ReportConfig(num_examples=1))
+    report(folder.path, ReportConfig(num_examples=1))
     page = folder.report_file.read_text()
     for name in ("quality", "judge", "decoders", "domains", "tasks"):
         assert page.count(f'<section id="{name}">') == 1

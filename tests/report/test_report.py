@@ -13,7 +13,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
 from hyperfitting.report.page import TITLES
-from hyperfitting.report.verb import FIGURES, render_page, write_report
+from hyperfitting.report.verb import FIGURES, render_page, report
 from hyperfitting.runs import StudyFolder
 
 TABLES = {
@@ -161,13 +161,13 @@ def test_tables_and_figures_are_written_as_files(written):
 def test_a_second_report_is_equal_and_leaves_no_old_files(folder, monkeypatch):
     few = {name: FIGURES[name] for name in ("diversity", "geometry")}
     monkeypatch.setattr(build, "FIGURES", few)
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     first = folder.report_file.read_text()
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     assert folder.report_file.read_text() == first
     for path in folder.explain.iterdir():
         path.unlink()
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     assert not (folder.tables / "geometry.csv").exists()
     assert not (folder.figures / "geometry.png").exists()
     assert (folder.tables / "temperature.csv").exists()

@@ -3,8 +3,8 @@
 import pytest
 
 from hyperfitting.records import Arm
+from hyperfitting.records.study import TunedEntry
 from hyperfitting.report import page as pages
-from hyperfitting.report.listed import Run
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections import results
 from tests.report.planted import plant
@@ -88,7 +88,7 @@ def test_a_foreign_checkpoint_has_no_training(page_of, tmp_path):
 
 def test_a_checkpoint_without_a_final_loss_has_a_dash():
     def run(loss):
-        return Run(Arm("hyperfitted", 0), None, None, None, None, None, None, loss, None)
+        return TunedEntry(arm=Arm("hyperfitted", 0), path=None, final_loss=loss)
 
     assert results.final_loss([run(None)]).value == "–"
     assert results.final_loss([run(None)]).reason

@@ -12,12 +12,10 @@ from hyperfitting.config.layers import Layer
 from hyperfitting.config.resolve import resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_model, load_result
-from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
-from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.methods import prepare
 from hyperfitting.train.result import load_checkpoint_result
-from hyperfitting.train.verb import train_run
+from hyperfitting.train.verb import train
 from tests.conftest import random_rows
 from tests.tiny import save_tiny
 
@@ -48,10 +46,7 @@ def trained(model, texts, out, variant, **changes):
     if "lora" in method:
         plain |= {"train.lora.rank": 2, "train.lora.alpha": 4}
     resolved = resolve_run([Layer("test", plain | changes)])
-    dataset = read_dataset(resolved.config, Progress())
-    run = RunFolder(out)
-    train_run(run, resolved, dataset, Progress(), cache_folder=out.parent / "cache")
-    return run
+    return train(resolved.config, out, sources=resolved.sources, cache_folder=out.parent / "cache")
 
 
 @torch.no_grad()

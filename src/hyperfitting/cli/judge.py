@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperfitting.cli.common import AsJson, ConfigFile, Overrides, layers, print_json, run_verb
+from hyperfitting.cli.common import AsJson, ConfigFile, Overrides, layers, one_message, print_json
 
 ROWS = {"winner": "Winner", "coherence": "Coherence", "diversity": "Diversity"}
 
@@ -94,12 +94,11 @@ def judge(
     Example: hyperfit judge my-study --a late_stage_lora --b full_lora
     --endpoint http://localhost:8000/v1 --model NAME --pairs 200
     """
-
-    def work() -> None:
+    with one_message():
+        from hyperfitting import verbs
         from hyperfitting.config.judge import JudgeConfig
         from hyperfitting.config.layers import build
         from hyperfitting.errors import InputError
-        from hyperfitting.judge.verb import judge as judge_study
         from hyperfitting.progress import ConsoleProgress
 
         flags = {
@@ -112,7 +111,7 @@ def judge(
         settings = build(JudgeConfig, layers(config, flags, overrides)).config
         if swap_check and settings.orders == "single":
             raise InputError("--swap-check with orders=single", needed="orders=both")
-        entry = judge_study(study, settings, out, ConsoleProgress(), dry_run=dry_run)
+        entry = verbs.judge(study, settings, out, ConsoleProgress(), dry_run=dry_run)
         if entry is None:
             return
         if not entry["n"]:
@@ -127,5 +126,3 @@ def judge(
             print_json(entry)
         else:
             _show(entry, swap_check)
-
-    run_verb(work)

@@ -12,8 +12,8 @@ from hyperfitting.cli.common import (
     Overrides,
     TrustRemoteCode,
     layers,
+    one_message,
     print_json,
-    run_verb,
 )
 
 
@@ -73,8 +73,7 @@ def train(
     Example: hyperfit train ./my-model --data stories.jsonl --method late_stage_lora --out run
     Go on after a stop: hyperfit train --resume --out run
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.config.resolve import preset_layer, resolve_run, resumed_layer
         from hyperfitting.errors import InputError
@@ -112,11 +111,9 @@ def train(
         user = [*base, *preset_layer(preset, method), *layers(config, flags, settings)]
         resolved = resolve_run(user)
         progress = ConsoleProgress()
-        run = verbs.train(resolved, out, progress, resume=resume)
+        run = verbs.train(resolved.config, out, progress, sources=resolved.sources, resume=resume)
         if as_json:
             print_json(run.manifest())
         else:
             progress.say(f"\nrun:    {run.path}\nresult: {run.result}")
             progress.say(f"next:   hyperfit evaluate {run.path}")
-
-    run_verb(work)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import load_dataset
@@ -13,6 +13,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_result
 from hyperfitting.records import Arm
 from hyperfitting.records.manifest import trained_from
+from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.result import load_checkpoint_result
 
@@ -24,13 +25,8 @@ SHARED = {
 }
 
 
-def open_runs(
-    folders: Sequence[Path], *, device: Any, trust_remote_code: bool, best_val: bool = False
-) -> Comparison:
+def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) -> Comparison:
     """Read the runs' manifests and data; with `best_val` their best checkpoints are arms too.
-
-    Device and trust are given anew: a run folder may come from another machine and from
-    somebody else.
 
     Raises:
         InputError: a run that did not finish, or runs that differ in base model or held-out set,
@@ -43,7 +39,6 @@ def open_runs(
         hint=hint_of_dates(runs, manifests)
         or "hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
     )  # fmt: skip
-    here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = opened(runs, manifests, here, best_val=best_val)
     data = manifests[0]["config"]["data"]
     data |= {"contexts_digest": manifests[0]["contexts_digest"]}
@@ -90,14 +85,14 @@ def require_shared(
 def opened(
     runs: Sequence[RunFolder],
     manifests: Sequence[dict[str, Any]],
-    here: Mapping[str, Any],
+    here: Here,
     *,
     best_val: bool,
 ) -> tuple[ModelConfig, list[TunedModel]]:
     """The base model and the runs' results, to be loaded on this machine."""
-    model = trained_from(manifests[0]).model_copy(update=here)
+    model = here.put(trained_from(manifests[0]))
     tuned = [
-        TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
+        TunedModel(arm, partial(load_result, run, model), _facts(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
     ]
     if best_val:
@@ -140,19 +135,19 @@ def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
     return arms
 
 
-def _about(manifest: dict[str, Any]) -> dict[str, Any]:
+def _facts(manifest: dict[str, Any]) -> TrainingFacts:
     training = manifest["training"]
-    return {
-        "method": manifest["config"]["train"]["method"],
-        "blocks_0_based": manifest["trainable"]["blocks_0_based"],
-        "final_loss": training["final_loss"],
-        "final_loss_interval": training.get("final_loss_interval"),  # since it is taken
-        "epochs": training["epochs"],
-        "trainable_params": manifest["trainable"]["count"],
-        "num_train": manifest["data_account"]["training_windows"],
-        "stopped_by": training["stopped_by"],
-        "train_seconds": training["seconds"] + training["prefix_seconds"],
-    }
+    return TrainingFacts(
+        method=manifest["config"]["train"]["method"],
+        blocks_0_based=manifest["trainable"]["blocks_0_based"],
+        final_loss=training["final_loss"],
+        final_loss_interval=training.get("final_loss_interval"),  # since it is taken
+        epochs=training["epochs"],
+        trainable_params=manifest["trainable"]["count"],
+        num_train=manifest["data_account"]["training_windows"],
+        stopped_by=training["stopped_by"],
+        train_seconds=training["seconds"] + training["prefix_seconds"],
+    )
 
 
 def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelConfig) -> TunedModel:
@@ -168,7 +163,9 @@ def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelCo
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
     epoch = manifest["training"]["best_val_epoch"]
-    about = _about(manifest) | {"epochs": epoch, "stopped_by": "best_val_loss"}
-    about |= {"final_loss": None, "final_loss_interval": None}
+    none = dict.fromkeys(("final_loss", "final_loss_interval"))
+    facts = _facts(manifest).model_copy(
+        update={"epochs": epoch, "stopped_by": "best_val_loss", **none}
+    )
     load = partial(load_checkpoint_result, run, model, step)
-    return TunedModel(arm.best_val(), load, about)
+    return TunedModel(arm.best_val(), load, facts)

@@ -169,25 +169,25 @@ def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
                 )
 
 
-def demo_runs(demo: DemoConfig, user: Sequence[Layer]) -> list[Resolved[RunConfig]]:
+def demo_runs(
+    demo: DemoConfig, sources: Mapping[str, str] | None = None
+) -> list[Resolved[RunConfig]]:
     """One run config per method of the demo, each with its own tuned values.
 
-    What the user sets holds for every method it applies to.
+    What was set in the demo's config holds for every method it applies to; `sources` says where
+    each value comes from.
     """
-    shared = {key for key, _ in leaf_fields(RunConfig)}
+    given = flatten(demo.model_dump(exclude_unset=True))
+    shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method"}
     runs = []
     for method in demo.methods:
         known = shared - set(NOT_FOR.get(method, ()))
         layers = [
-            Layer("demo", flatten(DEMO_DEFAULTS)),
-            *user,
-            Layer("demo", {"train.method": method}),
+            Layer((sources or {}).get(key, "demo"), {key: value})
+            for key, value in given.items()
+            if key in known
         ]
-        kept = [
-            Layer(layer.source, {key: layer.leaves[key] for key in layer.leaves if key in known})
-            for layer in layers
-        ]
-        runs.append(resolve_run(kept))
+        runs.append(resolve_run([*layers, Layer("demo", {"train.method": method})]))
     return runs
 
 
@@ -246,7 +246,7 @@ def _describe_demo(user: Sequence[Layer]) -> list[SettingRow]:
     demo = resolve_demo(user)
     methods = {
         run.config.train.method: {row.key: row for row in _setting_rows(RunConfig, run)}
-        for run in demo_runs(demo.config, user)
+        for run in demo_runs(demo.config, demo.sources)
     }
     rows = []
     for row in _setting_rows(DemoConfig, demo):

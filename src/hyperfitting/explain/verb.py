@@ -1,12 +1,21 @@
 """Run the controls on every tuned model of a comparison and write `explain/*.json`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
 from hyperfitting.compare.layers import GeometryObserver
 from hyperfitting.compare.scores import compare_rows
-from hyperfitting.config import ExplainConfig
+from hyperfitting.compare.subject import (
+    Given,
+    on_its_day,
+    open_subject,
+    study_to_explain,
+    subject_of,
+)
+from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
 from hyperfitting.explain.block_swap import block_swap, check_sizes
@@ -142,6 +151,41 @@ def _agreement(found: dict[str, dict[str, Any]]) -> str:
         num_blocks=swap["num_blocks"],
         has_terminal_expansion=geometry["has_terminal_expansion"],
     )
+
+
+def explain(
+    given: Given,
+    config: ExplainConfig | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    only: Sequence[str] | None = None,
+) -> StudyFolder:
+    """Run the controls on tuned models and write `explain/*.json`, when all are done.
+
+    Args:
+        given: as for `evaluate`; one set of texts.
+        config: which controls, and how finely; by default every default.
+        out: a new folder; of two checkpoints also the one that `evaluate` wrote of them. A lone
+            run or study keeps the result in its own.
+        progress: where progress is shown.
+        only: names of arms; by default all.
+
+    Raises:
+        InputError: as `evaluate`, or the model is of no known family.
+    """
+    config, progress = config or ExplainConfig(), progress or Progress()
+    subject = subject_of(given)
+    if isinstance(subject, CheckpointsConfig) and out is not None:
+        subject = on_its_day(subject, StudyFolder(out))
+    study = study_to_explain(subject, out)
+    here = Here(config.device, config.trust_remote_code)
+    comparison, *others = open_subject(subject, here, progress)
+    if others:
+        raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
+    tuned = [each for each in comparison.tuned if only is None or each.arm.name in only]
+    write_explanation(study, replace(comparison, tuned=tuned), config, progress)
+    return study
 
 
 def write_explanation(

@@ -27,10 +27,6 @@ from hyperfitting.storage import read_json, write_json
 
 RecordT = TypeVar("RecordT")
 FileT = TypeVar("FileT", bound="FileRecord")
-_CONFIG = ConfigDict(
-    frozen=True, strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=(),
-    validate_by_name=True, validate_by_alias=True, serialize_by_alias=True,
-)  # fmt: skip
 
 
 class FieldError(ValueError):
@@ -40,7 +36,10 @@ class FieldError(ValueError):
 class Record(BaseModel):
     """A mapping of a file: frozen, built by keyword, every number finite, undefined is None."""
 
-    model_config = _CONFIG
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=(),
+        validate_by_name=True, validate_by_alias=True, serialize_by_alias=True,
+    )  # fmt: skip
 
 
 def _read_arm(content: Any) -> Any:

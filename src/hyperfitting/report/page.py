@@ -140,7 +140,7 @@ def _training(study: Study, svgs: Mapping[str, str]) -> Section | None:
         "monitor_contexts": next(
             (r.num_contexts for rows in study.curves.values() for r in rows), 0
         ),
-        "has_loss_interval": any(run.loss_interval is not None for run in study.runs),
+        "has_loss_interval": any(run.final_loss_interval is not None for run in study.runs),
         "has_plateau": any(run.stopped_by == "ttr_plateau" for run in study.runs),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
 from hyperfitting.records.arms import label
+from hyperfitting.records.estimates import Estimate as AnyEstimate
 from hyperfitting.report.findings import Estimate
 from hyperfitting.report.load import Study
 from hyperfitting.untrusted import printable
@@ -101,7 +102,9 @@ def interval(low: float | None, high: float | None, decimals: int, *, signed: bo
     return f"[{number(low, decimals, signed=signed)}, {number(high, decimals, signed=signed)}]"
 
 
-def estimate(found: Estimate | None, decimals: int = 3, *, signed: bool = False) -> Cell:
+def estimate(
+    found: Estimate | AnyEstimate | None, decimals: int = 3, *, signed: bool = False
+) -> Cell:
     """The table cell of an estimate; large values are shown without decimals."""
     if found is None:
         return Cell(MISSING, reason="not measured")

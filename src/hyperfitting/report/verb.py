@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.progress import Progress
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import settle, to_svg
 from hyperfitting.report.formats import FORMATS
@@ -120,11 +122,17 @@ def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> 
     )
 
 
-def write_report(folder: StudyFolder, config: ReportConfig) -> None:
-    """Write `report/` of an evaluated folder from its files alone.
+def report(
+    given: Path, config: ReportConfig | None = None, progress: Progress | None = None
+) -> StudyFolder:
+    """Write `report/` of an evaluated run or study from its files alone.
 
     Raises:
-        InputError: the folder was not evaluated, or its files are damaged.
+        InputError: the folder was not evaluated yet, or its files are damaged.
     """
-    study = read_study(folder)
-    write_text(folder.report_file, render_page(study, _write_files(folder, study), config))
+    folder, config = StudyFolder(given), config or ReportConfig()
+    with (progress or Progress()).stage("report") as stage:
+        study = read_study(folder)
+        write_text(folder.report_file, render_page(study, _write_files(folder, study), config))
+        stage.update(1, str(folder.report_file))
+    return folder

@@ -33,6 +33,7 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress, Stage
+from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.runs import RunFolder, require_free
 from hyperfitting.storage import (
     new_directory,
@@ -42,6 +43,7 @@ from hyperfitting.storage import (
     write_json,
 )
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
+from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.engine import window_losses
 from hyperfitting.train.loop import Trainer, make_optimizer
 from hyperfitting.train.lora import save_adapter
@@ -62,6 +64,47 @@ USER_CACHE = Path("hyperfitting") / "prefix-cache"
 def user_cache_folder() -> Path:
     """Where disk caches of lone runs are shared: `$XDG_CACHE_HOME`, else `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / USER_CACHE
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    sources: Mapping[str, str] | None = None,
+    resume: bool = False,
+    dataset: Dataset | None = None,
+    cache_folder: Path | None = None,
+) -> RunFolder:
+    """Train one method on one data set into the new folder `out`, or go on with the run there.
+
+    Args:
+        config: everything the run depends on; `config.resolve.run_config` makes one with the
+            values that suit its method.
+        out: a new folder, or with `resume` that of a run that stopped.
+        progress: where progress is shown.
+        sources: where each value of the config comes from, for the manifest.
+        resume: go on from the newest whole checkpoint, or from the start.
+        dataset: the texts, read before.
+        cache_folder: of a prefix cache on disk; by default the user's cache.
+
+    Raises:
+        InputError: the folder is taken, or model, data or settings do not fit.
+        InterruptedRunError: Ctrl-C; the run was saved and can be resumed.
+    """
+    progress, run = progress or Progress(), RunFolder(out)
+    if not (resume and run.manifest_file.exists()):
+        require_free(out)
+    elif run.is_complete():
+        progress.say(f"{out} is complete: there is nothing to resume")
+        return run
+    if dataset is None:
+        started = read_json(run.manifest_file) if resume and run.manifest_file.exists() else {}
+        dataset = read_dataset(config, progress, started.get("template_date"))
+    resolved = Resolved(config, sources or {})
+    train_run(run, resolved, dataset, progress, cache_folder=cache_folder, resume=resume)
+    save_run_figure(run.metrics(), METHODS[config.train.method].arm, run.figure_file)
+    return run
 
 
 def train_run(

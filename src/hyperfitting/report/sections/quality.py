@@ -108,17 +108,18 @@ def mauve_in_words(study: Study) -> str:
     found = study.mauve
     if found is None:
         return ""
-    spread = "" if found.spread is None else f", spread at most {number(found.spread, 3)}"
+    largest, first = found.largest_spread, found.of_arms[0]
+    spread = "" if largest is None else f", spread at most {number(largest, 3)}"
     small = ""
-    if found.is_small:
+    if any(each.small_sample for each in found.of_arms):
         small = (
-            f" {found.n} texts a side are few (below 1,000): the values are too high and noisy, "
+            f" {first.n} texts a side are few (below 1,000): the values are too high and noisy, "
             "and serve to compare arms of this table only."
         )
     return (
         f"MAUVE against the human texts: features of {found.features} at the last token of context "
-        f"and continuation (at most {found.token_limit} tokens), n = {found.n} texts a side, "
-        f"{found.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
+        f"and continuation (at most {found.token_limit} tokens), n = {first.n} texts a side, "
+        f"{first.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
         "Intervals resample contexts within the buckets found. "
         f"{small}{_human_mauve(study)}"
     )
@@ -127,12 +128,12 @@ def mauve_in_words(study: Study) -> str:
 def _human_mauve(study: Study) -> str:
     """The value of human texts, apart from the column, with what sets it apart."""
     found, row = study.mauve, study.human_mauve
-    if found is None or row is None or row.mean is None:
+    if found is None or found.human is None or row is None or row.mean is None:
         return ""
     value = cell(row).text
     return (
-        f" One half of the human texts against the other: {value} (n = {found.human_n} a side, "
-        f"{found.human_buckets} buckets). That is no ceiling for the arms: n and buckets differ, "
+        f" One half of the human texts against the other: {value} (n = {found.human.n} a side, "
+        f"{found.human.buckets} buckets). That is no ceiling for the arms: n and buckets differ, "
         "and the halves have different contexts, while an arm shares each context with its "
         "human text."
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
-from hyperfitting.report.listed import Agreement, Run
+from hyperfitting.records.study import Agreement, TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     MISSING,
@@ -109,7 +109,7 @@ def trainings(study: Study) -> Table:
     return Table("trainings", header, rows)
 
 
-def final_loss(runs: Sequence[Run]) -> Cell:
+def final_loss(runs: Sequence[TunedEntry]) -> Cell:
     """The final loss of one training over its windows, or mean and range of several."""
     recorded = [run for run in runs if run.final_loss is not None]
     known = [run.final_loss for run in recorded if run.final_loss is not None]
@@ -120,7 +120,7 @@ def final_loss(runs: Sequence[Run]) -> Cell:
         return Cell(
             mean, note=f"{len(known)} runs, {number(min(known), 3)} to {number(max(known), 3)}"
         )
-    found = recorded[0].loss_interval
+    found = recorded[0].final_loss_interval
     if found is None:
         return Cell(mean, reason="its interval was not recorded")
     reason = f"{found.confidence:.0%} interval over {found.n} training windows"
@@ -131,7 +131,7 @@ def agreements(study: Study) -> Table:
     """Top-1 agreement of every two trainings of one kind."""
     header = [("one training", ""), ("another", ""), ("Top-1 agreement (TF)", "share")]
     rows = [
-        [Cell(study.label(pair.a)), Cell(study.label(pair.b)), estimate(pair.value)]
+        [Cell(study.label(pair.a)), Cell(study.label(pair.b)), estimate(pair)]
         for pair in study.agreements
     ]
     return Table("run_agreement", header, rows)
@@ -147,7 +147,7 @@ def agreement_in_words(study: Study) -> list[str]:
 
 
 def _agreement_in_words(study: Study, arm: Arm, pairs: Sequence[Agreement]) -> str:
-    values = [pair.value.value for pair in pairs if pair.value.value is not None]
+    values = [pair.value for pair in pairs if pair.value is not None]
     if not values:
         return f"{study.label(arm)}: undefined."
     spread = "" if len(values) == 1 else f" ({number(min(values), 3)} to {number(max(values), 3)})"

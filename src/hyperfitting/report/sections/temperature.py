@@ -63,7 +63,7 @@ def invariance_in_words(study: Study) -> str:
         return ""
     positions, differences, ties = (
         number(sum(getattr(found, name) for found in study.matching), 0)
-        for name in ("greedy_positions", "greedy_differences", "rounding_ties")
+        for name in ("greedy_positions", "greedy_differences", "greedy_ties_by_rounding")
     )
     return (
         "Greedy text is the same at every temperature, because dividing all logits by one positive "
