@@ -127,7 +127,7 @@ def continue_prompts(
 def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
     if config.amateur is None:
         return None
-    if spec.name != "contrastive_decoding":
+    if not spec.needs_amateur:
         raise InputError(
             f"--amateur is given, which {spec.name} does not use",
             needed="--decoder contrastive_decoding, or no amateur",
