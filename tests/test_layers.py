@@ -44,7 +44,8 @@ ALLOWED = {
     | {"models", "compare", "evaluate", "explain", "generate", "tasks", "train", "report"},
     "cli": BASE
     | FILES_OF_A_RUN
-    | {"report", "measure", "verbs", "allocation", "train", "models", "judge", "__init__"},
+    | {"report", "measure", "verbs", "allocation", "train", "models", "judge", "generate"}
+    | {"__init__"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train"},
