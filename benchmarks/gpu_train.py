@@ -84,9 +84,10 @@ from hyperfitting.models.devices import make_accelerator, wait_for  # noqa: E402
 from hyperfitting.progress import Progress, Stage  # noqa: E402
 from hyperfitting.train.engine import TailEngine  # noqa: E402
 from hyperfitting.train.loop import Trainer, make_optimizer  # noqa: E402
-from hyperfitting.train.methods import Trainable, prepare  # noqa: E402
+from hyperfitting.train.methods import prepare  # noqa: E402
 from hyperfitting.train.monitor import Monitoring  # noqa: E402
 from hyperfitting.train.setup import Setup, set_up  # noqa: E402
+from hyperfitting.train.trainable import Trainable  # noqa: E402
 
 
 class Clock(Stage):

@@ -17,9 +17,9 @@ from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.config import CheckpointsConfig, RunConfig
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
-from hyperfitting.config.presets import METHOD_DEFAULTS
-from hyperfitting.config.resolve import NOT_FOR, resolve_demo, resolve_run
+from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import SCHEMAS as VERBS
+from hyperfitting.config.resolve import not_for, resolve_demo, resolve_run
 from hyperfitting.runs import RunFolder
 from hyperfitting.storage import write_json
 
@@ -108,7 +108,7 @@ def accepts(verb, layer):
     if verb != "train":
         build(schema, [Layer("", needed), layer])
         return
-    methods = [m for m in METHOD_DEFAULTS if not set(NOT_FOR.get(m, ())) & layer.leaves.keys()]
+    methods = [m for m in METHODS if not set(not_for(m)) & layer.leaves.keys()]
     for method in methods:
         base = needed | {"train.method": method}
         resolve_run([Layer("", base), layer])

@@ -5,16 +5,15 @@ from hyperfitting.config import (
     DemoConfig,
     EvaluateConfig,
     ExplainConfig,
-    MethodName,
     ModelConfig,
     RunConfig,
     TrainConfig,
 )
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
 from hyperfitting.config.methods import METHODS
-from hyperfitting.config.presets import BUILTIN_DEFAULTS, METHOD_DEFAULTS
-from hyperfitting.config.resolve import demo_runs, describe, resolve_demo, resolve_run
+from hyperfitting.config.resolve import demo_runs, describe, not_for, resolve_demo, resolve_run
 from hyperfitting.errors import InputError
+from hyperfitting.train.methods import SET_UP
 
 BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "full_sft"})
 
@@ -36,7 +35,7 @@ def test_later_layers_win_and_every_value_keeps_its_source(tmp_path):
 
 def test_the_built_in_model_has_its_own_tuned_values():
     resolved = resolve_run([BASE, Layer("flag", {"model.name": "builtin"})])
-    tuned = BUILTIN_DEFAULTS["full_sft"]["train"]["learning_rate"]
+    tuned = METHODS["full_sft"].tuned["train"]["learning_rate"]
     assert resolved.config.train.learning_rate == tuned
     assert resolved.sources["train.learning_rate"] == "tuned for builtin"
 
@@ -65,7 +64,7 @@ def test_a_demo_of_a_plain_config_gives_each_method_what_was_set():
     assert {run.train.epochs for run in runs} == {3}
     assert {run.data.num_train for run in runs} == {80}
     by_method = {run.train.method: run.train.learning_rate for run in runs}
-    assert by_method["full_sft"] == BUILTIN_DEFAULTS["full_sft"]["train"]["learning_rate"]
+    assert by_method == {"full_sft": 1.5e-3, "full_lora": 3e-3, "late_stage_lora": 3e-3}
 
 
 @pytest.mark.parametrize(
@@ -179,13 +178,47 @@ def test_every_verb_can_be_shown_without_its_required_settings():
 def test_the_demo_shows_each_methods_values():
     shown = {row.key: row.value for row in describe("demo", [])}
     for method in DemoConfig.model_fields["methods"].default:
-        settings = BUILTIN_DEFAULTS[method]
+        settings = METHODS[method].tuned
         assert shown[f"train.learning_rate ({method})"] == settings["train"]["learning_rate"]
 
 
-def test_tables_name_the_same_methods():
-    names = set(MethodName.__args__)
-    assert names == set(METHODS) == set(METHOD_DEFAULTS) == set(BUILTIN_DEFAULTS)
+LATE = {"last_blocks", "prefix_cache.place", "prefix_cache.folder"}
+LORA = {f"lora.{name}" for name in ("rank", "alpha", "rslora", "dora", "init")}
+
+
+@pytest.mark.parametrize(
+    ("method", "ignored"),
+    [
+        ("full_sft", LATE | {"first_blocks"} | LORA),
+        ("full_lora", LATE | {"first_blocks"}),
+        ("late_stage_lora", {"first_blocks"}),
+        ("early_stage_lora", LATE),
+        ("late_stage_sft", {"first_blocks"} | LORA),
+    ],
+)
+def test_a_setting_that_a_method_would_ignore_is_refused(method, ignored):
+    keys = {f"train.{name}" for name in ignored}
+    keys |= {"model.quantization"} if "lora.rank" in ignored else set()
+    assert set(not_for(method)) == keys
+    for key in keys:
+        with pytest.raises(InputError, match=f"'{key}' .flag. does not apply to {method}"):
+            resolve_run([BASE, Layer("flag", {"train.method": method, key: 1})])
+
+
+@pytest.mark.parametrize(
+    ("verb", "given"), [("train", "train.method={}"), ("demo", "methods=[full_sft,{}]")]
+)
+@pytest.mark.parametrize("name", ["full_sfr", "3", "true", "off"])
+def test_a_method_that_is_in_no_table_is_refused(verb, given, name):
+    layers = [read_overrides([given.format(name)])]
+    with pytest.raises(InputError) as refused:
+        resolve_demo(layers) if verb == "demo" else resolve_run([BASE, *layers])
+    assert f"is '{name}' (override)\nneeded: one of full_sft, full_lora," in str(refused.value)
+    assert ("did you mean 'full_sft'" in str(refused.value)) == (name == "full_sfr")
+
+
+def test_what_a_method_trains_can_be_set_up():
+    assert {method.trains for method in METHODS.values()} <= SET_UP.keys()
 
 
 def test_configs_are_frozen():

@@ -10,7 +10,7 @@ import re
 import types
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -148,6 +148,8 @@ def settle(value: Any, annotation: Any) -> Any:
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
     """The members of a union, or the type alone."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from transformers.generation.logits_process import LogitsProcessor
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decoders import DECODERS
-from hyperfitting.generate.filters import PENALTIES, WARPERS
+from hyperfitting.generate.decoders import DECODERS, load
+from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
+from hyperfitting.generate.step import Feed
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 
@@ -59,13 +61,29 @@ def test_only_decoders_that_draw_depend_on_seeds(model, name):
         run(name, model, seeds_N=[[1], [2]])
 
 
-def test_the_table_says_which_parts_combine():
-    kinds = {kind: {n for n, d in DECODERS.items() if d.kind == kind} for kind in
-             ("filter", "penalty")}  # fmt: skip
-    assert kinds == {"filter": set(WARPERS), "penalty": set(PENALTIES)}
-    for decoder in DECODERS.values():
-        assert all(each.allows(each.default) for each in decoder.parameters)
-        assert decoder.source
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_line_of_the_table_stands_for_what_does_it(model, name):
+    decoder = DECODERS[name]
+    assert all(each.allows(each.default) for each in decoder.parameters)
+    assert isinstance(load(decoder.feed)(model), Feed)
+    if decoder.combines:
+        assert [each.name for each in decoder.parameters] == [name]
+        work = load(decoder.work)(parse_decoder(name).parameters[name])
+        assert isinstance(work, LogitsProcessor)
+    else:
+        assert callable(load(decoder.work))
+
+
+def test_parts_act_in_transformers_order_however_they_are_written():
+    order = ("repetition_penalty", "no_repeat_ngram", "temperature", "top_n_sigma", "top_h",
+             "top_k", "top_p", "min_p", "typical", "epsilon", "eta")  # fmt: skip
+    assert set(order) == {name for name, decoder in DECODERS.items() if decoder.combines}
+    for texts in (order, order[::-1]):
+        processors = filtered(parse_decoder("+".join(texts)).parameters, [[0]]).processors
+        done = [getattr(each, "inner", each) for each in processors]
+        assert [type(each) for each in done] == [
+            type(load(DECODERS[name].work)(DECODERS[name].parameters[0].default)) for name in order
+        ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from hyperfitting.config.methods import METHODS
 from hyperfitting.errors import InputError
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.report.explained import READERS, read_explained
@@ -196,18 +197,20 @@ def test_seeds_share_a_look_and_parameters_do_not():
     arms = [Arm("late_stage_lora", s, (("last_blocks", k),)) for k in (2, 5) for s in (0, 1)]
     looks = [style.look(arm, arms) for arm in arms]
     assert looks[0] == looks[1] != looks[2] == looks[3]
-    assert {of.colour for of in looks} == {style.COLOURS["late_stage_lora"]}
+    assert {of.colour for of in looks} == {style.colour_of("late_stage_lora")}
     assert style.look(Arm("hyperfitted", 0).sampled()).is_hollow
     matched = style.look(ORIGINAL.matched(Arm("full_lora", 0)))
     assert matched.colour == style.COLOURS["original"]
-    assert matched.marker == style.MARKERS["full_lora"]
+    assert matched.marker == style.marker_of("full_lora")
 
 
 def test_arms_that_stand_together_are_told_apart():
-    together = set(style.COLOURS) - {"tuned"}
-    assert len({style.COLOURS[name] for name in together}) == len(together)
-    tuned = set(style.MARKERS) - {"original", "tuned"}
-    assert len({style.MARKERS[name] for name in tuned}) == len(tuned)
+    methods = [method.arm for method in METHODS.values()]
+    together = [*style.COLOURS.keys() - {"tuned"}, *methods]
+    assert len({style.colour_of(name) for name in together}) == len(together)
+    trained = ["best_val_checkpoint", *methods]
+    assert len({style.marker_of(name) for name in trained}) == len(trained)
+    assert style.colour_of("of_no_table") == style.INK
 
 
 def test_labels_are_no_markup_and_no_mathematics(tmp_path):

@@ -14,8 +14,9 @@ from hyperfitting.progress import Progress
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.loop import epoch_order, epoch_rows
 from hyperfitting.train.lora import save_adapter
-from hyperfitting.train.methods import prepare, require_effective_updates
+from hyperfitting.train.methods import prepare
 from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
+from hyperfitting.train.trainable import require_effective_updates
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 from tests.train.running import build, monitor_row, run, settings, windows

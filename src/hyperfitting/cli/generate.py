@@ -15,6 +15,7 @@ from hyperfitting.cli.common import (
     one_message,
     print_json,
 )
+from hyperfitting.generate.decoders import DECODERS
 
 
 def generate(
@@ -31,7 +32,9 @@ def generate(
     ] = None,
     decoder: Annotated[
         str | None,
-        typer.Option(help="For example greedy, min_p:0.1, top_p:0.9+temperature:0.7, guard."),
+        typer.Option(
+            help=f"For example min_p:0.1 or top_p:0.9+temperature:0.7; {', '.join(DECODERS)}."
+        ),
     ] = None,
     amateur: Annotated[
         str | None, typer.Option(help="Smaller model, for contrastive_decoding.")

@@ -15,6 +15,14 @@ from hyperfitting.cli.common import (
     one_message,
     print_json,
 )
+from hyperfitting.config.methods import METHODS
+
+_METHODS = ", ".join(f"{name} ({method.label})" for name, method in METHODS.items())
+
+
+def _which(setting: str) -> str:
+    """The methods that a number of blocks is for."""
+    return ", ".join(name for name, method in METHODS.items() if method.setting == setting)
 
 
 def train(
@@ -33,9 +41,7 @@ def train(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            help="full_sft, full_lora, late_stage_lora, early_stage_lora or late_stage_sft."
-        ),
+        typer.Option(help=f"What trains: {_METHODS}."),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="paper (260 epochs) or carlsson (20, small rate).")
@@ -48,10 +54,10 @@ def train(
         str | None, typer.Option(help="Chat data: all tokens, or the assistant's only.")
     ] = None,
     last_blocks: Annotated[
-        int | None, typer.Option(help="Late-stage methods: how many blocks train.")
+        int | None, typer.Option(help=f"How many blocks train: {_which('last_blocks')}.")
     ] = None,
     first_blocks: Annotated[
-        int | None, typer.Option(help="early_stage_lora: how many blocks train.")
+        int | None, typer.Option(help=f"How many blocks train: {_which('first_blocks')}.")
     ] = None,
     prefix_cache: Annotated[
         str | None,

@@ -151,8 +151,12 @@ def _check_keys(layers: Iterable[Layer], schema: type[Section]) -> None:
             )
 
 
-def _allowed(key: str, schema: type[Section]) -> list[str]:
+def _allowed(error: Any, key: str, schema: type[Section]) -> list[str]:
     """The words a setting accepts, where it accepts only certain words."""
+    if error["type"] == "unknown_name":  # of a table
+        return list(error["ctx"]["options"])
+    if error["type"] != "literal_error":
+        return []
     annotation = dict(leaf_fields(schema))[key].annotation
     arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, str)]
     if not arguments:  # tuple[Literal[...], ...]
@@ -179,7 +183,7 @@ def _explain(
     if first["type"] == "tuple_type":
         return InputError(f"setting {key!r} is {value!r}", needed=f"a list such as [{value}]")
     reason = first["msg"].removeprefix("Value error, ").lower()
-    options = _allowed(key, schema) if first["type"] == "literal_error" else []
+    options = _allowed(first, key, schema)
     return InputError(
         f"setting {key!r} is {value!r} ({sources.get(key, 'default')})",
         needed=f"one of {', '.join(options)}" if options else reason,

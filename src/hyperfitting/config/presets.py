@@ -1,29 +1,13 @@
-"""Defaults that depend on the method, and the tuned values of the built-in model.
+"""Protocols by name, and the settings of the built-in texts and of the demo.
 
-Nested mappings in the shape of `config.RunConfig`; `resolve.py` puts them between the
-plain defaults and what the user gives.
+`resolve.py` puts them between the plain defaults and what the user gives; what depends on the
+method stands in `methods.py`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from hyperfitting.config import MethodName
-
-Settings = Mapping[str, Any]
-
-# The paper trains 260 epochs and states no rate. Carlsson et al. train all parameters for 20
-# epochs; their code's rate is 5e-6, their paper's 1e-6.
-METHOD_DEFAULTS: Mapping[MethodName, Settings] = {
-    "full_sft": {
-        "train": {"learning_rate": 5e-6, "epochs": 20},
-        "monitor": {"every_epochs": 1},
-    },
-    "full_lora": {},
-    "late_stage_lora": {},
-    "early_stage_lora": {},
-    "late_stage_sft": {"train": {"learning_rate": 5e-6}},
-}
+from hyperfitting.config.methods import Settings
 
 
 @dataclass(frozen=True)
@@ -31,50 +15,15 @@ class Preset:
     """A published protocol: its settings, and the methods it is about (None: all)."""
 
     settings: Settings
-    methods: tuple[MethodName, ...] | None = None
+    methods: tuple[str, ...] | None = None
 
 
-# Protocols by name (`--preset`); they win over everything that is tuned here.
+# Protocols by name (`--preset`); they win over everything that is tuned. The paper states no rate.
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset({"train": {"epochs": 260, "stop": "epochs"}}),
     "carlsson": Preset(
         {"train": {"learning_rate": 1e-6, "epochs": 20, "stop": "epochs"}}, ("full_sft",)
     ),
-}
-
-# `late_stage_lora` on the built-in model; its control trains with the same settings.
-_BUILTIN_STAGE_LORA: Settings = {
-    "train": {
-        "learning_rate": 3e-3,
-        "epochs": 14,
-        "batch_size": 4,
-        "lora": {"rank": 64, "alpha": 128},
-    },
-    "monitor": {"every_epochs": 7},
-}
-
-# Tuned on 60 documents of the training side that neither these runs train on nor the
-# demo's held-out contexts contain; see docs/log.md.
-BUILTIN_DEFAULTS: Mapping[MethodName, Settings] = {
-    "full_sft": {
-        "train": {"learning_rate": 1.5e-3, "epochs": 14, "batch_size": 4},
-        "monitor": {"every_epochs": 7},
-    },
-    "full_lora": {
-        "train": {
-            "learning_rate": 3e-3,
-            "epochs": 14,
-            "batch_size": 4,
-            "lora": {"rank": 32, "alpha": 64},
-        },
-        "monitor": {"every_epochs": 7},
-    },
-    "late_stage_lora": _BUILTIN_STAGE_LORA,
-    "early_stage_lora": _BUILTIN_STAGE_LORA,
-    "late_stage_sft": {
-        "train": {"learning_rate": 1.5e-3, "epochs": 14, "batch_size": 4},
-        "monitor": {"every_epochs": 7},
-    },
 }
 
 # Documents held out and window length per built-in corpus (definitions, section 1.2).

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from hyperfitting.config import (
     DemoConfig,
@@ -15,44 +15,42 @@ from hyperfitting.config import (
 )
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, Resolved, build, flatten, leaf_fields, peek
-from hyperfitting.config.presets import (
-    BUILTIN_CORPORA,
-    BUILTIN_DEFAULTS,
-    DEMO_DEFAULTS,
-    METHOD_DEFAULTS,
-    PRESETS,
-)
+from hyperfitting.config.methods import METHODS, BlockSetting, Method
+from hyperfitting.config.presets import BUILTIN_CORPORA, DEMO_DEFAULTS, PRESETS
 from hyperfitting.errors import InputError, did_you_mean
 
 
 def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     """What the chosen method, model and corpus change about the plain defaults."""
     layers = []
-    if method in METHOD_DEFAULTS:
-        layers.append(Layer(f"default of {method}", flatten(METHOD_DEFAULTS[method])))
-    if peek(user, "model.name") == "builtin" and method in BUILTIN_DEFAULTS:
-        layers.append(Layer("tuned for builtin", flatten(BUILTIN_DEFAULTS[method])))
+    if known := METHODS.get(str(method)):
+        layers.append(Layer(f"default of {method}", flatten(known.defaults)))
+        if peek(user, "model.name") == "builtin":
+            layers.append(Layer("tuned for builtin", flatten(known.tuned)))
     source = peek(user, "data.source")
     if source in BUILTIN_CORPORA:
         layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
     return layers
 
 
-_LORA = tuple(key for key, _ in leaf_fields(RunConfig) if key.startswith("train.lora."))
-_LATE = tuple(
-    key
-    for key, _ in leaf_fields(RunConfig)
-    if key == "train.last_blocks" or key.startswith("train.prefix_cache.")
-)
-_EARLY = ("train.first_blocks",)
-# Settings that a method would silently ignore.
-NOT_FOR: Mapping[str, tuple[str, ...]] = {
-    "full_sft": (*_LATE, *_EARLY, *_LORA, "model.quantization"),
-    "full_lora": (*_LATE, *_EARLY),
-    "late_stage_lora": _EARLY,
-    "early_stage_lora": _LATE,
-    "late_stage_sft": (*_EARLY, *_LORA, "model.quantization"),
-}
+_BLOCKS = {f"train.{name}" for name in get_args(BlockSetting)}
+
+
+def not_for(name: str | None) -> tuple[str, ...]:
+    """The settings that a method would silently ignore; none of what is no method."""
+    method = METHODS.get(str(name))
+    keys = [key for key, _ in leaf_fields(RunConfig)] if method else []
+    return tuple(key for key in keys if method and not _applies(key, method))
+
+
+def _applies(key: str, method: Method) -> bool:
+    if key in _BLOCKS:
+        return key == f"train.{method.setting}"
+    if key.startswith("train.prefix_cache."):
+        return method.is_late
+    if key.startswith("train.lora.") or key == "model.quantization":
+        return method.has_adapters
+    return True
 
 
 def preset_layer(name: str | None, method: str | None) -> list[Layer]:
@@ -88,8 +86,8 @@ def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
         raise InputError("the manifest of the run to resume is damaged: it has no config")
     leaves = flatten(manifest["config"])
     leaves.pop("model.trust_remote_code", None)
-    not_for = NOT_FOR.get(str(leaves.get("train.method")), ())
-    return Layer("run to resume", {k: v for k, v in leaves.items() if k not in not_for})
+    ignored = not_for(leaves.get("train.method"))
+    return Layer("run to resume", {k: v for k, v in leaves.items() if k not in ignored})
 
 
 def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
@@ -101,7 +99,7 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
     """
     method = peek(user, "train.method")
     for layer in user:
-        for key in NOT_FOR.get(method, ()):
+        for key in not_for(method):
             if key in layer.leaves:
                 raise InputError(
                     f"setting {key!r} ({layer.source}) does not apply to {method}",
@@ -161,7 +159,7 @@ def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
     """
     for layer in user:
         for key in layer.leaves:
-            without = [m for m in demo.methods if key in NOT_FOR.get(m, ())]
+            without = [m for m in demo.methods if key in not_for(m)]
             if len(without) == len(demo.methods) or (without and key == "model.quantization"):
                 raise InputError(
                     f"setting {key!r} ({layer.source}) does not apply to {', '.join(without)}",
@@ -181,7 +179,7 @@ def demo_runs(
     shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method"}
     runs = []
     for method in demo.methods:
-        known = shared - set(NOT_FOR.get(method, ()))
+        known = shared - set(not_for(method))
         layers = [
             Layer((sources or {}).get(key, "demo"), {key: value})
             for key, value in given.items()
@@ -258,7 +256,7 @@ def _describe_demo(user: Sequence[Layer]) -> list[SettingRow]:
                     f"{row.key} ({name})", own[row.key].value, own[row.key].source, row.description
                 )
                 for name, own in methods.items()
-                if row.key not in NOT_FOR.get(name, ())
+                if row.key not in not_for(name)
             ]
     return rows
 

@@ -2,18 +2,34 @@
 
 Where a default comes from the paper (arXiv 2605.22579) or from Carlsson et al.
 (arXiv 2412.04318) its description says so; every other default is ours. Values that
-depend on the method or on the built-in model stand in `presets.py`; how files, flags and
-`key=value` overrides are merged stands in `resolve.py`.
+depend on the method stand in `methods.py`, protocols and built-in texts in `presets.py`; how
+files, flags and `key=value` overrides are merged stands in `resolve.py`.
 """
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
-MethodName = Literal[
-    "full_sft", "full_lora", "late_stage_lora", "early_stage_lora", "late_stage_sft"
-]
+from hyperfitting.config.methods import METHODS
+
+
+def _known_method(name: Any) -> Any:
+    """Refuse what is not in the table of methods."""
+    if not isinstance(name, str) or name not in METHODS:
+        raise PydanticCustomError("unknown_name", "a method", {"options": list(METHODS)})
+    return name
+
+
+MethodName = Annotated[str, BeforeValidator(_known_method)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 

@@ -6,14 +6,15 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hyperfitting.builtin import CORPORA
 from hyperfitting.config import DataConfig
+from hyperfitting.data.hub import ask, is_hub_id, near_path, without_asking
 from hyperfitting.data.messages import (
     NEEDED,
     check_messages,
@@ -25,7 +26,6 @@ from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
 
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -292,17 +292,26 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
         raise InputError(
             f"{name!r} is no local file or folder, and reading hub datasets needs `datasets`",
             needed="pip install 'hyperfitting[hub]'",
+            hint=_near(name),
         ) from error
+    reason = "" if Path(name).is_dir() else ask(name, "dataset").reason
     try:
-        dataset = datasets.load_dataset(name, split=config.hub_split)
+        with without_asking() if reason else nullcontext():
+            dataset = datasets.load_dataset(name, split=config.hub_split)
     except Exception as error:
         # The loader raises anything from ConnectionError to its own kinds: all are about `name`.
         raise InputError(
-            f"{name!r} is no local file or folder, and the hub did not deliver it: {error}",
-            needed="an existing path, builtin:fiction, builtin:news, "
-            f"{', '.join(DATASETS)}, or a reachable dataset id",
+            f"{name!r} is no local file or folder, and the hub did not deliver it: "
+            f"{reason or error}",
+            needed=f"an existing path, {', '.join([*CORPORA, *DATASETS])}, or a reachable dataset "
+            "id",
+            hint=_near(name),
         ) from error
     return _rows(map(without_nulls_inside, dataset), config, name)
+
+
+def _near(source: str) -> str | None:
+    return near_path(source, [*CORPORA, *DATASETS])
 
 
 def file_of(source: str) -> str:
@@ -348,6 +357,10 @@ def read_documents(config: DataConfig) -> list[Document]:
         return _read_folder(path, config)
     if path.is_file():
         return _read_file(path, config)
-    if path.suffix.lower() in READERS or not HUB_ID.fullmatch(source):
-        raise InputError(f"{source} does not exist", needed="a file, a folder or a hub dataset id")
+    if path.suffix.lower() in READERS or not is_hub_id(source):
+        raise InputError(
+            f"{source} does not exist",
+            needed="a file, a folder or a hub dataset id",
+            hint=_near(source),
+        )
     return read_hub_dataset(source, config)

@@ -35,7 +35,7 @@ def requested_decoders(config: EvaluateConfig) -> tuple[DecoderSpec, ...]:
             an amateur that nothing uses.
     """
     specs = parse_decoders(config.decoders) if config.decoders.strip() else ()
-    contrasts = any(spec.name == "contrastive_decoding" for spec in specs)
+    contrasts = any(spec.needs_amateur for spec in specs)
     if contrasts and config.amateur is None:
         raise InputError(
             "contrastive decoding compares with an amateur model, and none was given",

@@ -43,6 +43,11 @@ def greedy(
     return token_B, is_largest_BV.sum(dim=-1) > 1
 
 
+def make_greedy() -> Chooser:
+    """`greedy`, as the table of decoders makes it: from no parameters."""
+    return greedy
+
+
 @dataclass
 class Sample:
     """Draws from softmax(logits / temperature), one temperature and one seed a row.

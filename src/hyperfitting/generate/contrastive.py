@@ -177,8 +177,22 @@ def _unit(hidden: Tensor) -> Tensor:
     return normalize(hidden.float(), dim=-1)
 
 
-@torch.no_grad()
 def contrastive_search(
+    model: Any, contexts: Sequence[Sequence[int]], *, k: int, alpha: float, **options: Any
+) -> list[Decoded]:
+    """Continue every context with the same k and alpha at every step; `options` as `search`."""
+    return search(model, contexts, Constant(k, alpha), **options)
+
+
+def adaptive_contrastive_search(
+    model: Any, contexts: Sequence[Sequence[int]], *, q: float, **options: Any
+) -> list[Decoded]:
+    """Continue every context with k and alpha from entropies; `options` as `search`."""
+    return search(model, contexts, Adaptive(q), **options)
+
+
+@torch.no_grad()
+def search(
     model: Any,
     contexts: Sequence[Sequence[int]],
     plan: Plan,
@@ -189,7 +203,7 @@ def contrastive_search(
     batch_size: int = 32,
     stage: Stage | None = None,
 ) -> list[Decoded]:
-    """Continue every context, at each step with the candidate of the largest score.
+    """Contrastive search: at each step go on with the candidate of the largest score.
 
     Score of v among the k most probable tokens: (1 - alpha) p(v) - alpha max_j cos(h_v, h_j), j
     over all tokens of context and continuation so far. h is transformers' last hidden state,

@@ -1,18 +1,22 @@
 """Every decoder: its parameters, its source, and what carries it out.
 
 The table is read without loading a model or torch. `specs.py` reads what a user writes, `run.py`
-carries a decoder out. Reports name an arm `ARM+DECODER` and keep the parameters as fields
-(definitions, sections 1.1 and 8.7).
+carries a decoder out. A new decoder is a file and its line here. Reports name an arm
+`ARM+DECODER` and keep the parameters as fields (definitions, sections 1.1 and 8.7).
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
+
+_HERE, _THEIRS = "hyperfitting.generate", "transformers.generation.logits_process"
 
 # filter: cuts or changes the distribution that is drawn from. penalty: changes the logits and
-# leaves decoding greedy. alone: combines with nothing.
-Kind = Literal["filter", "penalty", "alone"]
+# leaves decoding greedy. These combine; the others do not. chooser: takes a token from each row of
+# logits. search: decodes whole texts.
+Kind = Literal["filter", "penalty", "chooser", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +50,49 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """One line of the table."""
+    """One line of the table.
 
+    `work` is the `module:name` of what does it, called with the value of a filter or penalty for a
+    logits processor; with the parameters (and `seeds_N` where it draws, `amateur` where it needs
+    one) for a `Chooser`; with the model, contexts, parameters and options of `decode` to search.
+    `feed` is the `module:name` of how a model is fed for it. Filters are applied by rising
+    `place`, those of one place as the table lists them.
+    """
+
+    kind: Kind
     parameters: tuple[Parameter, ...] = ()
     is_deterministic: bool
-    kind: Kind = "alone"
-    made_by: str  # the class or function that does it
+    needs_amateur: bool = False
+    work: str
+    feed: str = f"{_HERE}.feed:feed_of"
+    place: int = 3
+    rule: str
     source: str  # of the rule and, after the semicolon, of the defaults
 
+    @property
+    def combines(self) -> bool:
+        """Whether other filters and penalties may stand beside it."""
+        return self.kind in ("filter", "penalty")
 
-def _filter(name: str, *, low: float = 0.0, made_by: str, source: str, default: float,
-            high: float = math.inf, has_low: bool = False, has_high: bool = False,
-            is_integer: bool = False, meaning: str, kind: Kind = "filter") -> Decoder:  # fmt: skip
+
+def load(name: str) -> Any:
+    """The object that a `module:name` of the table stands for; its module is imported now."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _filter(name: str, *, default: float, low: float = 0.0, high: float = math.inf,
+            has_low: bool = False, has_high: bool = False, is_integer: bool = False,
+            meaning: str, rule: str, source: str, work: str, place: int = 3,
+            kind: Literal["filter", "penalty"] = "filter") -> Decoder:  # fmt: skip
     """A decoder with one parameter of its own name."""
     parameter = Parameter(
         name=name, default=default, low=low, high=high, has_low=has_low, has_high=has_high,
         is_integer=is_integer, meaning=meaning,
     )  # fmt: skip
     return Decoder(
-        parameters=(parameter,), is_deterministic=kind == "penalty", kind=kind,
-        made_by=made_by, source=source,
+        kind=kind, parameters=(parameter,), is_deterministic=kind == "penalty", work=work,
+        place=place, rule=rule, source=source,
     )  # fmt: skip
 
 
@@ -73,11 +100,14 @@ _TEMPERATURE = Parameter(name="temperature", default=1.0, low=0, meaning="divide
 
 DECODERS: Mapping[str, Decoder] = {
     "greedy": Decoder(
+        kind="chooser",
         is_deterministic=True,
-        made_by="choose.greedy",
-        source="the largest float32 logit, the smallest id among equals",
+        work=f"{_HERE}.choose:make_greedy",
+        rule="the largest float32 logit, the smallest id among equals",
+        source="ours",
     ),
     "beam": Decoder(
+        kind="search",
         parameters=(
             Parameter(name="beams", default=5, low=2, has_low=True, high=100, has_high=True,
                       is_integer=True, meaning="continuations kept"),
@@ -85,71 +115,87 @@ DECODERS: Mapping[str, Decoder] = {
                       meaning="power of the length that a score is divided by"),
         ),
         is_deterministic=True,
-        made_by="transformers generate(num_beams=)",
+        work=f"{_HERE}.beam:beam_search", feed=f"{_HERE}.beam:beam_feed_of",
+        rule="continuations with the best mean log-likelihood, by transformers' search",
         source="transformers; number of beams ours",
     ),
     "temperature": _filter(
         "temperature", default=1.0, meaning="divides the logits",
-        made_by="transformers TemperatureLogitsWarper", source="plain sampling; T = 1",
+        work=f"{_THEIRS}:TemperatureLogitsWarper", place=0,
+        rule="logits / T",
+        source="plain sampling; T = 1",
     ),
     "top_k": _filter(
         "top_k", default=50, low=1, has_low=True, is_integer=True,
         meaning="most probable tokens kept",
-        made_by="transformers TopKLogitsWarper",
+        work=f"{_THEIRS}:TopKLogitsWarper",
+        rule="the k most probable",
         source="Fan et al., arXiv 1805.04833; 50 in GUARD's comparison",
     ),
     "top_p": _filter(
         "top_p", default=0.9, high=1, has_high=True, meaning="probability kept at least",
-        made_by="transformers TopPLogitsWarper",
+        work=f"{_THEIRS}:TopPLogitsWarper",
+        rule="the fewest tokens with probability p",
         source="Holtzman et al., arXiv 1904.09751; 0.9 in Carlsson et al., arXiv 2412.04318",
     ),
     "min_p": _filter(
         "min_p", default=0.1, high=1, has_high=True, meaning="share of the largest probability",
-        made_by="transformers MinPLogitsWarper",
+        work=f"{_THEIRS}:MinPLogitsWarper",
+        rule="at least p x the largest probability",
         source="Nguyen et al., ICLR 2025; 0.05 and 0.1 are common",
     ),
     "top_n_sigma": _filter(
         "top_n_sigma", default=1.0, meaning="standard deviations below the largest logit",
-        made_by="filters.TopNSigma", source="Tang et al., arXiv 2411.07641; 1.0 there",
+        work=f"{_HERE}.filters:TopNSigma", place=1,
+        rule="logits within n standard deviations of the largest",
+        source="Tang et al., arXiv 2411.07641; 1.0 there",
     ),
     "typical": _filter(
         "typical", default=0.9, high=1, meaning="probability kept at least",
-        made_by="transformers TypicalLogitsWarper",
+        work=f"{_THEIRS}:TypicalLogitsWarper",
+        rule="surprise nearest to the entropy, probability p in all",
         source="Meister et al., arXiv 2202.00666; 0.9 in transformers' class",
     ),
     "eta": _filter(
         "eta", default=3e-4, high=1, meaning="least probability, less where entropy is high",
-        made_by="transformers EtaLogitsWarper",
+        work=f"{_THEIRS}:EtaLogitsWarper", place=4,
+        rule="a least probability that falls where entropy is high",
         source="Hewitt et al., arXiv 2210.15191; the low end of its range",
     ),
     "epsilon": _filter(
         "epsilon", default=3e-4, high=1, meaning="least probability",
-        made_by="transformers EpsilonLogitsWarper",
+        work=f"{_THEIRS}:EpsilonLogitsWarper",
+        rule="a least probability",
         source="Hewitt et al., arXiv 2210.15191; the low end of its range",
     ),
     "mirostat": Decoder(
+        kind="chooser",
         parameters=(
             Parameter(name="tau", default=5.0, low=0, meaning="surprise aimed at, in bits"),
             Parameter(name="eta", default=0.1, low=0, meaning="rate of its correction"),
             _TEMPERATURE,
         ),
         is_deterministic=False,
-        made_by="mirostat.Mirostat",
+        work=f"{_HERE}.mirostat:Mirostat",
+        rule="steers its surprise towards tau (version 2)",
         source="Basu et al., arXiv 2007.14966, version 2; defaults of llama.cpp",
     ),
     "repetition_penalty": _filter(
         "repetition_penalty", default=1.2, kind="penalty",
         meaning="divides positive logits of seen tokens, multiplies negative ones; 1 is off",
-        made_by="transformers RepetitionPenaltyLogitsProcessor",
+        work=f"{_THEIRS}:RepetitionPenaltyLogitsProcessor",
+        rule="seen tokens' logits divided or multiplied",
         source="Keskar et al., arXiv 1909.05858; about 1.2 there",
     ),
     "no_repeat_ngram": _filter(
         "no_repeat_ngram", default=3, low=2, has_low=True, is_integer=True, kind="penalty",
         meaning="length of the token runs that occur once, context included",
-        made_by="transformers NoRepeatNGramLogitsProcessor",
+        work=f"{_THEIRS}:NoRepeatNGramLogitsProcessor",
+        rule="no n-gram twice, context included",
         source="Paulus et al., arXiv 1705.04304; 3 there",
     ),
     "contrastive_search": Decoder(
+        kind="search",
         parameters=(
             Parameter(name="alpha", default=0.6, low=0, high=1, has_low=True, has_high=True,
                       meaning="weight of the likeness to earlier tokens"),
@@ -157,18 +203,23 @@ DECODERS: Mapping[str, Decoder] = {
                       meaning="candidates"),
         ),
         is_deterministic=True,
-        made_by="contrastive.contrastive_search",
+        work=f"{_HERE}.contrastive:contrastive_search", feed=f"{_HERE}.feed:searching_feed_of",
+        rule="probability against likeness to earlier states",
         source="Su et al., arXiv 2202.06417, 2210.14140; 0.6 and 10 in GUARD's comparison",
     ),
     "adaptive_contrastive_search": Decoder(
+        kind="search",
         parameters=(
             Parameter(name="q", default=1.0, low=0, meaning="how strongly entropy acts"),
         ),
         is_deterministic=True,
-        made_by="contrastive.contrastive_search with contrastive.Adaptive",
+        work=f"{_HERE}.contrastive:adaptive_contrastive_search",
+        feed=f"{_HERE}.feed:searching_feed_of",
+        rule="the same, k and weight from entropy",
         source="Garces Arias et al., arXiv 2407.18698; q = 1 in its code, 8 in its README",
     ),
     "guard": Decoder(
+        kind="chooser",
         parameters=(
             Parameter(name="window", default=7, low=2, has_low=True, is_integer=True,
                       meaning="recent steps"),
@@ -177,10 +228,12 @@ DECODERS: Mapping[str, Decoder] = {
             _TEMPERATURE,
         ),
         is_deterministic=False,
-        made_by="guard.Guard",
+        work=f"{_HERE}.guard:Guard",
+        rule="top-k whose k and penalty follow the text's entropy",
         source="Ding et al., arXiv 2508.20757; w 7 and 0.95 in its README",
     ),
     "contrastive_decoding": Decoder(
+        kind="chooser",
         parameters=(
             Parameter(name="alpha", default=0.1, low=0, high=1, has_high=True,
                       meaning="share of the largest probability that a token needs"),
@@ -188,13 +241,15 @@ DECODERS: Mapping[str, Decoder] = {
                       meaning="divides the amateur's logits"),
         ),
         is_deterministic=True,
-        made_by="contrastive_decoding.Contrast",
+        work=f"{_HERE}.contrastive_decoding:Contrast", needs_amateur=True,
+        rule="what the model likes more than an amateur (`amateur=MODEL`)",
         source="Li et al., arXiv 2210.15097; 0.1, and 0.5 or 1.0, there",
     ),
     "top_h": _filter(
         "top_h", default=0.4, high=1, has_high=True,
         meaning="share of the entropy of the 100 best tokens",
-        made_by="transformers TopHLogitsWarper",
+        work=f"{_THEIRS}:TopHLogitsWarper", place=2,
+        rule="the most tokens whose entropy stays below a share",
         source="arXiv 2509.02510; 0.4 in transformers' example",
     ),
 }  # fmt: skip

@@ -5,28 +5,16 @@ processors wherever it has one, in transformers' own order: penalties, then temp
 what cuts the tail, each on what the one before it left.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers.generation.logits_process import (
-    EpsilonLogitsWarper,
-    EtaLogitsWarper,
-    LogitsProcessor,
-    MinPLogitsWarper,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopHLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-    TypicalLogitsWarper,
-)
+from transformers.generation.logits_process import LogitsProcessor
 
 from hyperfitting.generate.choose import Chooser, Sample, greedy
+from hyperfitting.generate.decoders import DECODERS, load
 
 
 class TopNSigma(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
@@ -52,7 +40,7 @@ class TopNSigma(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         return scores.masked_fill(scores < least_B1, -torch.inf)
 
 
-class _WithPaddingColumn(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
+class _Padded(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
     """Gives a processor that looks at tokens a logit for the padding id V, and takes it away."""
 
     def __init__(self, inner: LogitsProcessor) -> None:
@@ -65,27 +53,6 @@ class _WithPaddingColumn(LogitsProcessor):  # type: ignore[misc]  # transformers
         wide_BW = pad(scores, (0, 1), value=-torch.inf)
         processed_BV: Tensor = self.inner(input_ids, wide_BW)[:, :-1]
         return processed_BV
-
-
-Make = Callable[[Any], LogitsProcessor]
-
-# By the decoder's name, in the order in which they are applied. Decoding stays greedy with these:
-PENALTIES: Mapping[str, Make] = {
-    "repetition_penalty": lambda c: _WithPaddingColumn(RepetitionPenaltyLogitsProcessor(c)),
-    "no_repeat_ngram": lambda n: _WithPaddingColumn(NoRepeatNGramLogitsProcessor(n)),
-}
-# and draws with any of these.
-WARPERS: Mapping[str, Make] = {
-    "temperature": TemperatureLogitsWarper,
-    "top_n_sigma": TopNSigma,  # not in transformers; first, because it describes all logits
-    "top_h": TopHLogitsWarper,
-    "top_k": TopKLogitsWarper,
-    "top_p": TopPLogitsWarper,
-    "min_p": MinPLogitsWarper,
-    "typical": TypicalLogitsWarper,
-    "epsilon": EpsilonLogitsWarper,
-    "eta": EtaLogitsWarper,
-}
 
 
 @dataclass(frozen=True)
@@ -116,11 +83,15 @@ def filtered(parameters: Mapping[str, float], seeds_N: Sequence[Sequence[int]] |
     Raises:
         ValueError: drawn, but no seeds were given.
     """
-    makers = {**PENALTIES, **WARPERS}
-    processors = [makers[name](parameters[name]) for name in makers if name in parameters]
-    if not parameters.keys() & WARPERS.keys():
-        return Filtered(processors, greedy)
-    return Filtered(processors, sampler(seeds_N))
+    parts = [
+        (decoder, parameters[name]) for name, decoder in DECODERS.items() if name in parameters
+    ]
+    penalties = [_Padded(load(part.work)(value)) for part, value in parts if part.kind == "penalty"]
+    cuts = sorted((each for each in parts if each[0].kind == "filter"), key=lambda e: e[0].place)
+    if not cuts:
+        return Filtered(penalties, greedy)
+    drawn_from = [load(part.work)(value) for part, value in cuts]
+    return Filtered([*penalties, *drawn_from], sampler(seeds_N))
 
 
 def sampler(seeds_N: Sequence[Sequence[int]] | None, temperature: float = 1.0) -> Sample:

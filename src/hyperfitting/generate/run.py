@@ -3,50 +3,41 @@
 Shape letters: N contexts.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.beam import beam_feed_of, beam_search
-from hyperfitting.generate.choose import Chooser, greedy
-from hyperfitting.generate.contrastive import Adaptive, Constant, Plan, contrastive_search
-from hyperfitting.generate.contrastive_decoding import Contrast
+from hyperfitting.generate.choose import Chooser
 from hyperfitting.generate.decode import Decoded, decode
-from hyperfitting.generate.decoders import DECODERS
-from hyperfitting.generate.feed import said_of, searching_feed_of
+from hyperfitting.generate.decoders import DECODERS, load
+from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.filters import filtered
-from hyperfitting.generate.guard import Guard
-from hyperfitting.generate.mirostat import Mirostat
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.progress import Stage
-
-SEARCHES = ("contrastive_search", "adaptive_contrastive_search")
 
 
 def chooser(
     spec: DecoderSpec, seeds_N: Sequence[Sequence[int]] | None = None, amateur: Any = None
-) -> Chooser | None:
-    """What `decode` chooses with; None for a decoder that searches.
+) -> Chooser:
+    """What `decode` chooses with, of a decoder that does not search.
 
     Raises:
-        InputError: contrastive decoding without an amateur model.
+        InputError: a decoder that compares with an amateur model, without one.
         ValueError: a decoder that draws, without seeds.
     """
-    values: dict[str, Any] = dict(spec.parameters)
-    if DECODERS[spec.name].kind != "alone":
+    decoder = DECODERS[spec.name]
+    if decoder.combines:
         return filtered(spec.parameters, seeds_N)
-    if spec.name == "mirostat":
-        return Mirostat(**values, seeds_N=seeds_N)
-    if spec.name == "guard":
-        return Guard(**values, seeds_N=seeds_N)
-    if spec.name == "contrastive_decoding":
+    needs: dict[str, Any] = {} if decoder.is_deterministic else {"seeds_N": seeds_N}
+    if decoder.needs_amateur:
         if amateur is None:
             raise InputError(
-                "contrastive decoding compares with an amateur model, and none was given",
+                f"{spec.name.replace('_', ' ')} compares with an amateur model, and none was given",
                 needed="a smaller model with the same vocabulary",
             )
-        return Contrast(**values, amateur=amateur)
-    return greedy if spec.name == "greedy" else None
+        needs["amateur"] = amateur
+    make: Callable[..., Chooser] = load(decoder.work)
+    return make(**spec.parameters, **needs)
 
 
 def said_for(spec: DecoderSpec, model: Any, *, longest: int = 0) -> str | None:
@@ -57,11 +48,7 @@ def said_for(spec: DecoderSpec, model: Any, *, longest: int = 0) -> str | None:
     Raises:
         InputError: it cannot.
     """
-    if spec.name == "beam":
-        return said_of(model, beam_feed_of(model), longest=longest)
-    if spec.name in SEARCHES:
-        return said_of(model, searching_feed_of(model), longest=longest)
-    return said_of(model, longest=longest)
+    return said_of(model, load(DECODERS[spec.name].feed)(model), longest=longest)
 
 
 def run_decoder(
@@ -93,11 +80,8 @@ def run_decoder(
         "max_new_tokens": max_new_tokens, "banned": banned, "ends": ends,
         "batch_size": batch_size, "stage": stage,
     }  # fmt: skip
-    values: dict[str, Any] = dict(spec.parameters)
-    if spec.name == "beam":
-        return beam_search(model, contexts, **values, **options)
-    choose = chooser(spec, seeds_N, amateur)
-    if choose is not None:
-        return decode(model, contexts, choose, **options)
-    plan: Plan = Constant(**values) if spec.name == "contrastive_search" else Adaptive(**values)
-    return contrastive_search(model, contexts, plan, **options)
+    decoder = DECODERS[spec.name]
+    if decoder.kind == "search":
+        search: Callable[..., list[Decoded]] = load(decoder.work)
+        return search(model, contexts, **spec.parameters, **options)
+    return decode(model, contexts, chooser(spec, seeds_N, amateur), **options)

@@ -27,13 +27,18 @@ class DecoderSpec:
     @property
     def is_deterministic(self) -> bool:
         """Whether it draws nothing (float32 noise aside: definitions, section 8.4)."""
-        parts = self.parameters if DECODERS[self.name].kind != "alone" else [self.name]
+        parts = self.parameters if DECODERS[self.name].combines else [self.name]
         return all(DECODERS[part].is_deterministic for part in parts)
+
+    @property
+    def needs_amateur(self) -> bool:
+        """Whether it compares the model with a smaller one."""
+        return DECODERS[self.name].needs_amateur
 
     @property
     def text(self) -> str:
         """The one way to write it with every value; `parse_decoder` reads it back."""
-        if DECODERS[self.name].kind != "alone":
+        if DECODERS[self.name].combines:
             others = [part for part in DECODERS if part in self.parameters and part != self.name]
             return "+".join(f"{part}:{_number(self.parameters[part])}"
                             for part in [self.name, *others])  # fmt: skip
@@ -57,11 +62,11 @@ def parse_decoder(text: str) -> DecoderSpec:
     if len(specs) == 1:
         return specs[0]
     for spec in specs:
-        if DECODERS[spec.name].kind == "alone":
+        if not DECODERS[spec.name].combines:
             raise InputError(
                 f"{spec.name} does not combine with another decoder, in {text!r}",
                 needed="filters and penalties only: "
-                + ", ".join(name for name, d in DECODERS.items() if d.kind != "alone"),
+                + ", ".join(name for name, d in DECODERS.items() if d.combines),
             )
     names = [spec.name for spec in specs]
     if len(set(names)) < len(names):
@@ -119,7 +124,7 @@ def _belongs(decoder: str, key: str, *, has_value: bool) -> bool:
     known = DECODERS.get(decoder)
     return (
         known is not None
-        and known.kind == "alone"
+        and not known.combines
         and key in {parameter.name for parameter in known.parameters}
     )
 

@@ -104,7 +104,7 @@ def generate(
 def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
     if config.amateur is None:
         return None
-    if spec.name != "contrastive_decoding":
+    if not spec.needs_amateur:
         raise InputError(
             f"--amateur is given, which {spec.name} does not use",
             needed="--decoder contrastive_decoding, or no amateur",

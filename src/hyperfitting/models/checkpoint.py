@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import HfApi, constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
-from hyperfitting.data.sources import HUB_ID
+from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import InputError
 from hyperfitting.untrusted import printable
 
@@ -99,13 +99,17 @@ def name_few(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of a folder or of one commit of a hub repository."""
+    """The files of a folder or of one commit of a hub repository.
+
+    `is_cached`: the hub does not answer, and what is not in its cache here cannot be had.
+    """
 
     name: str  # as it was given
     path: str  # what transformers is asked for: a folder, or the hub id
     files: frozenset[str]
     asked: str | None = None  # the revision that was asked for
     commit: str | None = None
+    is_cached: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -131,11 +135,16 @@ class Checkpoint:
         """
         return self.commit if any(f.endswith(".safetensors") for f in self.files) else self.asked
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `from_pretrained` needs beside `path`."""
+        return {"revision": self.revision} | ({"local_files_only": True} if self.is_cached else {})
+
     def file(self, name: str) -> Path:
         """One of its files here, fetched from the hub where it must be."""
         if self.is_local:
             return Path(self.path) / name
-        return Path(hf_hub_download(self.path, name, revision=self.revision))
+        return Path(hf_hub_download(self.path, name, **self.options))
 
     def read(self, name: str) -> dict[str, Any]:
         """One of its JSON files.
@@ -201,8 +210,10 @@ class Checkpoint:
         return notes
 
 
-def unavailable(config: ModelConfig, error: Exception) -> InputError:
+def unavailable(config: ModelConfig, error: Exception | str) -> InputError:
     """The refusal of a checkpoint that cannot be loaded, with the first line of the reason."""
+    if isinstance(error, HfHubHTTPError):
+        error = in_words(error, "model", config.revision)
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     is_here = config.name == "builtin" or Path(config.name).exists()
     nowhere = "" if is_here else ", and there is no such folder here"
@@ -213,8 +224,14 @@ def unavailable(config: ModelConfig, error: Exception) -> InputError:
         "or the id of a hub model that can be reached",
         hint="--trust-remote-code runs code that the model brings along, if you trust it"
         if "trust_remote_code" in str(error)
+        else _near(config.name)
+        if not is_here
         else None,
     )
+
+
+def _near(name: str) -> str | None:
+    return near_path(name, ["builtin"], folders_only=True)
 
 
 def folder_of(name: str) -> Path:
@@ -244,36 +261,33 @@ def locate(config: ModelConfig) -> Checkpoint:
 
 def _on_hub(config: ModelConfig) -> Checkpoint:
     name = config.name
-    if Path(name).is_file() or not HUB_ID.fullmatch(name) or name[0] in "./~":
+    if Path(name).is_file() or not is_hub_id(name):
         raise InputError(
             f"the model folder {name} does not exist",
             needed="`builtin`, a folder that save_pretrained wrote, or a hub id such as org/name",
+            hint=_near(name),
         )
-    errors: list[Exception] = []
+    answer = ask(name, "model", config.revision)
+    is_cached = answer.files is None
     for file in (CONFIG, ADAPTER_CONFIG):
+        if answer.files is not None and file not in answer.files:
+            continue
         try:
             # As asked, not by commit: the cache then knows the revision without a network.
-            anchor = Path(hf_hub_download(name, file, revision=config.revision))
-        except EntryNotFoundError as error:
-            errors.append(error)
+            anchor = Path(
+                hf_hub_download(name, file, revision=config.revision, local_files_only=is_cached)
+            )
+        except EntryNotFoundError:
+            continue
         except UNLOADABLE as error:
             raise unavailable(config, error) from error
-        else:
-            snapshot = anchor.parent
-            files = _listed(name, snapshot)
-            return Checkpoint(name, name, files, config.revision, snapshot.name)
-    raise unavailable(config, errors[0]) from errors[0]
-
-
-def _listed(name: str, snapshot: Path) -> frozenset[str]:
-    """The files of a commit, as the hub lists them; those in the cache where it does not."""
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            return frozenset(HfApi().list_repo_files(name, revision=snapshot.name))
-        except Exception:  # whatever keeps the hub from answering: the cache is what can be loaded
-            logger.debug("the hub does not list %s", name, exc_info=True)
-    found = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*"))
-    return frozenset(found)
+        snapshot = anchor.parent
+        cached = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*"))
+        files = frozenset(cached) if answer.files is None else answer.files
+        return Checkpoint(name, name, files, config.revision, snapshot.name, is_cached)
+    raise unavailable(
+        config, answer.reason or f"on the hub it has neither {CONFIG} nor {ADAPTER_CONFIG}"
+    )
 
 
 def require_whole(checkpoint: Checkpoint) -> Checkpoint:

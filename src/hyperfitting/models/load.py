@@ -73,7 +73,7 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.path,
-            revision=checkpoint.revision,
+            **checkpoint.options,
             trust_remote_code=config.trust_remote_code,
         )
     except UNLOADABLE as error:
@@ -160,7 +160,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
         with quiet_transformers():
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.path,
-                revision=checkpoint.revision,
+                **checkpoint.options,
                 trust_remote_code=config.trust_remote_code,
                 dtype=DTYPE,
                 use_safetensors=True,
@@ -243,7 +243,7 @@ def load_model_config(config: ModelConfig) -> Any:
     try:
         return AutoConfig.from_pretrained(
             checkpoint.path,
-            revision=checkpoint.revision,
+            **checkpoint.options,
             trust_remote_code=config.trust_remote_code,
         )
     except UNLOADABLE as error:

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.adapter import NamedBase, at_named_revision, named_base, put_adapter
+from hyperfitting.models.adapter import (
+    NamedBase,
+    at_named_revision,
+    is_same_base,
+    named_base,
+    put_adapter,
+)
 from hyperfitting.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -50,9 +56,21 @@ def base_of_tuned(tuned: ModelConfig, base: ModelConfig) -> ModelConfig:
     """The base as a tuned checkpoint needs it: at the revision that its adapter names.
 
     Raises:
-        InputError: there is no such checkpoint.
+        InputError: there is no such checkpoint, or no such base.
     """
-    return at_named_revision(base, named_base(locate(tuned)))
+    named = named_base(locate(tuned))
+    base = at_named_revision(base, named)
+    try:
+        locate(base)
+    except InputError as error:
+        if named is None or not is_same_base(base, named):
+            raise
+        raise InputError(
+            f"the adapter in {tuned.name} names a base that is not there: {error.given}",
+            needed="the base model it was trained on",
+            hint="`evaluate` and `explain` take it as --base MODEL",
+        ) from error
+    return base
 
 
 def kind_of_tuned(tuned: ModelConfig, base: ModelConfig) -> Kind:

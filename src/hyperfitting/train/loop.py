@@ -23,9 +23,9 @@ from hyperfitting.progress import Stage
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import Engine, Source
-from hyperfitting.train.methods import Trainable
 from hyperfitting.train.setup import steps_per_epoch
 from hyperfitting.train.stopping import reason_to_stop
+from hyperfitting.train.trainable import Trainable
 
 SECONDS_BETWEEN_NOTES = 1.0  # reading the loss waits for the device, so it is not done each step
 # (epoch, step, train loss or None before the first epoch) -> what was measured

@@ -18,8 +18,8 @@ from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import Precision
 from hyperfitting.train.checkpoints import TrainState
-from hyperfitting.train.methods import Trainable
 from hyperfitting.train.setup import Setup
+from hyperfitting.train.trainable import Trainable
 
 DIGESTS = (
     "model_digest",

@@ -18,7 +18,7 @@ from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.engine import Engine, Source, in_batches, window_losses
-from hyperfitting.train.methods import Trainable
+from hyperfitting.train.trainable import Trainable
 
 
 @dataclass

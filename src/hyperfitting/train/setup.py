@@ -26,9 +26,9 @@ from hyperfitting.models.interface import crosses_switch, rope_switch
 from hyperfitting.models.load import is_quantized
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
-from hyperfitting.train.methods import Trainable
 from hyperfitting.train.prefix_cache import CacheKey, HiddenStore, make_store
 from hyperfitting.train.products import use_adapted_products
+from hyperfitting.train.trainable import Trainable
 
 # `compile: auto` compiles where that pays: on a GPU from so many steps on, on a CPU from so many
 # floating-point operations on (some 20 minutes on two cores; compiling takes half of one).

@@ -54,8 +54,9 @@ from hyperfitting.train.manifest import (
     same_run,
     training_outcome,
 )
-from hyperfitting.train.methods import Trainable, prepare, require_trainable
+from hyperfitting.train.methods import prepare, require_trainable
 from hyperfitting.train.setup import Setup, set_up, steps_per_epoch
+from hyperfitting.train.trainable import Trainable
 from hyperfitting.train.watch import make_monitor
 
 USER_CACHE = Path("hyperfitting") / "prefix-cache"
@@ -138,7 +139,7 @@ def train_run(
         "architecture_digest": architecture_digest(model),
     }
     tokens = Tokens.of(model, tokenizer)
-    if precision == "bf16" and METHODS[config.train.method].trains == "adapters":
+    if precision == "bf16" and METHODS[config.train.method].has_adapters:
         halve_frozen_weights(model)
     if not is_quantized(model):
         model.to(device)

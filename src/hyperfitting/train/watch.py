@@ -19,9 +19,9 @@ from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.engine import TailEngine
-from hyperfitting.train.methods import Trainable
 from hyperfitting.train.monitor import Monitoring
 from hyperfitting.train.setup import Setup
+from hyperfitting.train.trainable import Trainable
 
 
 def make_monitor(

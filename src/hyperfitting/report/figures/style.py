@@ -13,32 +13,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hyperfitting.config.methods import METHODS
 from hyperfitting.records import Arm
 from hyperfitting.report.findings import Estimate
 
 INK = "#5a6070"
-# Told apart with any colour vision, on white and on black (Okabe and Ito).
+ANY_MARKER = "P"  # of decoders, and of methods that have no look of their own
+# Beside those of `METHODS`: told apart with any colour vision, on white and on black (Okabe and
+# Ito).
 COLOURS = {
     "human": "#999999",
     "original": "#e69f00",
-    "hyperfitted": "#0c8f68",
-    "full_lora": "#3a8fd0",
-    "late_stage_lora": "#d55e00",
-    "late_stage_sft": "#a8639a",
-    "early_stage_lora": "#ad9a00",
     "best_val_checkpoint": "#56b4e9",
     "tuned": "#0c8f68",  # a foreign checkpoint, which never stands beside arms of ours
 }
-MARKERS = {
-    "original": "o",
-    "hyperfitted": "o",
-    "full_lora": "s",
-    "late_stage_lora": "^",
-    "late_stage_sft": "D",
-    "early_stage_lora": "v",
-    "best_val_checkpoint": "X",
-    "tuned": "o",
-}
+MARKERS = {"original": "o", "best_val_checkpoint": "X", "tuned": "o"}
 LINES = ("-", "--", "-.", ":")
 STYLE: Any = {
     "text.color": INK,
@@ -67,6 +56,18 @@ class Look(NamedTuple):
     is_hollow: bool
 
 
+def colour_of(model: str) -> str:
+    """The colour of a model by its arm's name; ink where nothing gives it one."""
+    own = {method.arm: method.colour for method in METHODS.values()}
+    return COLOURS.get(model) or own.get(model) or INK
+
+
+def marker_of(model: str) -> str:
+    """The marker of a model by its arm's name."""
+    own = {method.arm: method.marker for method in METHODS.values()}
+    return MARKERS.get(model) or own.get(model) or ANY_MARKER
+
+
 def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
     """The look of an arm among others.
 
@@ -74,13 +75,12 @@ def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
     arm it was matched to. Arms of one name with different parameters have different lines.
     """
     if arm.matched_to is not None:
-        marker = MARKERS.get(arm.matched_to, "P")
-        return Look(COLOURS["original"], marker, "-", arm.is_sampled)
+        return Look(COLOURS["original"], marker_of(arm.matched_to), "-", arm.is_sampled)
     kinds = list(dict.fromkeys(other.variant for other in arms if other.name == arm.name))
     place = kinds.index(arm.variant) if arm.variant in kinds else 0
-    of_model = INK if arm.is_decoded else COLOURS.get(arm.model, INK)
-    marker = "P" if arm.is_decoded else MARKERS.get(arm.model, "P")
-    return Look(of_model, marker, LINES[place % len(LINES)], arm.is_sampled)
+    colour = INK if arm.is_decoded else colour_of(arm.model)
+    marker = ANY_MARKER if arm.is_decoded else marker_of(arm.model)
+    return Look(colour, marker, LINES[place % len(LINES)], arm.is_sampled)
 
 
 def draw_estimates(axes: Axes, x: list[int], estimates: list[Estimate | None], of: Look) -> None:

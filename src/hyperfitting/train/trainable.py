@@ -1,0 +1,88 @@
+"""A model set up for training, and what of it trains."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperfitting.errors import InputError
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A model set up for training, and what of it trains."""
+
+    model: Any
+    names: list[str]  # trained parameters, full names
+    count: int  # trained scalars
+    blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
+    has_adapter: bool
+    initial: dict[str, Tensor]  # the trained tensors before the first step, in CPU memory
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The trained tensors by name, in the order of `names`."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name] for name in self.names}
+
+    @contextmanager
+    def original(self) -> Iterator[None]:
+        """The model as it was before the first step, for as long as the block runs."""
+        tensors = self.tensors()
+        trained = {name: tensor.data for name, tensor in tensors.items()}
+        try:
+            for name, tensor in tensors.items():
+                tensor.data = self.initial[name].to(tensor.device)
+            yield
+        finally:
+            for name, tensor in tensors.items():
+                tensor.data = trained[name]
+
+
+def account(model: Any, blocks: list[int] | None, *, has_adapter: bool, rate: float) -> Trainable:
+    """What of `model` requires gradients, and a copy of it as it is now.
+
+    Raises:
+        InputError: the rate is too small to change the weights.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    require_effective_updates(trained, rate)
+    initial = {name: p.detach().cpu().clone() for name, p in trained.items()}
+    count = sum(p.numel() for p in trained.values())
+    return Trainable(model, list(trained), count, blocks, has_adapter, initial)
+
+
+def require_effective_updates(trained: Mapping[str, Tensor], rate: float) -> None:
+    """Refuse a rate at which most trained weights would round back to what they were.
+
+    AdamW moves a weight by about the rate. A move below half the distance to the next number of
+    the weight's type is lost: in bfloat16, 0.02 - 5e-6 is 0.02.
+
+    Raises:
+        InputError: more than half of the weights could not move; the message has the arithmetic.
+    """
+    lost, total, example = 0, 0, None
+    for tensor in trained.values():
+        size = tensor.detach().abs()
+        _, exponent = torch.frexp(size.float())
+        eps = torch.finfo(tensor.dtype).eps
+        spacing = torch.ldexp(torch.full_like(size, eps, dtype=torch.float32), exponent - 1)
+        is_lost = (size > 0) & (spacing / 2 > rate)
+        lost += int(is_lost.sum())
+        total += tensor.numel()
+        if example is None and is_lost.any():
+            middle = float(size.float()[is_lost].median())
+            at = float(spacing[is_lost & (size.float() == middle)].flatten()[0])
+            example = (middle, at, str(tensor.dtype).removeprefix("torch."))
+    if example is None or lost * 2 <= total:
+        return
+    weight, spacing_there, dtype = example
+    raise InputError(
+        f"train.learning_rate is {rate:g}: {lost:,} of {total:,} trained weights would not move. "
+        f"They are {dtype}; near {weight:.3g} the next number is {spacing_there:.3g} away and an "
+        f"update of less than {spacing_there / 2:.3g} rounds to nothing",
+        needed="float32 weights, or a larger rate",
+        hint=f"train.learning_rate={spacing_there:.1g} would move them",
+    )
