@@ -15,6 +15,15 @@ from hyperfitting.records import Generation, MonitorRow
 from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
 
 
+class JudgeFolder:
+    """Paths of a judgement: every answer, and what they come to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers_file = path / "answers.jsonl"
+        self.results_file = path / "results.json"
+
+
 class StudyFolder:
     """Paths and files of a STUDY (or of the study part of an evaluated RUN)."""
 
@@ -28,7 +37,8 @@ class StudyFolder:
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
         self.tasks_file = path / "tasks.json"
-        self.judgements_file = path / "judge" / "results.json"
+        self.judge = JudgeFolder(path / "judge")
+        self.judgements_file = self.judge.results_file
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"

@@ -33,11 +33,12 @@ from hyperfitting.explain.verb import write_explanation
 from hyperfitting.generate.verb import continue_prompts, read_prompts
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
+from hyperfitting.records.record import write_file
 from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.report.verb import write_report
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
-from hyperfitting.storage import read_json, write_json
-from hyperfitting.tasks.harness import run_tasks
+from hyperfitting.storage import read_json
+from hyperfitting.tasks.run import requested_tasks, run_tasks
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train_run
 
@@ -130,18 +131,14 @@ def _write_evaluation(
     elsewhere: Sequence[Comparison] = (),
 ) -> None:
     """The study, and what the models still know where tasks are asked for."""
-    names = [name.strip() for name in config.tasks.split(",") if name.strip()]
-    found = None
-    if names:  # first: a task that cannot be used ends it before minutes of decoding
-        include = Path(config.tasks_folder) if config.tasks_folder else None
-        found = run_tasks(
-            comparison, names, config, progress, include=include, limit=config.tasks_limit
-        )
+    # First: a task that cannot be used ends it before minutes of decoding.
+    checked = requested_tasks(config, progress)
+    found = run_tasks(checked, comparison, config, progress) if checked else None
     write_study(study, comparison, config, progress, elsewhere=elsewhere)
     if found is None:
         study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
     else:
-        write_json(study.tasks_file, found)
+        write_file(study.tasks_file, found)
 
 
 def explain(

@@ -19,10 +19,9 @@ from hyperfitting.evaluate.scoring import Evaluation
 from hyperfitting.generate.feed import described
 from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
+from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_json
-
-DEFINITIONS_VERSION = 1
 
 
 def _write_generations(

@@ -103,36 +103,6 @@ class MauveSettings:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Two arms compared by a judge; the rates are of `a`, in percent of `n` valid pairs."""
-
-    a: Arm
-    b: Arm
-    judge: str
-    protocol: str
-    rates: dict[str, dict[str, Estimate]]  # by question, then win_rate, loss_rate, tie_rate
-    p: dict[str, float | None]
-    p_reasons: dict[str, str]  # why there is no p
-    flips: Estimate
-    n: int
-    left_out: int
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """One arm on one task; `difference` is to the original, over the same questions."""
-
-    arm: Arm
-    task: str
-    metric: str
-    value: float | None
-    stderr: float | None
-    n: int
-    reason: str
-    difference: Estimate | None
-
-
-@dataclass(frozen=True)
 class Agreement:
     """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
 
@@ -260,41 +230,4 @@ def read_mauve(entry: Fields) -> MauveSettings | None:
         max((each for each in spreads if each is not None), default=None),
         any(arm.flag("small_sample") for arm in arms),
         _whole(human, "n"), _whole(human, "buckets"),
-    )  # fmt: skip
-
-
-QUESTIONS = ("winner", "coherence", "diversity")
-RATES = ("win_rate", "loss_rate", "tie_rate")
-
-
-def read_judgement(entry: Fields) -> Judgement:
-    """One comparison of `judge/results.json`."""
-    n = entry.whole("n")
-
-    def rate(found: Fields) -> Estimate:
-        return found.estimate("percent", n, "" if n else "no valid pair")
-
-    questions = {name: entry.at(name) for name in QUESTIONS}
-    return Judgement(
-        arm_in(entry.at("a")),
-        arm_in(entry.at("b")),
-        entry.at("judge").text("model"),
-        entry.text("protocol"),
-        {name: {r: rate(found.at(r)) for r in RATES} for name, found in questions.items()},
-        {name: found.maybe_number("p") for name, found in questions.items()},
-        {name: found.maybe_text("reason") for name, found in questions.items()},
-        rate(entry.at("position_flip_rate")),
-        n,
-        entry.at("unusable").whole("pairs"),
-    )
-
-
-def read_task_score(entry: Fields) -> TaskScore:
-    """One row of `tasks.json`."""
-    difference = None
-    if entry.raw("difference") is not None:
-        difference = entry.at("difference").estimate()
-    return TaskScore(
-        arm_in(entry), entry.text("task"), entry.text("metric"), entry.maybe_number("value"),
-        entry.maybe_number("stderr"), entry.whole("n"), entry.maybe_text("reason"), difference,
     )  # fmt: skip

@@ -18,24 +18,23 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.records.arms import HUMAN, label
+from hyperfitting.records.judged import Judgement, Judgements
+from hyperfitting.records.record import read_file
+from hyperfitting.records.tasks import TaskResults, TaskScore
 from hyperfitting.report.explained import arm_in, read_explained
 from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import Explained
 from hyperfitting.report.listed import (
     Agreement,
     Decoder,
-    Judgement,
     Matching,
     MauveSettings,
     Run,
-    TaskScore,
     read_agreement,
     read_decoder,
-    read_judgement,
     read_matching,
     read_mauve,
     read_run,
-    read_task_score,
     require_shown,
 )
 from hyperfitting.runs import RunFolder, StudyFolder
@@ -216,8 +215,7 @@ def _judgements(folder: StudyFolder) -> list[Judgement]:
     path = folder.judgements_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit judge` again"):
-        return [read_judgement(each) for each in Fields.of(read_json(path)).each("comparisons")]
+    return read_file(Judgements, path, "run `hyperfit judge` again").comparisons
 
 
 def _tasks(folder: StudyFolder) -> list[TaskScore]:
@@ -225,8 +223,7 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     path = folder.tasks_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit evaluate --tasks` again"):
-        return [read_task_score(row) for row in Fields.of(read_json(path)).each("rows")]
+    return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:
