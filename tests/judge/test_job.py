@@ -58,7 +58,11 @@ def test_planted_preferences_and_a_planted_bias_are_found_exactly(tmp_path, sett
     bias = entry.position_bias
     assert (bias.favour_first, bias.favour_second, bias.reversals) == (7 + 3, 2, 9)
     assert as_json(entry.unusable) == {"pairs": 0, "orders": 0, "reasons": {}, "list": []}
-    assert as_json(entry.usage) == {"requests": 120, "prompt_tokens": 120_000, "answer_tokens": 2_400}
+    assert as_json(entry.usage) == {
+        "requests": 120,
+        "prompt_tokens": 120_000,
+        "answer_tokens": 2_400,
+    }
     assert entry.judge.answered_by == ["scripted-0001"]
     assert entry.judge.temperature == 0
     assert entry.protocol == "both orders"
