@@ -19,7 +19,7 @@ ALLOWED = {
     "untrusted": set(),
     "progress": {"untrusted"},
     "storage": {"errors"},
-    "environment": {"__init__"},
+    "environment": {"__init__", "records"},
     "config": {"errors", "written"},
     "records": {"errors", "config", "untrusted", "storage"},
     "runs": {"errors", "records", "storage"},

@@ -63,8 +63,9 @@ def train(
     elif run.is_complete():
         progress.say(f"{out} is complete: there is nothing to resume")
         return run
-    started = read_json(run.manifest_file) if resume and run.manifest_file.exists() else {}
-    dataset = read_dataset(resolved.config, progress, started.get("template_date"))
+    started = run.started() if resume else None
+    day = started.template_date if started else None
+    dataset = read_dataset(resolved.config, progress, day)
     train_run(run, resolved, dataset, progress, resume=resume)
     save_run_figure(run.metrics(), METHODS[resolved.config.train.method].arm, run.figure_file)
     return run

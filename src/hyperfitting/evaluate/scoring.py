@@ -36,7 +36,7 @@ from hyperfitting.generate.run import said_for
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.anatomy import is_known_family
-from hyperfitting.models.checkpoint import Origin, origin_of, recorded_origins
+from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import window_losses
@@ -46,6 +46,8 @@ from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Arm
+from hyperfitting.records.origins import Origin
+from hyperfitting.records.record import as_json
 from hyperfitting.train.dataset import copied_in_words
 
 
@@ -179,7 +181,7 @@ class Evaluation:
         origin = origin_of(model)
         if origin is not None:
             known = origin.digest or digest or model_digest(model)
-            self.origins[arm] = origin.about() | {"digest": known}
+            self.origins[arm] = as_json(origin.with_digest(known))
 
     def _model(self, arm: Arm, pair: Pair, matching: EntropyMatching | None = None) -> ArmOutputs:
         """Greedy texts of a model, and its scores beside the original."""

@@ -19,6 +19,7 @@ from hyperfitting.evaluate.scoring import Evaluation
 from hyperfitting.generate.feed import described
 from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
+from hyperfitting.records.record import as_json
 from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_json
@@ -175,18 +176,18 @@ def _about(
         | {"digest": (original or {}).get("digest", comparison.digest), "origin": original},
         **_texts(home),
         "elsewhere": [_texts(each) for each in evaluations[1:]],
-        "ends": home.tokens.listed_ends(),
+        "ends": [as_json(end) for end in home.tokens.listed_ends()],
         "evaluate": home.config.model_dump(mode="json"),
         "runs": [
             tuned.listed(study.path, home.origins.get(tuned.arm)) for tuned in comparison.tuned
         ],
-        "helpers": [origin.about() for origin in home.helpers],
+        "helpers": [as_json(origin) for origin in home.helpers],
         "entropy_matching": home.matching,
         "run_agreement": run_agreements(home.arms, home.config),
         "decoding": described(home.original, longest=home.longest_text),
         "decoders": [asdict(run) | {"arm": run.arm.to_json()} for run in home.decoder_runs],
         "generations": generations,
-        "environment": environment(),
+        "environment": as_json(environment()),
     }
 
 
