@@ -76,7 +76,7 @@ def comparison(folder, *tuned, data=None):
 
 def evaluated(compared, config=EVALUATE, progress=None):
     """What was scored, its arms by name, and every column by (arm, metric, prefix)."""
-    found = score(bench_of(compared, check(config), progress or Progress()))
+    found = score(bench_of(compared, check(config, Progress()), progress or Progress()))
     columns = {}
     for outputs in found.arms:
         for column in metric_values(outputs, config.natural_tokens):

@@ -20,8 +20,9 @@ from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import SCHEMAS as VERBS
 from hyperfitting.config.resolve import not_for, resolve_demo, resolve_run
+from hyperfitting.records.record import write_file
 from hyperfitting.runs import RunFolder
-from hyperfitting.storage import write_json
+from tests.manifests import manifest
 
 # `evaluate` and `explain` take these beside their own, with --base and --tuned.
 SCHEMAS = VERBS | {"checkpoints": CheckpointsConfig}
@@ -224,8 +225,8 @@ def test_every_documented_command_resolves_its_settings(words, tmp_path, monkeyp
         run = RunFolder(Path(words[words.index("--out") + 1]))
         base = {"model.name": "m", "data.source": "d", "train.method": "late_stage_lora"}
         config = build(RunConfig, [Layer("", base)]).config
-        run.path.mkdir()
-        write_json(run.manifest_file, {"config": config.model_dump(mode="json")})
+        stored = manifest(status="training", config=config.model_dump(mode="json"))
+        write_file(run.manifest_file, stored)
     result = CliRunner().invoke(app, list(words))
     if words[:2] == ("config", "show"):
         assert result.exit_code == 0, result.output

@@ -19,7 +19,7 @@ ALLOWED = {
     "untrusted": set(),
     "progress": {"untrusted"},
     "storage": {"errors"},
-    "environment": {"__init__"},
+    "environment": {"__init__", "records"},
     "config": {"errors", "written"},
     "records": {"errors", "config", "untrusted", "storage"},
     "runs": {"errors", "records", "storage"},
@@ -37,7 +37,7 @@ ALLOWED = {
     "tasks": BASE | {"models", "measure", "compare"},
     "evaluate": BASE
     | FILES_OF_A_RUN
-    | {"environment", "data", "models", "generate", "measure", "compare", "train"},
+    | {"environment", "data", "models", "generate", "measure", "compare", "train", "tasks"},
     "explain": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},

@@ -42,7 +42,7 @@ def demo(
     require_free(out)
     evaluating = _beside(config.model, config.evaluate)
     # Now, and not after minutes of training:
-    check(evaluating)
+    check(evaluating, progress)
     runs = demo_runs(config, sources)
     check_length(config.model, config.data.context_tokens + config.evaluate.natural_tokens)
     dataset = read_dataset(runs[0].config, progress)

@@ -5,17 +5,27 @@ evaluated carries the study files itself and is a study of one.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, MonitorRow
-from hyperfitting.records.record import FieldError, read_rows
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import FieldError, read_file, read_rows
 from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
 
 RowT = TypeVar("RowT")
+
+
+class JudgeFolder:
+    """Paths of a judgement: every answer, and what they come to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers_file = path / "answers.jsonl"
+        self.results_file = path / "results.json"
 
 
 class StudyFolder:
@@ -32,7 +42,8 @@ class StudyFolder:
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
         self.tasks_file = path / "tasks.json"
-        self.judgements_file = path / "judge" / "results.json"
+        self.judge = JudgeFolder(path / "judge")
+        self.judgements_file = self.judge.results_file
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"
@@ -86,32 +97,44 @@ class RunFolder:
         """The trained adapter or model."""
         return self.adapter if self.adapter.is_dir() else self.model
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> RunManifest:
         """The manifest of a finished run.
 
         Raises:
-            InputError: no run here, or one that did not finish.
+            InputError: no run here, one that did not finish, or a manifest that does not fit.
         """
         if not self.manifest_file.exists():
             raise InputError(
                 f"{self.path} holds no run: there is no manifest.json",
                 needed="a folder that `hyperfit train` or `hyperfit demo` wrote",
             )
-        manifest: dict[str, Any] = read_json(self.manifest_file)
-        if manifest.get("status") != "complete":
+        status = self._status()
+        if status != "complete":
             raise InputError(
-                f"the run in {self.path} did not finish (status {manifest.get('status')!r})",
+                f"the run in {self.path} did not finish (status {status!r})",
                 needed="a finished run",
                 hint=f"hyperfit train --resume --out {self.path}",
             )
-        return manifest
+        return read_file(RunManifest, self.manifest_file, "train that run again")
+
+    def started(self) -> RunManifest | None:
+        """The manifest of a run that may not have finished; None where none was started.
+
+        Raises:
+            InputError: the manifest does not fit.
+        """
+        if not self.manifest_file.exists():
+            return None
+        return read_file(RunManifest, self.manifest_file, "train that run again")
 
     def is_complete(self) -> bool:
         """Whether training here came to its end."""
-        return (
-            self.manifest_file.exists()
-            and read_json(self.manifest_file).get("status") == "complete"
-        )
+        return self.manifest_file.exists() and self._status() == "complete"
+
+    def _status(self) -> Any:
+        """How far the run is, whatever else the manifest says."""
+        content = read_json(self.manifest_file)
+        return content.get("status") if isinstance(content, Mapping) else None
 
     def append_metrics(self, row: MonitorRow) -> None:
         """Add one monitoring point to `metrics.jsonl`."""

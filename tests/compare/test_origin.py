@@ -62,14 +62,14 @@ def test_training_on_a_base_with_an_adapter_beside_it(
     """The result is that of the weights alone, whole, bit for bit."""
     run = trained(both, texts_file, tmp_path / "run", method, **SHORT)
     plain = trained(model_folder, texts_file, tmp_path / "plain", method, **SHORT)
-    assert run.manifest()["training"]["train_loss"] == plain.manifest()["training"]["train_loss"]
+    assert run.manifest().outcome.train_loss == plain.manifest().outcome.train_loss
     found, wanted = (load_result(each, config(model_folder)) for each in (run, plain))
     assert model_digest(found) == model_digest(wanted)
     assert model_digest(found) != model_digest(tiny_model())
-    origin = run.manifest()["origin"]
-    assert origin["digest"] == run.manifest()["model_digest"] == model_digest(tiny_model())
-    assert "without adapter_config.json" in origin["notes"][0]
-    assert plain.manifest()["origin"]["notes"] == []
+    origin = run.manifest().origin
+    assert origin.digest == run.manifest().model_digest == model_digest(tiny_model())
+    assert "without adapter_config.json" in origin.notes[0]
+    assert plain.manifest().origin.notes == []
 
 
 def test_what_was_not_used_stands_in_study_and_page(both, model_folder, tmp_path, texts_file):
@@ -132,7 +132,7 @@ def test_a_run_keeps_the_commit_it_was_trained_from(texts_file, tmp_path, hub_ca
     run = trained("lab/base", texts_file, tmp_path / "run", "full_lora", **SHORT)
     before = model_digest(load_result(run, config("lab/base")))
     (hub_cache / "models--lab--base" / "refs" / "main").write_text(B)
-    assert run.manifest()["origin"]["commit"] == A
+    assert run.manifest().origin.commit == A
     assert read(run.adapter / "adapter_config.json")["revision"] == A
     assert model_digest(load_model(config("lab/base"))) != model_digest(tiny_model())
     compared = open_runs([run.path], HERE)
@@ -195,7 +195,7 @@ def test_adapters_train_on_8_bit_weights_that_were_multiplied_out(texts_file, tm
     set_config(fp8, quantization_config={"quant_method": "fp8", "weight_block_size": [8, 8]})
     losses = [
         trained(folder, texts_file, tmp_path / f"run-{folder.name}", "full_lora", **SHORT)
-        .manifest()["training"]["train_loss"]
+        .manifest().outcome.train_loss
         for folder in (base, fp8)
     ]  # fmt: skip
     assert losses[0] == losses[1]
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_lacks_what_was_trained_is_refused(texts_file, tmp_pat
         )
         for k in (2, 1)
     )  # fmt: skip
-    step = run.manifest()["training"]["steps"]
+    step = run.manifest().outcome.steps
     shutil.rmtree(run.checkpoints)
     shutil.copytree(other.checkpoints, run.checkpoints)
     with pytest.raises(InputError, match=rf"step {step} .* lacks \d+ of the tensors"):

@@ -210,7 +210,7 @@ def test_a_reference_with_too_few_positions_is_refused(tmp_path):
 def test_a_missing_model_is_refused_before_anything_is_generated(model_folder, name):
     config = CONFIG.model_copy(update={name: "./gone"})
     with pytest.raises(InputError, match="does not exist"):
-        check(config)
+        check(config, Progress())
 
 
 # MAUVE

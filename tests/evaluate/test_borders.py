@@ -21,6 +21,7 @@ from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.tokens import Tokens, end_token_ids, unwritable_token_ids
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.origins import TextEnd
 from tests.comparing import EVALUATE, comparison, evaluated
 from tests.data.templates import CHATML, START, STOP, chatml
 from tests.evaluate.test_audits import written
@@ -151,9 +152,8 @@ def test_a_model_that_ends_its_turn_has_ended_its_text(base):
     assert stop in tokens.banned("fixed_length")
     assert stop not in tokens.banned("natural")
     assert start in tokens.banned("natural")
-    assert tokens.listed_ends()[1] == {
-        "id": stop, "token": STOP, "why": ["closes the assistant's turn in the chat template"],
-    }  # fmt: skip
+    why = ["closes the assistant's turn in the chat template"]
+    assert tokens.listed_ends()[1] == TextEnd(id=stop, token=STOP, why=why)
     assert "<|im_end|> (closes the assistant's turn" in tokens.ends_in_words()
     assert tokens.texts([5], [6, stop]) == tokens.texts([5], [6])
 
@@ -196,8 +196,8 @@ def test_numbers_that_a_tokenizer_leaves_out_ban_none_of_its_words():
 
 def test_the_manifest_says_what_ends_a_text(base, texts_file, tmp_path):
     run = trained(base, texts_file, tmp_path / "run", "full_sft", **WHOLE)
-    assert [end["token"] for end in run.manifest()["ends"]] == [END, STOP]
-    assert run.manifest()["template_date"] is None
+    assert [end.token for end in run.manifest().ends] == [END, STOP]
+    assert run.manifest().template_date is None
 
 
 def test_a_local_judge_without_a_template_opens_and_never_closes(around, folder):

@@ -3,11 +3,18 @@
 import json
 
 import pytest
+from scipy import stats
 
 from hyperfitting.cli.show import study_summary
 from hyperfitting.config import ReportConfig
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.judge.verb import judge
 from hyperfitting.records import Arm
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.record import write_file
+from hyperfitting.records.tasks import Harness, TaskResults, TaskScore, TaskSettings
 from hyperfitting.report.load import read_study
+from hyperfitting.report.page import sections
 from hyperfitting.report.sections.decoders import decoders
 from hyperfitting.report.sections.quality import (
     domains,
@@ -18,6 +25,7 @@ from hyperfitting.report.sections.quality import (
 )
 from hyperfitting.report.sections.results import every_arm
 from hyperfitting.report.verb import report
+from tests.judge.serving import serving, verdict
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
@@ -31,22 +39,39 @@ MAUVE = {
     ],
 }  # fmt: skip
 
-PERCENT = {"percent": 62.5, "low": 40.1, "high": 80.9}
-QUESTION = {"win_rate": PERCENT, "loss_rate": PERCENT, "tie_rate": PERCENT, "p": 0.0123, "n": 24}
-JUDGEMENT = {
-    "a": {"arm": "hyperfitted", "seed": 0, "parameters": {}},
-    "b": {"arm": "original", "seed": None, "parameters": {}},
-    "protocol": "both orders", "n": 24, "judge": {"model": "judge\x1b[31m<b>"},
-    "winner": QUESTION, "coherence": QUESTION, "diversity": QUESTION,
-    "position_flip_rate": PERCENT | {"percent": 12.5}, "unusable": {"pairs": 3},
-}  # fmt: skip
+TASK = {"task": "t<i>", "metric": "acc", "filter": "none", "higher_is_better": True, "value": 0.25,
+        "stderr": 0.1, "n": 8, "reason": None}  # fmt: skip
+CHANGE = MeanEstimate(mean=-0.125, low=-0.25, high=0.0, n=8)
+TASKS = TaskResults(
+    harness=Harness(name="lm_eval", version="0"),
+    settings=TaskSettings(
+        limit=None, num_fewshot=0, chat_template=False, resamples=100, confidence=0.95, seed=0,
+        trust_remote_code=False,
+    ),
+    tasks=[],
+    arms=[],
+    rows=[
+        TaskScore(arm=Arm("original"), difference=None, **TASK),
+        TaskScore(arm=Arm("hyperfitted", 0), difference=CHANGE, **TASK),
+    ],
+)  # fmt: skip
 
-TASK = {"task": "t<i>", "metric": "acc", "value": 0.25, "stderr": 0.1, "n": 8, "reason": None}
-CHANGE = {"mean": -0.125, "low": -0.25, "high": 0.0, "n": 8, "reason": None}
-TASKS = [
-    TASK | {"arm": "original", "seed": None, "parameters": {}, "difference": None},
-    TASK | {"arm": "hyperfitted", "seed": 0, "parameters": {}, "difference": CHANGE},
-]
+
+def opinion(prompt):
+    """Of the first context the scripted judge prefers the tuned text, of the second the place."""
+    texts, _ = sections(prompt)
+    is_first = texts["CONTEXT"].endswith("0") and "script" in texts["B"]
+    return json.dumps(verdict("B" if is_first else "A"))
+
+
+def judged(study):
+    """`hyperfit judge` of the two contexts, by a judge of a hostile name."""
+    with pytest.MonkeyPatch.context() as patch, serving(key=None, answer=opinion) as server:
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        name = "judge\x1b[31m<b>"
+        judge(study.path, JudgeConfig(a="hyperfitted", b="original", model=name,
+                                      endpoint=server.url))  # fmt: skip
 
 
 def row(arm, metric, mean, *, domain="d", seed=None, parameters=None):
@@ -91,9 +116,8 @@ def folder(tmp_path_factory):
     study.timings_file.write_text(
         json.dumps({"arms": [MIN_P | {"tokens_per_second": 1234.4}], "version": 1})
     )
-    study.tasks_file.write_text(json.dumps({"rows": TASKS}))
-    study.judgements_file.parent.mkdir()
-    study.judgements_file.write_text(json.dumps({"comparisons": [JUDGEMENT]}))
+    write_file(study.tasks_file, TASKS)
+    judged(study)
     return study
 
 
@@ -188,10 +212,12 @@ def test_a_judgement_comes_with_its_intervals_and_its_judge(study):
     found = judgements(study)
     assert [line[2].value for line in found.rows] == ["winner", "coherence", "diversity"]
     first = cells(found, "hyperfitted against original")
-    assert first["a wins %"].text == "62.5 [40.1, 80.9]"
-    assert first["p sign test"].value == ".012"
-    assert first["changes with the order %"].value == "12.5"
-    assert first["pairs left out"].line == "24 3 left out"
+    low, high = 100 * stats.beta.ppf(0.025, 1, 2), 100 * stats.beta.ppf(0.975, 2, 1)
+    assert first["a wins %"].text == f"50.0 [{low:.1f}, {high:.1f}]"  # 1 of 2, exact
+    assert first["a loses %"].value == "0.0"
+    assert first["p sign test"].value == "1"  # of one pair that is no tie
+    assert first["changes with the order %"].value == "50.0"
+    assert first["pairs left out"].line == "2 0 left out"
     assert first["judge"].value == "judge[31m<b>"
 
 

@@ -11,6 +11,7 @@ from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.models.load import load_model, require_digest
 from hyperfitting.records import Arm
+from hyperfitting.records.origins import Origin
 from hyperfitting.records.study import TrainingFacts, TunedEntry
 from hyperfitting.runs import RunFolder
 
@@ -44,14 +45,14 @@ class TunedModel:
             return None
         return load_dataset(RunFolder(self.path).windows_file).train.rows()
 
-    def listed(self, study: Path, origin: dict[str, Any] | None = None) -> TunedEntry:
+    def listed(self, study: Path, origin: Origin | None = None) -> TunedEntry:
         """The entry of `study.json`, with where the model was loaded from.
 
         Paths of runs are seen from the study, so that both can move.
         """
         path = None if self.path is None else _seen_from(study, self.path)
         if origin and self.facts.checkpoint is None:
-            origin = {**origin, "name": _seen_from(study, Path(origin["name"]))}
+            origin = origin.model_copy(update={"name": _seen_from(study, Path(origin.name))})
         return TunedEntry(arm=self.arm, path=path, origin=origin, **dict(self.facts))
 
 

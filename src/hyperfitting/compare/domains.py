@@ -48,7 +48,7 @@ def open_runs_on(
         of_source = [
             (run, manifest)
             for run, manifest in zip(runs, manifests, strict=True)
-            if _same_source(manifest["config"]["data"]["source"], source)
+            if _same_source(manifest.config["data"]["source"], source)
         ]
         if of_source:
             own, its = [each for each, _ in of_source], [each for _, each in of_source]
@@ -57,11 +57,11 @@ def open_runs_on(
                 own, its, held_out, f"runs with one split of {source}",
                 hint=hint_of_dates(own, its),
             )  # fmt: skip
-            dataset, data = load_dataset(own[0].windows_file), dict(its[0]["config"]["data"])
+            dataset, data = load_dataset(own[0].windows_file), dict(its[0].config["data"])
         else:
-            like = manifests[0]["config"]["data"]
             # As in the texts that the runs were trained on, whatever the day is now.
-            like |= {"template_date": manifests[0].get("template_date")}
+            day = {"template_date": manifests[0].template_date}
+            like = manifests[0].config["data"] | day
             config = _held_out_of(source, text_field, like)
             with progress.stage(f"read {source}") as stage:
                 dataset = _read_elsewhere(config, tokenizer, stage)
@@ -70,7 +70,7 @@ def open_runs_on(
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
         data |= {"template_date": dataset.template_date}
-        comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
+        comparisons.append(Comparison(model, manifests[0].model_digest, tuned, dataset, data))
     return comparisons
 
 

@@ -76,15 +76,9 @@ def preset_layer(name: str | None, method: str | None) -> list[Layer]:
     return [Layer(f"preset {name}", flatten(preset.settings))]
 
 
-def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
-    """The settings a run was started with; consent to foreign code is given anew each time.
-
-    Raises:
-        InputError: the manifest is damaged.
-    """
-    if "config" not in manifest:
-        raise InputError("the manifest of the run to resume is damaged: it has no config")
-    leaves = flatten(manifest["config"])
+def resumed_layer(config: Mapping[str, Any]) -> Layer:
+    """The settings a run was started with; consent to foreign code is given anew each time."""
+    leaves = flatten(config)
     leaves.pop("model.trust_remote_code", None)
     ignored = not_for(leaves.get("train.method"))
     return Layer("run to resume", {k: v for k, v in leaves.items() if k not in ignored})

@@ -8,6 +8,9 @@ from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.mauve import require_sklearn
 from hyperfitting.measure.quality import require_sacrebleu
 from hyperfitting.models.load import load_model_config
+from hyperfitting.progress import Progress
+from hyperfitting.tasks.harness import CheckedTasks
+from hyperfitting.tasks.run import requested_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +19,10 @@ class Plan:
 
     config: EvaluateConfig
     decoders: tuple[DecoderSpec, ...]
+    tasks: CheckedTasks | None
 
 
-def check(config: EvaluateConfig) -> Plan:
+def check(config: EvaluateConfig, progress: Progress) -> Plan:
     """Read what a config asks for, and look whether models and packages are there.
 
     Raises:
@@ -30,7 +34,8 @@ def check(config: EvaluateConfig) -> Plan:
         require_sklearn()
     if config.self_bleu:
         require_sacrebleu()
-    return Plan(config=config, decoders=decoders)
+    tasks = requested_tasks(config, progress)
+    return Plan(config=config, decoders=decoders, tasks=tasks)
 
 
 def _require_models(config: EvaluateConfig) -> None:

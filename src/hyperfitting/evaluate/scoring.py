@@ -23,12 +23,13 @@ from hyperfitting.evaluate.decoding import blocked_outputs, decoder_outputs
 from hyperfitting.evaluate.matching import EntropyMatching, Tempered
 from hyperfitting.evaluate.per_set import SetValue, set_values
 from hyperfitting.measure.catalogue import METRICS
-from hyperfitting.models.checkpoint import Origin, origin_of, recorded_origins
+from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.forward import window_losses
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.matching import Matching
+from hyperfitting.records.origins import Origin
 from hyperfitting.records.study import DecoderRun, MauveSettings
 
 
@@ -43,7 +44,7 @@ class Scored:
     matching: list[Matching] = field(default_factory=list)
     of_sets: list[SetValue] = field(default_factory=list)
     mauve: MauveSettings | None = None
-    origins: dict[Arm, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[Arm, Origin] = field(default_factory=dict)
     helpers: list[Origin] = field(default_factory=list)  # models that write no arm alone
 
     @property
@@ -138,7 +139,7 @@ def _keep_origin(found: Scored, arm: Arm, model: Any, digest: str | None = None)
     origin = origin_of(model)
     if origin is not None:
         known = origin.digest or digest or model_digest(model)
-        found.origins[arm] = origin.about() | {"digest": known}
+        found.origins[arm] = origin.with_digest(known)
 
 
 def _match(bench: Bench, found: Scored, outputs: ArmOutputs, matching: EntropyMatching) -> None:

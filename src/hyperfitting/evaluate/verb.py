@@ -14,7 +14,9 @@ from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.scoring import Scored, score
 from hyperfitting.evaluate.write import Evaluated, write_study
 from hyperfitting.progress import Progress
+from hyperfitting.records.record import write_file
 from hyperfitting.runs import StudyFolder
+from hyperfitting.tasks.run import run_tasks
 
 
 def evaluate(
@@ -40,7 +42,7 @@ def evaluate(
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
     study = new_study(subject, out)
-    plan = check(config)
+    plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)
     home = bench_of(first, plan, progress, measures_layers=bool(others))
@@ -57,6 +59,9 @@ def evaluate(
             progress.say(f"texts of {bench.comparison.domain}")
         found.append(_measured(bench, score(bench)))
     write_study(study, found)
+    study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
+    if plan.tasks is not None:
+        write_file(study.tasks_file, run_tasks(plan.tasks, first, config, progress))
     return study
 
 

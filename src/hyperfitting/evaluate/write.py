@@ -25,9 +25,8 @@ from hyperfitting.records.study import (
     Texts,
     TimingsFile,
 )
+from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import StudyFolder
-
-DEFINITIONS_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +154,7 @@ def _about(
     bench, scored = found[0].bench, found[0].scored
     comparison = bench.comparison
     origin = scored.origins.get(ORIGINAL)
-    digest = comparison.digest if origin is None else origin["digest"]
+    digest = comparison.digest if origin is None else origin.digest
     model = comparison.model.model_dump(mode="json") | {"digest": digest, "origin": origin}
     return StudyFile(
         definitions_version=DEFINITIONS_VERSION,
@@ -165,7 +164,7 @@ def _about(
         ends=bench.tokens.listed_ends(),
         evaluate=EvaluateSettings.model_validate(bench.config.model_dump(mode="json")),
         runs=[each.listed(study.path, scored.origins.get(each.arm)) for each in comparison.tuned],
-        helpers=[each.about() for each in scored.helpers],
+        helpers=scored.helpers,
         entropy_matching=scored.matching,
         run_agreement=run_agreements(scored.arms, bench.config),
         decoding=described(bench.original, longest=bench.longest_text),

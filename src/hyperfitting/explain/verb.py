@@ -31,6 +31,7 @@ from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
+from hyperfitting.records.record import as_json
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_json
 
@@ -202,11 +203,11 @@ def write_explanation(
     about = {
         "version": 1,
         "model": comparison.model.name,
-        "origin": origin.about() if (origin := origin_of(explanation.original)) else None,
+        "origin": as_json(origin) if (origin := origin_of(explanation.original)) else None,
         "contexts_digest": comparison.data["contexts_digest"],
         "num_contexts": len(comparison.dataset.contexts),
         "explain": config.model_dump(mode="json"),
-        "environment": environment(),
+        "environment": as_json(environment()),
     }
     for part, arms in explanation.found.items():
         if arms:

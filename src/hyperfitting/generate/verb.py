@@ -21,7 +21,6 @@ from hyperfitting.models.tuned import (
     require_same_tokenizer,
 )
 from hyperfitting.progress import Progress
-from hyperfitting.records.manifest import trained_from
 from hyperfitting.runs import RunFolder
 
 
@@ -36,10 +35,10 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any
     run = RunFolder(Path(config.name))
     if run.manifest_file.exists():
         manifest = run.manifest()
-        own = trained_from(manifest)
+        own = manifest.base_model()
         kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
         base = config.model_copy(update=kept)
-        return load_result(run, base, digest=manifest["model_digest"]), load_tokenizer(base)
+        return load_result(run, base, digest=manifest.model_digest), load_tokenizer(base)
     named = adapter_base(config)
     if named is None:
         return load_model(config), load_tokenizer(config)

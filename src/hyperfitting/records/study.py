@@ -13,8 +13,10 @@ from pydantic import (
 
 from hyperfitting.records.arms import Arm
 from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.manifest import LossInterval
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.measured import Measurement, Mode, PairedTest
+from hyperfitting.records.origins import Environment, Origin, TextEnd
 from hyperfitting.records.record import ArmField, FileRecord, OfArm, Record
 
 
@@ -63,16 +65,7 @@ class StudiedModel(_Open):
 
     name: str
     digest: str | None = None
-    origin: dict[str, Any] | None = None  # studies of older versions have none
-
-
-class LossInterval(Record):
-    """The interval of a final loss over the training windows."""
-
-    low: float | None
-    high: float | None
-    n: int
-    confidence: float
+    origin: Origin | None = None  # studies of older versions have none
 
 
 class TrainingFacts(Record):
@@ -94,7 +87,7 @@ class TunedEntry(TrainingFacts, OfArm):
     """A tuned model of the study; the path of its run is seen from the study's folder."""
 
     path: str | None
-    origin: dict[str, Any] | None = None
+    origin: Origin | None = None
 
 
 class MauveArm(OfArm):
@@ -202,16 +195,16 @@ class StudyFile(Texts, FileRecord):
     definitions_version: int
     model: StudiedModel
     elsewhere: list[Texts]
-    ends: list[dict[str, Any]] = Field(default_factory=list)
+    ends: list[TextEnd] = Field(default_factory=list)
     evaluate: EvaluateSettings
     runs: list[TunedEntry]
-    helpers: list[dict[str, Any]] = Field(default_factory=list)
+    helpers: list[Origin] = Field(default_factory=list)
     entropy_matching: list[Matching]
     run_agreement: list[Agreement]
     decoding: dict[str, Any] = Field(default_factory=dict)
     decoders: list[DecoderRun]
     generations: list[GenerationsFile]
-    environment: dict[str, Any]
+    environment: Environment
 
 
 class MeasurementsFile(FileRecord):

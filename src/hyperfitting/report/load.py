@@ -1,10 +1,8 @@
 """Read a study's files into records."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from hyperfitting.errors import InputError
@@ -18,6 +16,7 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.records.arms import HUMAN, label
+from hyperfitting.records.judged import Judgement, Judgements
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.record import read_file
 from hyperfitting.records.study import (
@@ -29,10 +28,9 @@ from hyperfitting.records.study import (
     TimingsFile,
     TunedEntry,
 )
+from hyperfitting.records.tasks import TaskResults, TaskScore
 from hyperfitting.report.explained import read_explained
-from hyperfitting.report.fields import FieldError, Fields
 from hyperfitting.report.findings import Explained
-from hyperfitting.report.listed import Judgement, TaskScore, read_judgement, read_task_score
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
 
@@ -205,24 +203,12 @@ def read_study(folder: StudyFolder) -> Study:
     )
 
 
-@contextmanager
-def _naming(path: Path, hint: str) -> Iterator[None]:
-    """Name the file in which a field does not fit."""
-    try:
-        yield
-    except FieldError as error:
-        raise InputError(
-            f"{path} does not fit this version of hyperfitting: {error}", hint=hint
-        ) from error
-
-
 def _judgements(folder: StudyFolder) -> list[Judgement]:
     """What `hyperfit judge` added; nothing where it did not run."""
     path = folder.judgements_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit judge` again"):
-        return [read_judgement(each) for each in Fields.of(read_json(path)).each("comparisons")]
+    return read_file(Judgements, path, "run `hyperfit judge` again").comparisons
 
 
 def _tasks(folder: StudyFolder) -> list[TaskScore]:
@@ -230,8 +216,7 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     path = folder.tasks_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit evaluate --tasks` again"):
-        return [read_task_score(row) for row in Fields.of(read_json(path)).each("rows")]
+    return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:

@@ -33,6 +33,8 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress, Stage
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import write_file
 from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.runs import RunFolder, require_free
 from hyperfitting.storage import (
@@ -40,7 +42,6 @@ from hyperfitting.storage import (
     only_writer,
     read_json,
     sweep_temporaries,
-    write_json,
 )
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.dataset import read_dataset
@@ -165,12 +166,12 @@ def train_run(
         )
         ends = tokens.listed_ends()
         manifest = new_manifest(resolved, dataset, trainable, digests, precision, setup, ends)
-        if resume and run.manifest_file.exists():
-            manifest = same_run(read_json(run.manifest_file), manifest)
+        if resume and (before := run.started()):
+            manifest = same_run(before, manifest)
         for path in (run.manifest_file, run.metrics_file, run.adapter, run.model):
             sweep_temporaries(path)
         sweep_temporaries(run.checkpoints / "step-*")
-        write_json(run.manifest_file, manifest)
+        write_file(run.manifest_file, manifest)
         save_dataset(run.windows_file, dataset)
         if len(tokens.ends) > 1:
             progress.say(f"  {tokens.ends_in_words()}")
@@ -234,10 +235,10 @@ def _trainer(
     accelerator: Accelerator,
     tokens: Tokens,
     progress: Progress,
-    manifest: Mapping[str, Any],
+    manifest: RunManifest,
 ) -> Trainer:
     if config.monitor.track:
-        settings = {key: str(value) for key, value in flatten(manifest["config"]).items()}
+        settings = {key: str(value) for key, value in flatten(manifest.config).items()}
         accelerator.init_trackers("hyperfitting", config=settings)
     monitor = make_monitor(run, config, dataset, trainable, setup, accelerator, tokens, progress)
     return Trainer(
@@ -274,12 +275,12 @@ def _train_and_save(
     setup: Setup,
     config: RunConfig,
     tokenizer: Any,
-    manifest: dict[str, Any],
+    manifest: RunManifest,
     progress: Progress,
 ) -> None:
     trainable = trainer.trainable
     steps = config.train.epochs * steps_per_epoch(config.train, len(setup.train))
-    with progress.stage(f"train {manifest['arm']}", steps) as stage:
+    with progress.stage(f"train {manifest.arm}", steps) as stage:
         trainer.stage = stage
         state = trainer.run()
         losses = window_losses(setup.engine, setup.train, config.train.batch_size)
@@ -291,10 +292,9 @@ def _train_and_save(
     _save_result(run, trainable, tokenizer, config)
     if config.monitor.track:
         trainer.accelerator.end_training()
-    manifest["training"] = training_outcome(state, final_loss, setup.prefix_seconds)
-    manifest["training"]["final_loss_interval"] = interval
-    manifest["status"] = "complete"
-    write_json(run.manifest_file, manifest)
+    outcome = training_outcome(state, final_loss, setup.prefix_seconds, interval)
+    done = manifest.model_copy(update={"status": "complete", "training": outcome})
+    write_file(run.manifest_file, done)
 
 
 def _summary(state: TrainState, loss: float, windows: int, trainable: Trainable) -> str:

@@ -1,6 +1,9 @@
 """Tables of quality beside variety, of judges, tasks and other texts. Pure."""
 
 from hyperfitting.records.arms import CITATION_BLOCKED
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.judged import Rate
+from hyperfitting.report.findings import Estimate
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     MISSING,
@@ -45,20 +48,24 @@ def judgements(study: Study) -> Table:
     ]  # fmt: skip
     rows = [
         [
-            Cell(f"{study.label(found.a)} against {study.label(found.b)}"),
-            Cell(printable(found.judge), note=found.protocol),
+            Cell(f"{study.label(found.a.arm)} against {study.label(found.b.arm)}"),
+            Cell(printable(found.judge.model), note=found.protocol),
             Cell(question),
-            *(estimate(rate, 1) for rate in rates.values()),
-            Cell(p_text(found.p[question]), reason=found.p_reasons[question]),
-            estimate(found.flips, 1)
+            *(_rate(rate, found.n, "" if found.n else "no valid pair") for rate in outcome.rates),
+            Cell(p_text(outcome.p), reason=outcome.reason or ""),
+            _rate(found.position_flip_rate, found.n, found.position_flip_rate.reason or "")
             if question == "winner"
             else Cell(MISSING, reason="counted for the winner"),
-            Cell(number(found.n, 0), note=f"{found.left_out} left out"),
+            Cell(number(found.n, 0), note=f"{found.unusable.pairs} left out"),
         ]
         for found in study.judgements
-        for question, rates in found.rates.items()
+        for question, outcome in found.questions.items()
     ]
     return Table("judgements", header, rows)
+
+
+def _rate(found: Rate, n: int, reason: str) -> Cell:
+    return estimate(Estimate(found.percent, found.low, found.high, n, reason), 1)
 
 
 def tasks(study: Study) -> Table:
@@ -72,14 +79,19 @@ def tasks(study: Study) -> Table:
             Cell(study.label(found.arm)),
             Cell(printable(found.task)),
             Cell(printable(found.metric)),
-            Cell(number(found.value, 3), reason=found.reason),
-            Cell(number(found.stderr, 3), reason=found.reason),
-            Cell("") if found.difference is None else estimate(found.difference, signed=True),
+            Cell(number(found.value, 3), reason=found.reason or ""),
+            Cell(number(found.stderr, 3), reason=found.reason or ""),
+            Cell("") if found.difference is None else _change(found.difference),
             Cell(number(found.n, 0)),
         ]
         for found in study.tasks
     ]
     return Table("tasks", header, rows)
+
+
+def _change(found: MeanEstimate) -> Cell:
+    own = Estimate(found.value, found.low, found.high, found.n, found.reason or "")
+    return estimate(own, signed=True)
 
 
 def domains(study: Study) -> Table:
