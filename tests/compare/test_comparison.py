@@ -19,7 +19,8 @@ from hyperfitting.config import (
 )
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.write import write_study
-from hyperfitting.explain.verb import PARTS, write_explanation
+from hyperfitting.explain.controls import CONTROLS
+from hyperfitting.explain.verb import write_explanation
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.tuned import adapter_base
@@ -129,7 +130,7 @@ def test_a_study_is_strict_json_and_its_parts_fit_together(study, runs):
 
 
 def test_explanations_are_strict_json_for_every_run(study, runs):
-    for part in PARTS:
+    for part in CONTROLS:
         content = strict(study.explain_file(part))
         assert [arm["parameters"] for arm in content["arms"]] == [
             {"last_blocks": 1}, {"last_blocks": 2},

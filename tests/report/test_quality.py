@@ -9,14 +9,11 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections.decoders import decoders
-from hyperfitting.report.sections.quality import (
-    domains,
-    judgements,
-    mauve_in_words,
-    quality,
-    tasks,
-)
+from hyperfitting.report.sections.domains import domains
+from hyperfitting.report.sections.judge import judgements
+from hyperfitting.report.sections.quality import mauve_in_words, quality
 from hyperfitting.report.sections.results import every_arm
+from hyperfitting.report.sections.tasks import tasks
 from hyperfitting.report.verb import write_report
 from tests.report.planted import plant
 

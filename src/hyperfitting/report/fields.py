@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hyperfitting.report.findings import Estimate
+from hyperfitting.records import Arm
+from hyperfitting.records.estimates import Estimate
 
 Record = TypeVar("Record")
 
@@ -124,21 +125,12 @@ class Fields:
         found = self.maybe_number(value)
         low, high = self.maybe_number("low"), self.maybe_number("high")
         count = self.whole("n") if n is None or "n" in self else n
-        why = self.maybe_text("reason") or reason or ("undefined" if found is None else "")
-        return Estimate(found, low, high, count, why)
+        why = self.maybe_text("reason") or reason or ("undefined" if found is None else None)
+        return Estimate(value=found, low=low, high=high, n=count, reason=why)
 
     def estimates(self, *names: str) -> dict[str, Estimate]:
         """Estimates by their names; of all fields where none is named."""
         return {name: self.at(name).estimate() for name in names or self.content}
-
-    def flat(self, name: str, n: int = 0) -> Estimate:
-        """An estimate whose parts are fields beside each other: name, name_low, name_high.
-
-        Files of earlier versions have the value only.
-        """
-        ends = {end: self.content.get(f"{name}_{end}") for end in ("low", "high", "reason")}
-        own = {name: self.raw(name), "n": n} | ends
-        return Fields(own, self.where).estimate(name)
 
     def records(self, name: str, kind: type[Record]) -> list[Record]:
         """A list of mappings as records of a dataclass, whose fields have the types it names.
@@ -162,6 +154,11 @@ class Fields:
             if first["type"] == "missing":
                 raise FieldError(f"{name} is missing") from error
             raise FieldError(f"{name} is {_named(first['input'])}: {first['msg']}") from error
+
+
+def arm_in(entry: Fields) -> Arm:
+    """The arm that a mapping of a file is of."""
+    return Arm.named(entry.text("arm"), entry.maybe_whole("seed"), entry.at("parameters").content)
 
 
 def _named(value: Any) -> str:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from hyperfitting.records import Arm
-from hyperfitting.report.explained import arm_in
-from hyperfitting.report.fields import Fields
-from hyperfitting.report.findings import Estimate
+from hyperfitting.records.estimates import Estimate
+from hyperfitting.report.fields import Fields, arm_in
 
 # What the page says of the documents that were read.
 ACCOUNT = (

@@ -18,9 +18,8 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.records.arms import HUMAN, label
-from hyperfitting.report.explained import arm_in, read_explained
-from hyperfitting.report.fields import FieldError, Fields
-from hyperfitting.report.findings import Explained
+from hyperfitting.report.explanation import Explained, read_explained
+from hyperfitting.report.fields import FieldError, Fields, arm_in
 from hyperfitting.report.listed import (
     Agreement,
     Decoder,

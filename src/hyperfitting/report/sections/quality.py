@@ -1,28 +1,33 @@
-"""Tables of quality beside variety, of judges, tasks and other texts. Pure."""
+"""Is it better, or only different? What the texts are worth beside their variety."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from hyperfitting.config import ReportConfig
 from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import (
-    MISSING,
-    Cell,
-    Table,
-    cell,
-    columns,
-    estimate,
-    metric_label,
-    metric_table,
-    number,
-    p_text,
-)
-from hyperfitting.untrusted import printable
+from hyperfitting.report.sections.certainty import losses_in_words
+from hyperfitting.report.tables import Table, cell, columns, metric_table, number
 
-DOMAIN_METRICS = (
-    "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
-)  # fmt: skip
-SHORT = {
-    "delta_dim_block_output": "dimensions, last block",
-    "delta_dim_post_final_norm": "dimensions, final norm",
-}
+TITLE = "Is it better, or only different?"
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+    """What the template shows; None without data."""
+    table = quality(study)
+    if len(table.header) == 1:
+        return None
+    notes = (mauve_in_words(study), coherence_in_words(study))
+    return {
+        "table": table,
+        "notes": [note for note in notes if note],
+        "losses": losses_in_words(study),
+    }
+
+
+def tables(study: Study) -> list[Table]:
+    """For the files."""
+    return [quality(study)]
 
 
 def quality(study: Study) -> Table:
@@ -35,72 +40,6 @@ def quality(study: Study) -> Table:
         if any(study.has(arm, metric) for metric, _ in shown)
     ]
     return metric_table(study, "quality", arms, shown)
-
-
-def judgements(study: Study) -> Table:
-    """What a judge said of two arms (layout of the paper's Table 5), a row for each question."""
-    header = [
-        ("a against b", ""), ("judge", ""), ("question", ""), ("a wins", "%"), ("a loses", "%"),
-        ("tie", "%"), ("p", "sign test"), ("changes with the order", "%"), ("pairs", "left out"),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(f"{study.label(found.a)} against {study.label(found.b)}"),
-            Cell(printable(found.judge), note=found.protocol),
-            Cell(question),
-            *(estimate(rate, 1) for rate in rates.values()),
-            Cell(p_text(found.p[question]), reason=found.p_reasons[question]),
-            estimate(found.flips, 1)
-            if question == "winner"
-            else Cell(MISSING, reason="counted for the winner"),
-            Cell(number(found.n, 0), note=f"{found.left_out} left out"),
-        ]
-        for found in study.judgements
-        for question, rates in found.rates.items()
-    ]
-    return Table("judgements", header, rows)
-
-
-def tasks(study: Study) -> Table:
-    """Tasks before and after tuning, and the difference over the same questions."""
-    header = [
-        ("arm", ""), ("task", ""), ("metric", ""), ("value", ""), ("standard error", ""),
-        ("change", "tuned - original"), ("questions", ""),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(study.label(found.arm)),
-            Cell(printable(found.task)),
-            Cell(printable(found.metric)),
-            Cell(number(found.value, 3), reason=found.reason),
-            Cell(number(found.stderr, 3), reason=found.reason),
-            Cell("") if found.difference is None else estimate(found.difference, signed=True),
-            Cell(number(found.n, 0)),
-        ]
-        for found in study.tasks
-    ]
-    return Table("tasks", header, rows)
-
-
-def domains(study: Study) -> Table:
-    """The same models on every set of texts (layout of the paper's Table 6); empty for one."""
-    if not study.elsewhere:
-        return Table("domains", [], [])
-    places = [study, *(study.on(domain) for domain in study.elsewhere)]
-    names = [study.domain, *study.elsewhere]
-    columns = [
-        (place, name, metric)
-        for place, name in zip(places, names, strict=True)
-        for metric in DOMAIN_METRICS
-        if any(place.has(arm, metric) for arm in study.greedy)
-    ]
-    header = [("arm", "")]
-    header += [(SHORT.get(metric, metric_label(metric)), name) for _, name, metric in columns]
-    rows = [
-        [Cell(study.label(arm)), *(cell(place.cell(arm, metric)) for place, _, metric in columns)]
-        for arm in study.greedy
-    ]
-    return Table("domains", header, rows)
 
 
 def mauve_in_words(study: Study) -> str:
