@@ -17,6 +17,7 @@ from hyperfitting.explain.verb import Explanation
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.record import as_json
 from hyperfitting.records.study import Account, TrainingFacts
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
@@ -87,12 +88,13 @@ def evaluated(compared, config=EVALUATE, progress=None):
 
 
 def explained(compared, config=EXPLAIN, progress=None):
-    """What each control found of the first tuned model."""
+    """What each control found of the first tuned model, as its file holds it."""
     explanation = Explanation.begin(compared, config, progress or Progress())
     for tuned in compared.tuned:
         explanation.add(tuned)
-    json.dumps(explanation.found, allow_nan=False)  # every value can be written
-    return explanation, defaultdict(dict, {k: v[0] for k, v in explanation.found.items() if v})
+    found = {name: as_json(arms[0]) for name, arms in explanation.found.items()}
+    json.dumps(found, allow_nan=False)  # every value can be written
+    return explanation, defaultdict(dict, found)
 
 
 def ids(generations):

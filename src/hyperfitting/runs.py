@@ -58,7 +58,7 @@ class StudyFolder:
         return self.generations / f"{arm}--{key}.jsonl"
 
     def explain_file(self, part: str) -> Path:
-        """File of one control: geometry, provenance, static_bias, block_swap or tokens."""
+        """File of one control, by its name."""
         return self.explain / f"{part}.json"
 
     def clear_generations(self) -> None:

@@ -21,7 +21,8 @@ from hyperfitting.config import (
 )
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
-from hyperfitting.explain.verb import PARTS, explain, write_explanation
+from hyperfitting.explain.controls import CONTROLS
+from hyperfitting.explain.verb import explain, write_explanation
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.tuned import adapter_base
@@ -131,7 +132,7 @@ def test_a_study_is_strict_json_and_its_parts_fit_together(study, runs):
 
 
 def test_explanations_are_strict_json_for_every_run(study, runs):
-    for part in PARTS:
+    for part in CONTROLS:
         content = strict(study.explain_file(part))
         assert [arm["parameters"] for arm in content["arms"]] == [
             {"last_blocks": 1}, {"last_blocks": 2},

@@ -25,7 +25,7 @@ from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import load_model, load_result
 from hyperfitting.progress import Progress
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections.results import weights
+from hyperfitting.report.sections.sources import weights
 from hyperfitting.report.verb import report
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.train import lora

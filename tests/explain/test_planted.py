@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from hyperfitting.compare.layers import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.measurements import NO_INTERVAL
@@ -15,6 +14,7 @@ from hyperfitting.explain import injecting as injecting_module
 from hyperfitting.explain.verb import write_explanation
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
+from hyperfitting.records.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections import only_sharper
 from hyperfitting.runs import StudyFolder

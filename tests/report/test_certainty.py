@@ -23,8 +23,8 @@ def with_second_method(study, loss, seeds=(0,), arm="full_lora"):
     rows = [*study.rows, *(row for seed in seeds for row in arm_rows(arm, seed, 0.66))]
     more = {"final_loss": loss}
     runs = [study.runs[0].model_copy(update={"arm": Arm(arm, s), **more}) for s in seeds]
-    about = study.about.model_copy(update={"runs": [*study.runs, *runs]})
-    return replace(study, rows=rows, about=about)
+    info = study.info.model_copy(update={"runs": [*study.runs, *runs]})
+    return replace(study, rows=rows, info=info)
 
 
 def test_final_losses_that_differ_by_more_than_a_factor_of_2_are_named(study):

@@ -8,14 +8,16 @@ import pytest
 from hyperfitting.config.methods import METHODS
 from hyperfitting.errors import InputError
 from hyperfitting.records import ORIGINAL, Arm
-from hyperfitting.report.explained import READERS, read_explained
+from hyperfitting.records.controls import RECORDS
+from hyperfitting.records.controls.static_bias import StaticBias
+from hyperfitting.report.explanation import read_explained
 from hyperfitting.report.figures import layers, ranks, style, text, training
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections import controls
+from hyperfitting.report.sections import place, static, tokens
 from hyperfitting.runs import StudyFolder
 from tests.report.planted import DIGEST, explained, plant
 
-PARTS = sorted(READERS)
+PARTS = sorted(RECORDS)
 
 
 @pytest.fixture
@@ -108,29 +110,30 @@ def test_a_model_without_change_has_no_static_share(folder):
 
     change(folder, "static_bias", unchanged)
     study = read_study(folder)
-    assert study.explained.static_bias[0].share.value is None
-    assert not controls.strengths(study, study.explained.static_bias[0])
-    assert not controls.static_bias(study)
+    [found] = study.explained.of(StaticBias)
+    assert found.static_share is None
+    assert not static.strengths(study, found)
+    assert not static.static_bias(study)
 
 
 def test_tables_of_the_controls(study):
-    found = study.explained.static_bias[0]
-    rows = [[cell.line for cell in row] for row in controls.strengths(study, found).rows]
+    [found] = study.explained.of(StaticBias)
+    rows = [[cell.line for cell in row] for row in static.strengths(study, found).rows]
     assert rows[0] == ["0", "0.200 [0.180, 0.220] (n=2)", "–"]
     assert rows[1] == [
         "0.01", "0.200 [0.180, 0.220] (n=2) p = .040", "0.200 [0.180, 0.220] (n=2) p = 1",
     ]  # fmt: skip
     assert rows[-1][:2] == ["the tuned model", "0.200 [0.180, 0.220] (n=2)"]
-    last = controls.geometry(study, last_only=True)
-    assert [row[2].value for row in last.rows] == list(controls.TAPS.values())
+    last = place.geometry(study, last_only=True)
+    assert [row[2].value for row in last.rows] == list(place.TAPS.values())
     assert last.rows[0][8].text == "+2.0 [+1.0, +3.0]"
-    assert len(controls.geometry(study).rows) == 5
-    undefined = controls.geometry(study).rows[0][8]
+    assert len(place.geometry(study).rows) == 5
+    undefined = place.geometry(study).rows[0][8]
     assert (undefined.value, undefined.reason) == ("–", "the hidden states do not vary")
-    swap = controls.block_swap(study)
+    swap = place.block_swap(study)
     assert [row[2].value for row in swap.rows] == ["1", "0", "1", "0", "–", "–"]
     assert [row[3].value for row in swap.rows[:4]] == ["0.700", "0.200", "0.200", "0.700"]
-    kinds = controls.token_kinds(study)
+    kinds = tokens.token_kinds(study)
     assert kinds.rows[0][-1].reason == "the original makes the same choice"
     assert kinds.rows[1][-1].value == "0.100"
 

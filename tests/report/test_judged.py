@@ -11,7 +11,7 @@ from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections.quality import judgements
+from hyperfitting.report.sections.judge import judgements
 from hyperfitting.report.sections.results import every_arm
 from hyperfitting.runs import StudyFolder
 from tests.comparing import EVALUATE, changed, comparison, dataset

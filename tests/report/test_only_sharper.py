@@ -45,7 +45,7 @@ def with_matching(study, tau=0.5, **changes):
         "one_temperature": found.one_temperature.model_copy(update=constant),
     }
     matching = [found.model_copy(update=changed | changes)]
-    return replace(study, about=study.about.model_copy(update={"entropy_matching": matching}))
+    return replace(study, info=study.info.model_copy(update={"entropy_matching": matching}))
 
 
 PLANTS = {

@@ -16,14 +16,11 @@ from hyperfitting.records.tasks import Harness, TaskResults, TaskScore, TaskSett
 from hyperfitting.report.load import read_study
 from hyperfitting.report.page import sections
 from hyperfitting.report.sections.decoders import decoders
-from hyperfitting.report.sections.quality import (
-    domains,
-    judgements,
-    mauve_in_words,
-    quality,
-    tasks,
-)
+from hyperfitting.report.sections.domains import domains
+from hyperfitting.report.sections.judge import judgements
+from hyperfitting.report.sections.quality import mauve_in_words, quality
 from hyperfitting.report.sections.results import every_arm
+from hyperfitting.report.sections.tasks import tasks
 from hyperfitting.report.verb import report
 from tests.judge.serving import serving, verdict
 from tests.report.planted import plant

@@ -12,7 +12,7 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
-from hyperfitting.report.page import TITLES
+from hyperfitting.report.page import SECTIONS, TITLES
 from hyperfitting.report.verb import FIGURES, render_page, report
 from hyperfitting.runs import StudyFolder
 
@@ -23,6 +23,7 @@ TABLES = {
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
+TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
 NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks")}
 

@@ -244,10 +244,9 @@ def _expansion(arm: Arm, observer: GeometryObserver, n: int, length: int) -> lis
     """By how many dimensions the last layer's states grow, at two taps (definitions, 6)."""
     found = []
     for row, draws_R in zip(observer.rows, observer.draws, strict=True):
-        name = f"delta_dim_{row['space']}"
+        name, change = f"delta_dim_{row.space}", row.delta_dim
         if name in METRICS:
-            value = row["delta_dim"] or dict.fromkeys(("value", "low", "high"))
-            reason = None if row["delta_dim"] else "no spread"
-            bounds = (value["value"], value["low"], value["high"])
+            bounds = (None,) * 3 if change is None else (change.value, change.low, change.high)
+            reason = "no spread" if change is None else None
             found.append(SetValue(arm, name, *bounds, n, length, reason, draws_R))
     return found

@@ -134,7 +134,10 @@ def read_file(kind: type[FileT], path: Path, again: str) -> FileT:
     Raises:
         InputError: the file is missing, damaged, of a newer version, or does not fit.
     """
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except InputError as error:
+        raise InputError(error.given, needed=error.needed, hint=again) from error
     version = content.get("version", 1) if isinstance(content, Mapping) else 1
     if isinstance(version, int) and version > kind.VERSION:
         raise InputError(

@@ -1,9 +1,7 @@
 """Read a study's files into records."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import (
@@ -29,10 +27,8 @@ from hyperfitting.records.study import (
     TunedEntry,
 )
 from hyperfitting.records.tasks import TaskResults, TaskScore
-from hyperfitting.report.explained import read_explained
-from hyperfitting.report.findings import Explained
+from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.runs import RunFolder, StudyFolder
-from hyperfitting.storage import read_json
 
 MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
 
@@ -41,8 +37,7 @@ MAUVE_OF_HALVES = "one half against the other has another n: see below the table
 class Study:
     """What a report is made of."""
 
-    info: Mapping[str, Any]
-    about: StudyFile
+    info: StudyFile
     rows: list[Measurement]
     tests: list[PairedTest]
     curves: dict[Arm, list[MonitorRow]]
@@ -56,32 +51,32 @@ class Study:
     @property
     def domain(self) -> str:
         """The texts that the study is about."""
-        return self.about.data.source
+        return self.info.data.source
 
     @property
     def runs(self) -> list[TunedEntry]:
         """The tuned models."""
-        return self.about.runs
+        return self.info.runs
 
     @property
     def matching(self) -> list[Matching]:
         """The original brought to each tuned model's entropy."""
-        return self.about.entropy_matching
+        return self.info.entropy_matching
 
     @property
     def agreements(self) -> list[Agreement]:
         """Agreement of every two trainings of one kind."""
-        return self.about.run_agreement
+        return self.info.run_agreement
 
     @property
     def mauve(self) -> MauveSettings | None:
         """What MAUVE was taken with on the study's own texts."""
-        return self.about.mauve
+        return self.info.mauve
 
     @cached_property
     def decoders(self) -> dict[Arm, DecoderRun]:
         """How each decoder arm came about."""
-        return {run.arm: run for run in self.about.decoders}
+        return {run.arm: run for run in self.info.decoders}
 
     def on(self, domain: str) -> "Study":
         """The same arms on other texts, greedy only."""
@@ -189,8 +184,7 @@ def read_study(folder: StudyFolder) -> Study:
     others = [texts.data.source for texts in about.elsewhere]
     rows = measured.rows
     return Study(
-        info=read_json(folder.study_file),
-        about=about,
+        info=about,
         rows=[row for row in rows if row.domain not in others],
         tests=[test for test in measured.tests if test.domain not in others],
         curves=_curves(folder, about),
