@@ -109,11 +109,6 @@ class Fields:
         """A list of mappings inside this one."""
         return [Fields.of(value, f"{self.path(name)}[{i}]") for i, value in self._list(name)]
 
-    def numbers(self, name: str) -> list[float]:
-        """A list of numbers."""
-        own = {f"{name}[{i}]": value for i, value in self._list(name)}
-        return [Fields(own, self.where).number(key) for key in own]
-
     def _list(self, name: str) -> list[tuple[int, Any]]:
         values = self.raw(name)
         if not isinstance(values, list):
@@ -127,10 +122,6 @@ class Fields:
         count = self.whole("n") if n is None or "n" in self else n
         why = self.maybe_text("reason") or reason or ("undefined" if found is None else None)
         return Estimate(value=found, low=low, high=high, n=count, reason=why)
-
-    def estimates(self, *names: str) -> dict[str, Estimate]:
-        """Estimates by their names; of all fields where none is named."""
-        return {name: self.at(name).estimate() for name in names or self.content}
 
     def records(self, name: str, kind: type[Record]) -> list[Record]:
         """A list of mappings as records of a dataclass, whose fields have the types it names.
