@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from hyperfitting.config.judge import JudgeConfig
-from hyperfitting.evaluate.write import write_study
+from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.judge.verb import judge
-from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections.judge import judgements
@@ -43,7 +42,7 @@ def folder(tmp_path_factory, model_folder):
     tuned = [replace(each, arm=arm) for each, arm in zip(compared.tuned, ARMS, strict=True)]
     study = StudyFolder(tmp_path_factory.mktemp("judged") / "study")
     config = EVALUATE.model_copy(update={"decoders": "min_p:0.1"})
-    write_study(study, replace(compared, tuned=tuned), config, Progress())
+    evaluate(replace(compared, tuned=tuned), config, study.path)
     names = list(SIDES)
     with pytest.MonkeyPatch.context() as patch, serving(key=None, answer=tie) as server:
         patch.setenv("OPENAI_API_KEY", "none")

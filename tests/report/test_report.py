@@ -12,7 +12,7 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
-from hyperfitting.report.page import SECTIONS, TITLES
+from hyperfitting.report.page import SECTIONS
 from hyperfitting.report.verb import FIGURES, render_page, report
 from hyperfitting.runs import StudyFolder
 
