@@ -141,7 +141,7 @@ def test_the_collection_sees_hints_documents_and_help():
     assert found > {
         (("train.compile", "off"), "train/setup.py"),  # a hint
         (("max_tokens", "null"), "judge/endpoint.py"),
-        (("best_val", "true"), "docs/controls.md"),
+        (("best_val", "true"), "CHANGELOG.md"),
         (("data.window_tokens", "64"), "README.md"),
         (("natural_tokens", "128"), "cli/evaluate.py"),
     }
