@@ -141,7 +141,7 @@ def test_the_collection_sees_hints_documents_and_help():
     assert found > {
         (("train.compile", "off"), "train/setup.py"),  # a hint
         (("max_tokens", "null"), "judge/endpoint.py"),
-        (("best_val", "true"), "README.md"),
+        (("best_val", "true"), "CHANGELOG.md"),
         (("data.window_tokens", "64"), "README.md"),
         (("natural_tokens", "128"), "cli/evaluate.py"),
     }
@@ -153,6 +153,7 @@ def test_every_dotted_key_in_a_document_exists():
     sections = {key.rsplit(".", n)[0] for key in known for n in (1, 2) if key.count(".") >= n}
     pattern = re.compile(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_.]+)[`=]")
     found = {key for path in DOCUMENTS for key in pattern.findall(path.read_text("utf-8"))}
+    found = {key for key in found if not key.endswith(".py")}
     modules = {f"{p.parent.name}.{p.stem}" for p in SOURCE.rglob("*.py")}
     wrong = {key for key in found - known - sections if ".".join(key.split(".")[:2]) not in modules}
     assert not wrong

@@ -58,6 +58,7 @@ def test_everything_that_ships_is_inside(wheel):
     }
     assert built_in <= names
     assert "hyperfitting/builtin/model/model.safetensors" in names
+    assert "hyperfitting/py.typed" in names
     assert wheel.stat().st_size < 20 * 2**20
 
 

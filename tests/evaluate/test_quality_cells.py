@@ -133,7 +133,7 @@ def trainings(tmp_path):
 
 def owner(index):
     """The run whose tokens an index knows."""
-    return [n for n in (1, 2, 3, 4) if index.longest_overlap([10 * n] * 3).length == 3]
+    return [n for n in (1, 2, 3, 4) if index.longest_overlaps([[10 * n] * 3])[0].length == 3]
 
 
 def decorated(arm):

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hyperfitting.measure.overlap import (
     Overlap,
     TrainingIndex,
+    longest_run,
+    ngram_overlap,
     suffix_array,
-    summarise_overlaps,
 )
 
 few_tokens = st.integers(1, 5).flatmap(
@@ -41,7 +42,8 @@ def test_runs_agree_with_brute_force(case):
     index = TrainingIndex(rows)
     lengths = brute_lengths(rows, ids)
     assert index.match_lengths([ids])[0].tolist() == lengths
-    found = index.longest_overlap(ids)
+    assert longest_run(index.match_lengths([ids])[0]) == max(lengths, default=None)
+    [found] = index.longest_overlaps([ids])
     if not ids:
         assert found is None
         return
@@ -66,7 +68,7 @@ def test_ngram_overlap_agrees_with_sets(case, order):
     rows, ids = case
     known = {tuple(row[j : j + order]) for row in rows for j in range(len(row) - order + 1)}
     grams = [tuple(ids[i : i + order]) for i in range(len(ids) - order + 1)]
-    found = TrainingIndex(rows).ngram_overlap(ids, order)
+    found = ngram_overlap(TrainingIndex(rows).match_lengths([ids])[0], order)
     if not grams:
         assert found is None
     else:
@@ -106,33 +108,28 @@ def test_one_token_over_and_over_and_rows_that_come_twice():
     """The worst case of prefix doubling."""
     rows = [[7] * 300, [7] * 300, list(range(200)), list(range(200))]
     index = TrainingIndex(rows)
-    assert index.longest_overlap([7] * 400) == Overlap(300, 0, 0, 0)
-    assert index.longest_overlap([5, 5, *range(50, 150), 3]) == Overlap(100, 2, 2, 50)
+    assert index.longest_overlaps([[7] * 400])[0] == Overlap(300, 0, 0, 0)
+    assert index.longest_overlaps([[5, 5, *range(50, 150), 3]])[0] == Overlap(100, 2, 2, 50)
 
 
 def test_no_run_crosses_the_border_of_two_rows():
-    assert TrainingIndex([[1, 2], [3, 4]]).longest_overlap([1, 2, 3, 4]).length == 2
+    assert TrainingIndex([[1, 2], [3, 4]]).longest_overlaps([[1, 2, 3, 4]])[0].length == 2
 
 
 def test_many_texts_at_once_are_as_alone():
     rng = np.random.default_rng(3)
     index = TrainingIndex(rng.integers(0, 9, (50, 40)))
     texts = [rng.integers(0, 9, n).tolist() for n in (0, 1, 30, 7, 0, 50)]
-    assert index.longest_overlaps(texts) == [index.longest_overlap(text) for text in texts]
+    assert index.longest_overlaps(texts) == [index.longest_overlaps([text])[0] for text in texts]
     assert [len(each) for each in index.match_lengths(texts)] == [0, 1, 30, 7, 0, 50]
 
 
 def test_tokens_the_training_set_lacks_overlap_by_0():
     index = TrainingIndex([[1, 2, 3]])
-    assert index.longest_overlap([9, 8]).length == 0
-    assert index.ngram_overlap([9, 8], 2) == 0
-    assert index.ngram_overlap([1, 2, 9, 1, 2], 2) == pytest.approx(2 / 4)
-
-
-def test_a_summary_leaves_out_what_is_undefined():
-    overlaps = [Overlap(length, 0, 0, 0) for length in (10, 11, 3)]
-    assert summarise_overlaps([*overlaps, None]) == (pytest.approx(8), 11, pytest.approx(1 / 3), 3)
-    assert summarise_overlaps([None]) == (None, None, None, 0)
+    assert index.longest_overlaps([[9, 8]])[0].length == 0
+    lengths = index.match_lengths([[9, 8], [1, 2, 9, 1, 2]])
+    assert [ngram_overlap(each, 2) for each in lengths] == [0, pytest.approx(2 / 4)]
+    assert [longest_run(each) for each in lengths] == [0, 2]
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[1, -1]], [[2**31]]])
@@ -144,6 +141,6 @@ def test_bad_training_rows_are_refused(rows):
 def test_bad_questions_are_refused():
     index = TrainingIndex([[1, 2]])
     with pytest.raises(ValueError, match="token ids"):
-        index.longest_overlap([-1])
+        index.longest_overlaps([[-1]])
     with pytest.raises(ValueError, match="order"):
-        index.ngram_overlap([1], 0)
+        ngram_overlap(index.match_lengths([[1]])[0], 0)

@@ -115,7 +115,7 @@ def test_parts_and_blocks_give_the_same_as_the_whole(monkeypatch, block):
 def test_ranks_at_every_mth_position_over_several_calls(monkeypatch, step):
     monkeypatch.setattr(static_bias, "BLOCK_VALUES", 17 * 3)
     x, y = logits(0), logits(1)
-    found = ShiftStatistics(17, rank_positions=step)
+    found = ShiftStatistics(17, rank_every=step)
     for part in (slice(0, 4), slice(4, 5), slice(5, 23)):
         found.add(x[part], y[part])
     chosen = statistics(x[::step], y[::step]).result()

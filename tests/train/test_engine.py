@@ -9,8 +9,8 @@ from hyperfitting.errors import InputError
 from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.blocks import Tail, hidden_entering, record_inputs
-from hyperfitting.models.forward import window_losses as naive_window_losses
-from hyperfitting.train.engine import window_losses
+from hyperfitting.models.forward import window_losses
+from hyperfitting.train.engine import engine_window_losses
 from hyperfitting.train.loop import epoch_rows
 from hyperfitting.train.loss import Head, head_logits
 from hyperfitting.train.methods import prepare
@@ -130,10 +130,8 @@ def test_window_losses_agree_with_the_whole_model():
     data = windows(7)
     _, setup, trainer = build(tiny_model("gemma2"), settings("late_stage_lora"), data)
     trainer.run()
-    expected = naive_window_losses(
-        trainer.trainable.model, data.ids_NT, data.label_NT, data.length_N
-    )
-    found = window_losses(setup.engine, setup.train, 4)
+    expected = window_losses(trainer.trainable.model, data.ids_NT, data.label_NT, data.length_N)
+    found = engine_window_losses(setup.engine, setup.train, 4)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 

@@ -163,7 +163,7 @@ def test_without_monitoring_nothing_is_best():
 
 def test_a_held_out_token_of_probability_0_is_refused_by_that_reason(monkeypatch):
     losses = np.array([1.0, np.inf])
-    monkeypatch.setattr("hyperfitting.train.monitor.window_losses", lambda *_: losses)
+    monkeypatch.setattr("hyperfitting.train.monitor.engine_window_losses", lambda *_: losses)
     trainable, setup, _ = build(tiny_model(), settings("full_sft", epochs=1))
     rows = []
     with pytest.raises(InputError, match="validation loss is infinite in epoch 0: .*probability 0"):

@@ -28,7 +28,7 @@ def open_runs_on(
     *,
     best_val: bool = False,
 ) -> list[Comparison]:
-    """The same runs on the held-out texts of each source: one comparison per source, in order.
+    """Runs on the held-out texts of each source: one comparison per source, in order.
 
     A source that a run was trained on keeps that run's held-out set, so that nobody is judged by
     what he was trained on; of any other a quarter of the documents is held out.

@@ -63,7 +63,7 @@ def score_pair(
     """Mutates `into`: writes the scores of one row.
 
     Choices and ranks leave out `banned` tokens and those that one model has no logit for; rank
-    correlations are over the first `vocabulary` tokens, at every so manieth position.
+    correlations are over the first `vocabulary` tokens, at every `correlate_every`-th position.
     """
     row, one_KV, two_KV, target_K = found
     known = min(one_KV.shape[1], two_KV.shape[1])  # vocabularies may be padded differently

@@ -216,6 +216,6 @@ def sampled_outputs(
 
 
 def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:
-    """The same greedy continuations as those of another arm."""
+    """Greedy continuations of one arm, taken over as those of another."""
     texts = [replace(g, arm=arm.name, seed=arm.seed) for g in outputs.fixed]
     return ArmOutputs(arm, [texts])

@@ -1,4 +1,4 @@
-"""What a text is worth beside its variety: coherence, and copies of the training set."""
+"""Coherence of texts under a reference model, and what they copy from the training set."""
 
 import hashlib
 from collections import defaultdict
@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hyperfitting.compare.comparison import TunedModel
 from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.evaluate.arms import ArmOutputs
 from hyperfitting.evaluate.per_context import mean_of_draws
 from hyperfitting.evaluate.per_set import OF_A_SET, SetValue
-from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex
+from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex, longest_run, ngram_overlap
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import score_rows
 from hyperfitting.models.load import load_model, load_tokenizer
@@ -58,10 +55,10 @@ def audit_overlap(outputs: ArmOutputs, index: TrainingIndex) -> tuple[ArmOutputs
     runs, long, grams = [], [], []
     for texts in outputs.draws:
         lengths = index.match_lengths([g.continuation_ids for g in texts])
-        longest = [float(each.max()) if len(each) else None for each in lengths]
-        runs.append(longest)
+        longest = [longest_run(each) for each in lengths]
+        runs.append([None if run is None else float(run) for run in longest])
         long.append([None if run is None else float(run > LONG_RUN) for run in longest])
-        grams.append([_share_of_ngrams(each) for each in lengths])
+        grams.append([ngram_overlap(each, AUDITED_NGRAM) for each in lengths])
     columns = {"overlap_mean": runs, "overlap_gt_10": long, "fivegram_overlap": grams}
     known = [run for longest in runs for run in longest if run is not None]
     width = max(len(g.continuation_ids) for g in outputs.fixed)
@@ -71,11 +68,6 @@ def audit_overlap(outputs: ArmOutputs, index: TrainingIndex) -> tuple[ArmOutputs
         len(outputs.fixed), width, over,
     )  # fmt: skip
     return _with_audit(outputs, columns), largest
-
-
-def _share_of_ngrams(length_K: NDArray[np.int64]) -> float | None:
-    places = length_K[: len(length_K) - AUDITED_NGRAM + 1]
-    return float((places >= AUDITED_NGRAM).mean()) if len(places) else None
 
 
 def _with_audit(

@@ -62,7 +62,7 @@ class ShiftObserver:
 
     def __post_init__(self) -> None:
         every = -(-self.vocabulary // RANKED_LOGITS)
-        one, other = (ShiftStatistics(self.vocabulary, rank_positions=every) for _ in range(2))
+        one, other = (ShiftStatistics(self.vocabulary, rank_every=every) for _ in range(2))
         self.sums = (one, other)
         self.by_context = ContextSums(len(self.half_N), self.vocabulary)
 

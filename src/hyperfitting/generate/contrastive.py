@@ -180,14 +180,14 @@ def _unit(hidden: Tensor) -> Tensor:
 def contrastive_search(
     model: Any, contexts: Sequence[Sequence[int]], *, k: int, alpha: float, **options: Any
 ) -> list[Decoded]:
-    """Continue every context with the same k and alpha at every step; `options` as `search`."""
+    """Contrastive search with one k and alpha for all steps; `options` as `search`."""
     return search(model, contexts, Constant(k, alpha), **options)
 
 
 def adaptive_contrastive_search(
     model: Any, contexts: Sequence[Sequence[int]], *, q: float, **options: Any
 ) -> list[Decoded]:
-    """Continue every context with k and alpha from entropies; `options` as `search`."""
+    """Contrastive search with k and alpha from entropies; `options` as `search`."""
     return search(model, contexts, Adaptive(q), **options)
 
 

@@ -32,7 +32,7 @@ def feed_of(model: Any) -> Feed:
 
 
 def searching_feed_of(model: Any) -> Feed:
-    """The same for a search that copies rows: a cache must go on from rows in another order.
+    """How a model is fed in a search that copies rows, so that its cache takes them in any order.
 
     Raises:
         InputError: as `feed_of`.
@@ -109,7 +109,7 @@ def _first(model: Any, feeds: Iterator[Feed], truth: Probe) -> Feed:
 
 
 def _padding(model: Any, feed: Feed, truth: Probe) -> Feed:
-    """The same feed, with padding where it was proved."""
+    """The feed with padding, where that was proved too."""
     padded = replace(feed, pads=True)
     differ = len(truth.rows[0]) > len(truth.rows[2])
     can = feed.batches and differ and "attention_mask" in accepted_arguments(model)

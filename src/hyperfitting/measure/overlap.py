@@ -28,15 +28,6 @@ class Overlap(NamedTuple):
     offset: int | None  # first token of the run in that row
 
 
-class OverlapSummary(NamedTuple):
-    """Longest runs over continuations (definitions, section 2.6); None for no continuation."""
-
-    mean: float | None  # tokens
-    maximum: int | None  # tokens
-    share_long: float | None  # continuations with a run of more than 10 tokens, [0, 1]
-    n: int
-
-
 def _joined(rows: Rows, separator: int) -> NDArray[np.int32]:
     """All rows one after another, a separator after each."""
     parts = [np.asarray(row, dtype=np.int64) for row in rows]
@@ -176,7 +167,13 @@ class TrainingIndex:
         ]
 
     def longest_overlaps(self, texts: Rows) -> list[Overlap | None]:
-        """`longest_overlap` of many texts at once, which is much faster."""
+        """The longest run of each text that stands in a training row, and where; None of no tokens.
+
+        Definitions, section 2.6. Many texts at once are much faster than one after the other.
+
+        Raises:
+            ValueError: ids outside [0, 2^31).
+        """
         length_Q, low_Q, high_Q = self._matches(_joined(texts, OTHER_SEPARATOR))
         overlaps: list[Overlap | None] = []
         begin = 0
@@ -198,38 +195,26 @@ class TrainingIndex:
         begin = int(self._end_R[row - 1]) + 1 if row else 0
         return Overlap(length, start, row, position - begin)
 
-    def longest_overlap(self, ids: Sequence[int]) -> Overlap | None:
-        """The longest run of tokens of `ids` in a training row; None without tokens.
 
-        Definitions, section 2.6. In tokens, [0, len(ids)]; lower is less memorised, and human
-        text has runs too. 0 says that no token of `ids` is in the training set.
+def longest_run(length_K: NDArray[np.int64]) -> int | None:
+    """The longest run of a text that a training row has, from its `match_lengths`; in tokens.
 
-        Raises:
-            ValueError: ids outside [0, 2^31).
-        """
-        return self.longest_overlaps([ids])[0]
-
-    def ngram_overlap(self, ids: Sequence[int], order: int) -> float | None:
-        """Share of the n-grams of `ids` that stand in a training row, in [0, 1].
-
-        Each place of `ids` counts, also where an n-gram comes again. None for fewer tokens than
-        `order`. Ours: the source gives runs only.
-
-        Raises:
-            ValueError: an order below 1, or ids outside [0, 2^31).
-        """
-        if order < 1:
-            raise ValueError(f"n-grams have an order of at least 1, got {order}")
-        if len(ids) < order:
-            return None
-        lengths = self.match_lengths([ids])[0]
-        return float((lengths[: len(ids) - order + 1] >= order).mean())
+    Definitions, section 2.6. From 0, where no token is in the training set, to the text's length;
+    None without tokens.
+    """
+    return int(length_K.max()) if len(length_K) else None
 
 
-def summarise_overlaps(overlaps: Sequence[Overlap | None]) -> OverlapSummary:
-    """Mean, maximum and share above 10 tokens of the longest runs; undefined ones are left out."""
-    lengths = [each.length for each in overlaps if each is not None]
-    if not lengths:
-        return OverlapSummary(None, None, None, 0)
-    share = sum(length > LONG_RUN for length in lengths) / len(lengths)
-    return OverlapSummary(sum(lengths) / len(lengths), max(lengths), share, len(lengths))
+def ngram_overlap(length_K: NDArray[np.int64], order: int) -> float | None:
+    """Share of a text's n-grams that stand in a training row, from its `match_lengths`; [0, 1].
+
+    Each place counts, also where an n-gram comes again. None for fewer tokens than `order`. Ours:
+    the source gives runs only.
+
+    Raises:
+        ValueError: an order below 1.
+    """
+    if order < 1:
+        raise ValueError(f"n-grams have an order of at least 1, got {order}")
+    places = length_K[: max(0, len(length_K) - order + 1)]
+    return float((places >= order).mean()) if len(places) else None

@@ -15,7 +15,6 @@ from torch import Tensor
 from hyperfitting.measure.spearman_cpu import (
     LARGEST_VOCABULARY,
     best_tokens,
-    kth_largest,
     whole_vocabulary,
 )
 
@@ -31,10 +30,18 @@ class Correlations(NamedTuple):
 
 
 def correlations(a_PV: Tensor, b_PV: Tensor, *, count: int = 100) -> Correlations:
-    """`spearman` and `spearman_top` in one pass: the best `count` follow from the same sorts.
+    """Spearman correlations of the logits of two models at each position, in one pass.
+
+    Definitions, section 3.4; in float32, average ranks for ties. `spearman` is over the whole
+    vocabulary. `spearman_top` is over the union of the `count` largest logits of each (equal ones
+    by smaller token id), ranks recomputed inside: how the tokens that matter are ordered, which the
+    whole vocabulary hides. Without a good direction; an increasing map of the logits leaves both
+    unchanged, unless it merges values. NaN where a row is constant (there) or holds NaN. Uses as
+    many threads as torch does; temporary memory does not depend on P.
 
     Raises:
-        ValueError: as `spearman` and `spearman_top`.
+        ValueError: shapes that differ or are not [P, V], fewer than 2 or more than 2^27 logits, or
+            a `count` that is not in 1..V.
     """
     _check(a_PV, b_PV, count)
     if a_PV.device.type != "cpu":
@@ -43,40 +50,6 @@ def correlations(a_PV: Tensor, b_PV: Tensor, *, count: int = 100) -> Correlation
 
     found = whole_vocabulary(a_PV, b_PV, count)
     return Correlations(found[0], best_tokens(a_PV, b_PV, count, *found[1:]))
-
-
-def spearman(a_PV: Tensor, b_PV: Tensor) -> NDArray[np.float64]:
-    """Spearman correlation of the logits of two models at each position, [P], in [-1, 1].
-
-    Average ranks for ties, over the whole vocabulary, in float32 (definitions, section 3.4).
-    Without a good direction; a positive factor or any other increasing map of the logits leaves
-    it unchanged, unless it merges values. NaN where a row is constant or holds NaN. Uses as
-    many threads as torch does; temporary memory does not depend on P.
-
-    Raises:
-        ValueError: shapes that differ or are not [P, V], or fewer than 2 or more than 2^27 logits.
-    """
-    _check(a_PV, b_PV, 1)
-    if a_PV.device.type != "cpu":
-        return spearman_by_argsort(a_PV, b_PV)
-    return whole_vocabulary(a_PV, b_PV)[0]
-
-
-def spearman_top(a_PV: Tensor, b_PV: Tensor, count: int = 100) -> NDArray[np.float64]:
-    """Spearman correlation over the union of both models' best tokens, [P], in [-1, 1].
-
-    The `count` largest logits of each (equal ones by smaller token id), ranks recomputed inside
-    the union (definitions, section 3.4). It says how the tokens that matter are ordered, which
-    the whole vocabulary hides. NaN where one model's logits are constant in the union or a row
-    holds NaN.
-
-    Raises:
-        ValueError: as `spearman`; also `count` not in 1..V.
-    """
-    _check(a_PV, b_PV, count)
-    if a_PV.device.type != "cpu":
-        return spearman_top_by_pairs(a_PV, b_PV, count)
-    return best_tokens(a_PV, b_PV, count, *kth_largest(a_PV, b_PV, count))
 
 
 def _check(a_PV: Tensor, b_PV: Tensor, count: int) -> None:
@@ -92,7 +65,7 @@ def _check(a_PV: Tensor, b_PV: Tensor, count: int) -> None:
 
 
 def spearman_by_argsort(a_PV: Tensor, b_PV: Tensor) -> NDArray[np.float64]:
-    """`spearman` by two sorts of whole chunks on the tensors' own device, [P].
+    """`Correlations.spearman` by two sorts of whole chunks on the tensors' own device, [P].
 
     The path of GPUs, and an independent check of the other one.
     """
@@ -104,7 +77,7 @@ def spearman_by_argsort(a_PV: Tensor, b_PV: Tensor) -> NDArray[np.float64]:
 
 
 def spearman_top_by_pairs(a_PV: Tensor, b_PV: Tensor, count: int = 100) -> NDArray[np.float64]:
-    """`spearman_top` by comparing all pairs of candidates on the tensors' own device, [P]."""
+    """`Correlations.spearman_top` by comparing all pairs of candidates, on the device, [P]."""
     parts = []
     for rows in _chunks(len(a_PV), max(a_PV.shape[1], 4 * count**2)):
         a_CV, b_CV = a_PV[rows].float(), b_PV[rows].float()

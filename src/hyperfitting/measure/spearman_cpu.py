@@ -49,7 +49,7 @@ class _Scratch:
         self.float_rank = self.rank.astype(np.float64)
 
 
-def whole_vocabulary(a_PV: Tensor, b_PV: Tensor, count: int = 1) -> list[NDArray[Any]]:
+def whole_vocabulary(a_PV: Tensor, b_PV: Tensor, count: int) -> list[NDArray[Any]]:
     """Correlations over the whole vocabulary and the `count`-th largest of a and b, [P] each."""
 
     def start(height: int) -> Callable[[Rows, Rows], tuple[NDArray[Any], ...]]:
@@ -68,16 +68,6 @@ def best_tokens(
         return (_top(a, b, count, last_a, last_b),)
 
     return _each_chunk(lambda _: rows, SEARCHED, a_PV, b_PV, last_a_P, last_b_P)[0]
-
-
-def kth_largest(a_PV: Tensor, b_PV: Tensor, count: int) -> list[Row]:
-    """The `count`-th largest of each row of a and of b, [P] each; NaN where it holds NaN."""
-
-    def of(values: Rows) -> Row:
-        last = np.partition(values, -count, axis=1)[:, -count]
-        return np.where(np.isnan(values.min(axis=1)), np.float32(np.nan), last)
-
-    return _each_chunk(lambda _: lambda a, b: (of(a), of(b)), SEARCHED, a_PV, b_PV)
 
 
 def _each_chunk(

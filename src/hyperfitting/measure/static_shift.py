@@ -36,21 +36,21 @@ class ShiftStatistics:
     """Sums over positions of the change between two models' logits; memory O(V).
 
     Each logit row is centred to mean 0 first. Ranks need two sorts of the vocabulary per
-    position, so `rank_positions` = m takes them at every m-th position given to this object only
+    position, so `rank_every` = m takes them at every m-th position given to this object only
     (default 1: all); shift and share always use all positions. Two objects over different
     positions can be added. Sums are float64 on the host.
     """
 
-    def __init__(self, vocabulary: int, *, rank_positions: int = 1) -> None:
+    def __init__(self, vocabulary: int, *, rank_every: int = 1) -> None:
         """Start with no positions.
 
         Raises:
-            ValueError: `vocabulary` or `rank_positions` below 1.
+            ValueError: `vocabulary` or `rank_every` below 1.
         """
-        if vocabulary < 1 or rank_positions < 1:
-            raise ValueError(f"needs at least 1, got {vocabulary} and {rank_positions}")
+        if vocabulary < 1 or rank_every < 1:
+            raise ValueError(f"needs at least 1, got {vocabulary} and {rank_every}")
         self.vocabulary = vocabulary
-        self.rank_every = rank_positions
+        self.rank_every = rank_every
         self.positions = 0
         self.ranked = 0
         self.change_V = torch.zeros(vocabulary, dtype=torch.float64)
@@ -101,7 +101,7 @@ class ShiftStatistics:
     def __add__(self, other: Self) -> "ShiftStatistics":
         if (self.vocabulary, self.rank_every) != (other.vocabulary, other.rank_every):
             raise ValueError("only statistics of one vocabulary and rank step can be added")
-        total = ShiftStatistics(self.vocabulary, rank_positions=self.rank_every)
+        total = ShiftStatistics(self.vocabulary, rank_every=self.rank_every)
         total.positions = self.positions + other.positions
         total.ranked = self.ranked + other.ranked
         total.change_V = self.change_V + other.change_V

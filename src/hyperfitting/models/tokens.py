@@ -81,7 +81,7 @@ class Tokens:
         return f"a text ends with {' or '.join(each)}"
 
     def for_model(self, model: Any) -> "Tokens":
-        """The same of another model: it may end texts otherwise or pad its vocabulary more."""
+        """These tokens as another model has them, which may end texts otherwise or be padded."""
         return Tokens.of(model, self.tokenizer)
 
     def banned(self, mode: Mode) -> list[int]:

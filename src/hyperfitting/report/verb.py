@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from hyperfitting.config import ReportConfig
 from hyperfitting.progress import Progress
 from hyperfitting.report.figures import layers, ranks, text, training
-from hyperfitting.report.figures.style import settle, to_svg
+from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.page import sections, tables
@@ -48,7 +48,7 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
             png.unlink(missing_ok=True)
             pdf.unlink(missing_ok=True)
             continue
-        settle(figure)
+        lay_out(figure)
         figure.savefig(png, dpi=160)
         figure.savefig(pdf, metadata={"CreationDate": None})
         svgs[name] = to_svg(figure, title)

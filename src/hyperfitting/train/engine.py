@@ -187,7 +187,7 @@ def in_batches(count: int, batch_size: int) -> list[NDArray[np.int64]]:
 
 
 @torch.no_grad()
-def window_losses(engine: Engine, source: Source, batch_size: int) -> NDArray[np.float64]:
+def engine_window_losses(engine: Engine, source: Source, batch_size: int) -> NDArray[np.float64]:
     """Mean negative log-likelihood of each window's labelled tokens, [N], in nats."""
     rows = in_batches(len(source), batch_size)
     summed = [

@@ -213,8 +213,8 @@ class Trainer:
     def _observe(self, epoch: int, loss: float | None) -> bool:
         """Monitor now; says whether a trained model has the best TTR or validation loss so far.
 
-        The original (epoch 0) takes no part: there is nothing of it to keep. Of equals the
-        earlier one stays the best.
+        The original (epoch 0) takes no part: there is nothing of it to keep. Where two
+        are equal, the earlier one stays the best.
         """
         state = self.state
         if self.monitor is None or not self.every_epochs or state is None:

@@ -17,7 +17,7 @@ from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
-from hyperfitting.train.engine import Engine, Source, in_batches, window_losses
+from hyperfitting.train.engine import Engine, Source, engine_window_losses, in_batches
 from hyperfitting.train.trainable import Trainable
 
 
@@ -47,7 +47,7 @@ class Monitoring:
             InputError: a held-out token has the probability 0, so that there is no loss.
         """
         start = time.perf_counter()
-        val_loss = float(window_losses(self.engine, self.heldout, self.batch_size).mean())
+        val_loss = float(engine_window_losses(self.engine, self.heldout, self.batch_size).mean())
         if val_loss == math.inf:
             raise InputError(
                 f"the validation loss is infinite in epoch {epoch}: the model gives a token of the "

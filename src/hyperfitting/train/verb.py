@@ -45,7 +45,7 @@ from hyperfitting.storage import (
 )
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.dataset import read_dataset
-from hyperfitting.train.engine import window_losses
+from hyperfitting.train.engine import engine_window_losses
 from hyperfitting.train.loop import Trainer, make_optimizer
 from hyperfitting.train.lora import save_adapter
 from hyperfitting.train.manifest import (
@@ -283,7 +283,7 @@ def _train_and_save(
     with progress.stage(f"train {manifest.arm}", steps) as stage:
         trainer.stage = stage
         state = trainer.run()
-        losses = window_losses(setup.engine, setup.train, config.train.batch_size)
+        losses = engine_window_losses(setup.engine, setup.train, config.train.batch_size)
         # Per predicted token, as the loss in training.
         final_loss = float(np.average(losses, weights=setup.train.labels_N))
         interval = loss_interval(losses, setup.train.labels_N)

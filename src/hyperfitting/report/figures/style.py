@@ -119,7 +119,7 @@ def handle(of: Look) -> Line2D:
     )
 
 
-def settle(figure: Figure) -> Figure:
+def lay_out(figure: Figure) -> Figure:
     """Lay the figure out, once for all files of it: that takes as long as drawing."""
     with matplotlib.rc_context(STYLE):
         figure.draw_without_rendering()

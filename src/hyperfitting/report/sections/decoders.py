@@ -80,7 +80,7 @@ def _draws(study: Study, arm: Arm) -> Cell:
 
 
 def _alone(study: Study, arm: Arm) -> Cell:
-    """Of texts decoded once more alone, those that stayed the same."""
+    """How many of the texts that were decoded once more alone stayed as they were."""
     found = study.decoders.get(arm)
     if found is None or found.alone_equals_batch is None:
         return Cell(MISSING, reason="not decoded once more alone")
