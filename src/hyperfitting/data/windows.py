@@ -38,6 +38,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.ids_NT)
 
+    def first(self, count: int) -> "Windows":
+        """The first `count` of them."""
+        return Windows(self.ids_NT[:count], self.label_NT[:count], self.length_N[:count])
+
     def rows(self) -> list[list[int]]:
         """The tokens of every window without its padding."""
         return [ids[:n].tolist() for ids, n in zip(self.ids_NT, self.length_N, strict=True)]

@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperfitting.config import EvaluateConfig, RunConfig
-from hyperfitting.config.layers import Resolved
+from hyperfitting.config import EvaluateConfig
 from hyperfitting.config.methods import METHODS
-from hyperfitting.data.windows import Dataset
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
 from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
-from hyperfitting.models.devices import Precision
 from hyperfitting.records.manifest import LossInterval, RunManifest, Trained, TrainingOutcome
-from hyperfitting.records.origins import Origin, TextEnd
+from hyperfitting.records.origins import Origin
 from hyperfitting.train.checkpoints import TrainState
+from hyperfitting.train.parts import RunParts
 from hyperfitting.train.setup import Setup
-from hyperfitting.train.trainable import Trainable
 
 DIGESTS = (
     "model_digest",
@@ -32,17 +29,9 @@ DIGESTS = (
 )
 
 
-def new_manifest(
-    resolved: Resolved[RunConfig],
-    dataset: Dataset,
-    trainable: Trainable,
-    digests: Mapping[str, str],
-    precision: Precision,
-    setup: Setup,
-    ends: list[TextEnd],
-) -> RunManifest:
-    """The manifest of a run that starts now."""
-    config = resolved.config
+def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> RunManifest:
+    """The manifest of a run that starts now; `sources` say where each setting comes from."""
+    config, dataset, trainable = parts.config, parts.dataset, parts.trainable
     content = config.model_dump(mode="json")
     if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
         content["model"]["name"] = str(Path(config.model.name).resolve())
@@ -51,23 +40,23 @@ def new_manifest(
         arm=METHODS[config.train.method].arm,
         seed=config.train.seed,
         config=content,
-        config_sources=dict(resolved.sources),
-        model_digest=digests["model_digest"],
-        architecture_digest=digests["architecture_digest"],
-        origin=_origin(trainable.model, digests["model_digest"]),
+        config_sources=dict(sources),
+        model_digest=parts.model_digest,
+        architecture_digest=parts.architecture_digest,
+        origin=_origin(trainable.model, parts.model_digest),
         contexts_digest=dataset.contexts.digest(),
         heldout_digest=dataset.heldout.digest(),
         train_digest=dataset.train.digest(),
         data_account=dataset.account,
         template_date=dataset.template_date,
-        ends=ends,
+        ends=parts.tokens.listed_ends(),
         trainable=Trained(
             count=trainable.count,
             blocks_0_based=trainable.blocks,
             blocks_1_based=trainable.blocks and [block + 1 for block in trainable.blocks],
             names=trainable.names,
         ),
-        precision=precision,
+        precision=parts.precision,
         device=setup.train.device.type,
         engine=setup.notes,
         environment=environment(),

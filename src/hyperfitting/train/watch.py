@@ -6,10 +6,7 @@ from dataclasses import asdict
 from functools import partial
 
 import torch
-from accelerate import Accelerator
 
-from hyperfitting.config import RunConfig
-from hyperfitting.data.windows import Dataset
 from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.feed import said_of
 from hyperfitting.models.blocks import prefix_bytes, whole_model
@@ -17,36 +14,27 @@ from hyperfitting.models.devices import free_bytes
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
-from hyperfitting.runs import RunFolder
 from hyperfitting.train.engine import TailEngine
 from hyperfitting.train.monitor import Monitoring
+from hyperfitting.train.parts import RunParts
 from hyperfitting.train.setup import Setup
-from hyperfitting.train.trainable import Trainable
 
 
-def make_monitor(
-    run: RunFolder,
-    config: RunConfig,
-    dataset: Dataset,
-    trainable: Trainable,
-    setup: Setup,
-    accelerator: Accelerator,
-    tokens: Tokens,
-    progress: Progress,
-) -> Monitoring:
+def make_monitor(parts: RunParts, setup: Setup) -> Monitoring:
     """A monitor that appends to the run's metrics, sends rows on, and shows a sample."""
-    engine = setup.engine
+    config, tokens, progress = parts.config, parts.tokens, parts.progress
+    engine, trainable = setup.engine, parts.trainable
     whole: Callable[[], AbstractContextManager[None]] = nullcontext
     if isinstance(engine, TailEngine):
         whole = partial(whole_model, engine.parts, engine.tail.cut, released=engine.released)
 
     def write(row: MonitorRow) -> None:
-        run.append_metrics(row)
+        parts.run.append_metrics(row)
         if config.monitor.track:
             values = {k: v for k, v in asdict(row).items() if isinstance(v, int | float)}
-            accelerator.log(values, step=row.step)
+            parts.accelerator.log(values, step=row.step)
 
-    contexts = dataset.contexts.contexts[: config.monitor.num_contexts]
+    contexts = parts.dataset.contexts.contexts[: config.monitor.num_contexts]
     if isinstance(engine, TailEngine) and not _fits(engine, setup.train.device):
         contexts = []
         progress.say(

@@ -1,0 +1,46 @@
+"""Write the result of a run, and prove that a model is read back as it was written."""
+
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import RunConfig
+from hyperfitting.errors import InputError
+from hyperfitting.models.digests import model_digest
+from hyperfitting.models.load import load_model, quiet_transformers
+from hyperfitting.storage import new_directory
+from hyperfitting.train.lora import save_adapter
+from hyperfitting.train.parts import RunParts
+
+
+def save_result(parts: RunParts) -> None:
+    """Write the adapter or the model, complete or not at all.
+
+    Raises:
+        InputError: a model is not read back as it was written.
+    """
+    run, trainable, config = parts.run, parts.trainable, parts.config
+    target = run.adapter if trainable.has_adapter else run.model
+    with new_directory(target) as folder:
+        if trainable.has_adapter:
+            save_adapter(trainable.model, trainable.initial, folder, config.train.lora)
+            return
+        with quiet_transformers():
+            trainable.model.save_pretrained(folder, safe_serialization=True)
+        parts.tokens.tokenizer.save_pretrained(folder)
+        _require_saved(trainable.model, folder, config)
+
+
+def _require_saved(model: Any, folder: Path, config: RunConfig) -> None:
+    """Refuse a saved model that is not read back as what was trained.
+
+    Raises:
+        InputError: its weights differ; the run and its checkpoints stay as they are.
+    """
+    saved = config.model.model_copy(update={"name": str(folder), "revision": None, "device": "cpu"})
+    if model_digest(load_model(saved)) != model_digest(model):
+        raise InputError(
+            f"the model that was saved is not what was trained: {config.model.name} is not read "
+            "back by transformers as it was written",
+            needed="a model that save_pretrained and from_pretrained keep as it is",
+            hint="--method full_lora leaves an adapter; the checkpoints of this run are kept",
+        )
