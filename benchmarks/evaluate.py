@@ -111,6 +111,7 @@ def one_pass(pair: Any, settings: argparse.Namespace, vocabulary: int) -> dict[s
     from hyperfitting.measure.ranks import rank_histogram
     from hyperfitting.measure.text import diversity, ngram_repetition, type_token_ratio
     from hyperfitting.models.anatomy import anatomy
+    from hyperfitting.records import Arm
 
     length = settings.continuation
     shape = (settings.contexts, 32 + length)
@@ -136,7 +137,7 @@ def one_pass(pair: Any, settings: argparse.Namespace, vocabulary: int) -> dict[s
     start = time.perf_counter()
     scores = compare_rows(pair, rows, length, vocabulary, each=each, observe=geometry)
     rank_histogram(scores.chosen_rank_NK, largest=vocabulary)
-    geometry.result()
+    geometry.result(Arm("tuned"))
     summary = matching.summary()
     for row in rows:
         text = row[-length:]

@@ -9,18 +9,21 @@ import torch
 from hyperfitting.compare.comparison import Comparison, TunedModel
 from hyperfitting.config import DataConfig, EvaluateConfig, ExplainConfig, ModelConfig
 from hyperfitting.data.windows import Contexts, Dataset, Windows
+from hyperfitting.evaluate.bench import bench_of
 from hyperfitting.evaluate.per_context import metric_values
-from hyperfitting.evaluate.scoring import Evaluation
+from hyperfitting.evaluate.plan import check
+from hyperfitting.evaluate.scoring import score
 from hyperfitting.explain.verb import Explanation
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
-from hyperfitting.report.listed import ACCOUNT as REPORTED
+from hyperfitting.records.record import as_json
+from hyperfitting.records.study import Account, TrainingFacts
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 
 # What a study of random tokens says of the documents that were read.
-ACCOUNT = dict.fromkeys(REPORTED, 0)
+ACCOUNT = dict.fromkeys(Account.model_fields, 0)
 
 CONTEXT, CONTINUATION = 6, 10
 EVALUATE = EvaluateConfig(resamples=100, natural_tokens=12, sampling_seeds=2, device="cpu")
@@ -62,7 +65,9 @@ def comparison(folder, *tuned, data=None):
     """`tuned` are functions that make a model; several are seeds of one arm."""
     data = data or dataset()
     models = [
-        TunedModel(Arm("tuned", seed if len(tuned) > 1 else None), make, {"checkpoint": "memory"})
+        TunedModel(
+            Arm("tuned", seed if len(tuned) > 1 else None), make, TrainingFacts(checkpoint="memory")
+        )
         for seed, make in enumerate(tuned)
     ]
     about = DataConfig(source="random").model_dump(mode="json")
@@ -71,25 +76,25 @@ def comparison(folder, *tuned, data=None):
 
 
 def evaluated(compared, config=EVALUATE, progress=None):
-    """The evaluation, its arms by name, and every column by (arm, metric, prefix)."""
-    evaluation = Evaluation.begin(compared, config, progress or Progress())
-    evaluation.run()
+    """What was scored, its arms by name, and every column by (arm, metric, prefix)."""
+    found = score(bench_of(compared, check(config, Progress()), progress or Progress()))
     columns = {}
-    for outputs in evaluation.arms:
+    for outputs in found.arms:
         for column in metric_values(outputs, config.natural_tokens):
             columns[column.arm.name, column.metric, column.prefix] = np.array(
                 column.values, dtype=float
             )
-    return evaluation, {outputs.arm.name: outputs for outputs in evaluation.arms}, columns
+    return found, {outputs.arm.name: outputs for outputs in found.arms}, columns
 
 
 def explained(compared, config=EXPLAIN, progress=None):
-    """What each control found of the first tuned model."""
+    """What each control found of the first tuned model, as its file holds it."""
     explanation = Explanation.begin(compared, config, progress or Progress())
     for tuned in compared.tuned:
         explanation.add(tuned)
-    json.dumps(explanation.found, allow_nan=False)  # every value can be written
-    return explanation, defaultdict(dict, {k: v[0] for k, v in explanation.found.items() if v})
+    found = {name: as_json(arms[0]) for name, arms in explanation.found.items()}
+    json.dumps(found, allow_nan=False)  # every value can be written
+    return explanation, defaultdict(dict, found)
 
 
 def ids(generations):

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.domains import open_runs_on
 from hyperfitting.progress import Progress
 from tests.train.test_result import trained
 
-HERE = {"device": "cpu", "trust_remote_code": False}
+HERE = Here("cpu")
 CAPITALS = "VWXYZ .?"
 
 
@@ -34,4 +35,4 @@ def home_and_away(tmp_path_factory, model_folder, texts_file, capitals):
 
 
 def opened(runs, *sources):
-    return open_runs_on(runs, [str(s) for s in sources], "story", Progress(), **HERE)
+    return open_runs_on(runs, [str(s) for s in sources], "story", HERE, Progress())

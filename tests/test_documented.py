@@ -13,7 +13,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import hyperfitting.judge.verb
 from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.config import CheckpointsConfig, RunConfig
@@ -21,8 +20,9 @@ from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import SCHEMAS as VERBS
 from hyperfitting.config.resolve import not_for, resolve_demo, resolve_run
+from hyperfitting.records.record import write_file
 from hyperfitting.runs import RunFolder
-from hyperfitting.storage import write_json
+from tests.manifests import manifest
 
 # `evaluate` and `explain` take these beside their own, with --base and --tuned.
 SCHEMAS = VERBS | {"checkpoints": CheckpointsConfig}
@@ -220,16 +220,14 @@ def reached(*_args, **_kwargs):
 @pytest.mark.parametrize("words", documented_commands(), ids=" ".join)
 def test_every_documented_command_resolves_its_settings(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("train", "evaluate", "evaluate_checkpoints", "explain", "explain_checkpoints",
-                 "generate", "report", "demo"):  # fmt: skip
+    for name in verbs.DOORS:
         monkeypatch.setattr(verbs, name, reached)
-    monkeypatch.setattr(hyperfitting.judge.verb, "judge", reached)
     if "--resume" in words:
         run = RunFolder(Path(words[words.index("--out") + 1]))
         base = {"model.name": "m", "data.source": "d", "train.method": "late_stage_lora"}
         config = build(RunConfig, [Layer("", base)]).config
-        run.path.mkdir()
-        write_json(run.manifest_file, {"config": config.model_dump(mode="json")})
+        stored = manifest(status="training", config=config.model_dump(mode="json"))
+        write_file(run.manifest_file, stored)
     result = CliRunner().invoke(app, list(words))
     if words[:2] == ("config", "show"):
         assert result.exit_code == 0, result.output

@@ -1,6 +1,14 @@
 import pytest
 
-from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, RunConfig
+from hyperfitting.config import (
+    DataConfig,
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import demo_runs, describe, not_for, resolve_demo, resolve_run
@@ -34,12 +42,29 @@ def test_the_built_in_model_has_its_own_tuned_values():
 
 def test_each_method_of_the_demo_has_its_own_values_and_the_users():
     user = read_overrides(["train.epochs=2", "report.num_examples=3"])
-    demo = resolve_demo([user]).config
-    runs = demo_runs(demo, [user])
+    resolved = resolve_demo([user])
+    demo, runs = resolved.config, demo_runs(resolved.config, resolved.sources)
     assert [run.config.train.method for run in runs] == list(demo.methods)
     assert {run.config.train.epochs for run in runs} == {2}
     assert len({run.config.train.learning_rate for run in runs}) > 1
     assert demo.report.num_examples == 3
+    for run in runs:
+        assert run.sources["train.epochs"] == "override"
+        assert run.sources["train.seed"] == run.sources["train.method"] == "demo"
+        assert run.sources["train.learning_rate"] == "tuned for builtin"
+        assert run.sources["data.num_heldout"] == "set for builtin:fiction"
+
+
+def test_a_demo_of_a_plain_config_gives_each_method_what_was_set():
+    data = DataConfig(source="builtin:fiction", num_train=80)
+    train = TrainConfig(method="full_sft", epochs=3)
+    plain = DemoConfig(model=ModelConfig(name="builtin"), data=data, train=train)
+    runs = [run.config for run in demo_runs(plain)]
+    assert [run.train.method for run in runs] == list(plain.methods)
+    assert {run.train.epochs for run in runs} == {3}
+    assert {run.data.num_train for run in runs} == {80}
+    by_method = {run.train.method: run.train.learning_rate for run in runs}
+    assert by_method == {"full_sft": 1.5e-3, "full_lora": 3e-3, "late_stage_lora": 3e-3}
 
 
 @pytest.mark.parametrize(

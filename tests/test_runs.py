@@ -1,11 +1,15 @@
 import json
+import re
 
 import pytest
 
 from hyperfitting.errors import InputError
+from hyperfitting.records.origins import Origin
+from hyperfitting.records.record import as_json
 from hyperfitting.runs import RunFolder, first_free, require_free
 from hyperfitting.storage import new_directory, read_json, write_json
 from hyperfitting.untrusted import printable
+from tests.manifests import manifest
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
@@ -57,6 +61,43 @@ def test_an_unfinished_run_is_refused(tmp_path):
     run.manifest_file.write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         run.manifest()
+
+
+def test_a_manifest_that_does_not_fit_is_refused_with_the_fields_name(tmp_path):
+    run, whole = RunFolder(tmp_path), as_json(manifest())
+    assert run.started() is None
+    damaged = {
+        "trainable.count is missing": whole | {"trainable": {"names": []}},
+        "seed is null, a whole number is needed": whole | {"seed": None},
+        "training is missing": whole | {"training": None},
+        "training.train_loss[1] is 'x', a number is needed": whole
+        | {"training": whole["training"] | {"train_loss": [1, "x"]}},
+        "of version 2, and this one reads version 1": whole | {"version": 2},
+    }
+    for words, content in damaged.items():
+        write_json(run.manifest_file, content)
+        for read in (run.manifest, run.started):
+            with pytest.raises(InputError, match=re.escape(words)):
+                read()
+
+
+def test_a_manifest_of_an_earlier_version_is_read(tmp_path):
+    run, content = RunFolder(tmp_path), as_json(manifest())
+    for name in ("version", "architecture_digest", "origin", "template_date", "ends", "device"):
+        del content[name]
+    for name in ("best_val_loss", "best_val_step", "best_val_epoch", "final_loss_interval"):
+        del content["training"][name]
+    write_json(run.manifest_file, content)
+    assert run.manifest() == manifest()
+
+
+def test_a_base_is_named_by_the_commit_that_was_trained_from():
+    config = {"model": {"name": "org/name", "revision": "main"}}
+    origin = Origin(name="org/name", kind="model", revision="main", commit="a" * 40)
+    assert manifest(config=config).base_model().revision == "main"
+    assert manifest(config=config, origin=origin).base_model().revision == "a" * 40
+    with pytest.raises(InputError, match="config.model is null"):
+        manifest().base_model()
 
 
 def test_control_characters_are_stripped_and_text_is_kept():

@@ -2,20 +2,20 @@
 
 import platform
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
 from hyperfitting import __version__
+from hyperfitting.records.origins import Environment
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Versions and machine facts that a number may depend on."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "packages": {"hyperfitting": __version__} | {name: version(name) for name in PACKAGES},
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        threads=torch.get_num_threads(),
+        packages={"hyperfitting": __version__} | {name: version(name) for name in PACKAGES},
+    )

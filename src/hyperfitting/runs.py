@@ -5,14 +5,27 @@ evaluated carries the study files itself and is a study of one.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, MonitorRow
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import FieldError, read_file, read_rows
 from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
+
+RowT = TypeVar("RowT")
+
+
+class JudgeFolder:
+    """Paths of a judgement: every answer, and what they come to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answers_file = path / "answers.jsonl"
+        self.results_file = path / "results.json"
 
 
 class StudyFolder:
@@ -20,6 +33,7 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.runs = path / "runs"
         self.study_file = path / "study.json"
         self.measurements_file = path / "measurements.json"
         self.timings_file = path / "timings.json"
@@ -28,7 +42,8 @@ class StudyFolder:
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
         self.tasks_file = path / "tasks.json"
-        self.judgements_file = path / "judge" / "results.json"
+        self.judge = JudgeFolder(path / "judge")
+        self.judgements_file = self.judge.results_file
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"
@@ -36,14 +51,14 @@ class StudyFolder:
 
     def run_path(self, arm: str, seed: int) -> Path:
         """Where the study keeps the run of one arm and seed."""
-        return self.path / "runs" / f"{arm}-seed-{seed}"
+        return self.runs / f"{arm}-seed-{seed}"
 
     def generations_file(self, arm: str, key: str) -> Path:
         """File of one arm's continuations; `key` digests mode, length, decoder and seed."""
         return self.generations / f"{arm}--{key}.jsonl"
 
     def explain_file(self, part: str) -> Path:
-        """File of one control: geometry, provenance, static_bias, block_swap or tokens."""
+        """File of one control, by its name."""
         return self.explain / f"{part}.json"
 
     def clear_generations(self) -> None:
@@ -60,12 +75,7 @@ class StudyFolder:
     def read_generations(self, name: str) -> list[Generation]:
         """Continuations written under this path relative to the folder."""
         path = self.path / name
-        try:
-            return [Generation(**row) for row in read_jsonl(path)]
-        except TypeError as error:
-            raise InputError(
-                f"{path} cannot be read: {error}", hint="run `hyperfit evaluate` again"
-            ) from error
+        return _rows(Generation, path, "run `hyperfit evaluate` again")
 
 
 class RunFolder:
@@ -87,32 +97,44 @@ class RunFolder:
         """The trained adapter or model."""
         return self.adapter if self.adapter.is_dir() else self.model
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> RunManifest:
         """The manifest of a finished run.
 
         Raises:
-            InputError: no run here, or one that did not finish.
+            InputError: no run here, one that did not finish, or a manifest that does not fit.
         """
         if not self.manifest_file.exists():
             raise InputError(
                 f"{self.path} holds no run: there is no manifest.json",
                 needed="a folder that `hyperfit train` or `hyperfit demo` wrote",
             )
-        manifest: dict[str, Any] = read_json(self.manifest_file)
-        if manifest.get("status") != "complete":
+        status = self._status()
+        if status != "complete":
             raise InputError(
-                f"the run in {self.path} did not finish (status {manifest.get('status')!r})",
+                f"the run in {self.path} did not finish (status {status!r})",
                 needed="a finished run",
                 hint=f"hyperfit train --resume --out {self.path}",
             )
-        return manifest
+        return read_file(RunManifest, self.manifest_file, "train that run again")
+
+    def started(self) -> RunManifest | None:
+        """The manifest of a run that may not have finished; None where none was started.
+
+        Raises:
+            InputError: the manifest does not fit.
+        """
+        if not self.manifest_file.exists():
+            return None
+        return read_file(RunManifest, self.manifest_file, "train that run again")
 
     def is_complete(self) -> bool:
         """Whether training here came to its end."""
-        return (
-            self.manifest_file.exists()
-            and read_json(self.manifest_file).get("status") == "complete"
-        )
+        return self.manifest_file.exists() and self._status() == "complete"
+
+    def _status(self) -> Any:
+        """How far the run is, whatever else the manifest says."""
+        content = read_json(self.manifest_file)
+        return content.get("status") if isinstance(content, Mapping) else None
 
     def append_metrics(self, row: MonitorRow) -> None:
         """Add one monitoring point to `metrics.jsonl`."""
@@ -127,10 +149,18 @@ class RunFolder:
         """All monitoring points, in order; empty where monitoring was off."""
         if not self.metrics_file.exists():
             return []
-        try:
-            return [MonitorRow(**row) for row in read_jsonl(self.metrics_file)]
-        except TypeError as error:
-            raise InputError(f"{self.metrics_file} cannot be read: {error}") from error
+        again = "train that run again, or leave its metrics.jsonl out"
+        return _rows(MonitorRow, self.metrics_file, again)
+
+
+def _rows(kind: type[RowT], path: Path, again: str) -> list[RowT]:
+    """The rows of a .jsonl file, every field of its own type."""
+    try:
+        return read_rows(kind, read_jsonl(path), "rows")
+    except FieldError as error:
+        raise InputError(
+            f"{path} does not fit this version of hyperfitting: {error}", hint=again
+        ) from error
 
 
 def require_free(path: Path) -> None:

@@ -371,7 +371,7 @@ def test_every_verb_has_help_with_an_example(verb):
 
 def test_an_internal_failure_exits_with_1(tmp_path):
     code = "from hyperfitting.cli import main, demo; import hyperfitting.verbs as v\n"
-    code += "def broken(*a): raise RuntimeError('bug')\n"
+    code += "def broken(*a, **k): raise RuntimeError('bug')\n"
     code += "v.demo = broken; import sys; sys.argv = ['hyperfit', 'demo']; main.main()"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,

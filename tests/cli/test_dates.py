@@ -85,8 +85,8 @@ def test_a_run_goes_on_the_next_day_as_it_began(model, chats, tmp_path, it_is):
     assert "resumed after step" in result.output
     assert first_text(run) == before
     manifest = RunFolder(run).manifest()
-    assert manifest["template_date"] == "2026-01-10"
-    assert manifest["config"]["data"]["template_date"] is None
+    assert manifest.template_date == "2026-01-10"
+    assert manifest.config["data"]["template_date"] is None
 
 
 def test_runs_of_two_days_say_which_setting_makes_them_comparable(model, chats, tmp_path, it_is):

@@ -10,16 +10,19 @@ import pytest
 import torch
 
 from hyperfitting.compare.checkpoints import open_checkpoints
+from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import (
     CheckpointsConfig,
     DataConfig,
     ExplainConfig,
     ModelConfig,
+    OriginalConfig,
 )
 from hyperfitting.errors import InputError
-from hyperfitting.evaluate.write import write_study
-from hyperfitting.explain.verb import PARTS, write_explanation
+from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.explain.controls import CONTROLS
+from hyperfitting.explain.verb import explain, write_explanation
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.tuned import adapter_base
@@ -36,7 +39,7 @@ from tests.train.test_result import trained
 EXPLAIN = ALL_STRENGTHS.model_copy(update={"strengths": (1.0,), "random_draws": 1})
 DATA = {"window_tokens": 32, "context_tokens": 8, "continuation_tokens": 8}
 MONITORED = {"monitor.every_epochs": 1, "monitor.num_contexts": 2, "monitor.num_windows": 2}
-HERE = {"device": "cpu", "trust_remote_code": False}
+HERE = Here("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -70,26 +73,26 @@ def paths(runs):
 @pytest.fixture(scope="module")
 def study(runs, folder):
     study = StudyFolder(folder / "study")
-    compared = open_runs(paths(runs), **HERE, best_val=True)
-    write_study(study, compared, EVALUATE, Progress())
-    write_explanation(study, open_runs(paths(runs), **HERE), EXPLAIN, Progress())
+    compared = open_runs(paths(runs), HERE, best_val=True)
+    evaluate(compared, EVALUATE, study.path)
+    write_explanation(study, open_runs(paths(runs), HERE), EXPLAIN, Progress())
     return study
 
 
 def test_runs_of_one_method_and_seed_are_told_apart_by_what_differs(runs):
-    compared = open_runs(paths(runs), **HERE, best_val=True)
+    compared = open_runs(paths(runs), HERE, best_val=True)
     assert [t.arm for t in compared.tuned] == [
         Arm("late_stage_lora", 0, (("last_blocks", 1),)),
         Arm("late_stage_lora", 0, (("last_blocks", 2),)),
         Arm(BEST_VAL, 0, (("method", "late_stage_lora"), ("last_blocks", 1))),
         Arm(BEST_VAL, 0, (("method", "late_stage_lora"), ("last_blocks", 2))),
     ]
-    counts = [t.about["trainable_params"] for t in compared.tuned]
+    counts = [t.facts.trainable_params for t in compared.tuned]
     assert counts == [counts[0], 2 * counts[0]] * 2
-    lone = open_runs(paths(runs)[:1], **HERE)
+    lone = open_runs(paths(runs)[:1], HERE)
     assert [t.arm for t in lone.tuned] == [Arm("late_stage_lora", 0)]
     for run, tuned in zip(runs, compared.tuned[2:], strict=True):
-        assert tuned.about["epochs"] == run.manifest()["training"]["best_val_epoch"]
+        assert tuned.facts.epochs == run.manifest()["training"]["best_val_epoch"]
 
 
 def test_a_study_is_strict_json_and_its_parts_fit_together(study, runs):
@@ -129,7 +132,7 @@ def test_a_study_is_strict_json_and_its_parts_fit_together(study, runs):
 
 
 def test_explanations_are_strict_json_for_every_run(study, runs):
-    for part in PARTS:
+    for part in CONTROLS:
         content = strict(study.explain_file(part))
         assert [arm["parameters"] for arm in content["arms"]] == [
             {"last_blocks": 1}, {"last_blocks": 2},
@@ -141,18 +144,31 @@ def test_explanations_are_strict_json_for_every_run(study, runs):
 
 def test_a_second_evaluation_writes_the_same_bytes(study, runs, folder):
     other = StudyFolder(folder / "again")
-    leftover = other.generations / "gone--0123.jsonl"  # of an earlier evaluation
-    other.generations.mkdir(parents=True)
-    leftover.write_text("")
-    write_study(other, open_runs(paths(runs), **HERE, best_val=True), EVALUATE, Progress())
-    write_explanation(other, open_runs(paths(runs), **HERE), EXPLAIN, Progress())
+    evaluate(open_runs(paths(runs), HERE, best_val=True), EVALUATE, other.path)
+    write_explanation(other, open_runs(paths(runs), HERE), EXPLAIN, Progress())
     apart = "timings.json"  # clock times
     found = [p.relative_to(study.path) for p in sorted(study.path.rglob("*")) if p.is_file()]
     files = [name for name in found if name.name != apart]
     assert len(files) > 40
     for name in files:
         assert (study.path / name).read_bytes() == (other.path / name).read_bytes(), name
+
+
+def test_a_study_is_evaluated_again_in_its_own_folder(runs, folder):
+    """Also one with best checkpoints, which have no folder; what it wrote before is gone."""
+    config = EVALUATE.model_copy(update={"best_val": True, "sampling_seeds": 0})
+    study = evaluate(paths(runs), config, folder / "own")
+    before = {p: p.read_bytes() for p in study.path.rglob("*") if p.is_file()}
+    leftover = study.generations / "gone--0123.jsonl"  # of an earlier evaluation
+    leftover.write_text("")
+    assert evaluate(study.path, config).path == study.path
     assert not leftover.exists()
+    changed = [p.name for p, content in before.items() if p.read_bytes() != content]
+    assert changed in ([], ["timings.json"])
+    explained = explain(study.path, EXPLAIN)
+    assert {entry["arm"] for entry in strict(explained.explain_file("geometry"))["arms"]} == {
+        "late_stage_lora"
+    }
 
 
 def test_seeds_and_another_order_of_the_data(folder, model_folder, texts_file):
@@ -161,14 +177,14 @@ def test_seeds_and_another_order_of_the_data(folder, model_folder, texts_file):
         trained(model_folder, texts_file, folder / f"other-{i}", "full_lora", **change)
         for i, change in enumerate(({}, *changes))
     ]
-    compared = open_runs(paths(others), **HERE)
+    compared = open_runs(paths(others), HERE)
     order = [(("order_seed", value),) for value in (None, None, 3)]
     assert [(t.arm.seed, t.arm.settings) for t in compared.tuned] == [
         (0, order[0]), (1, order[1]), (0, order[2]),
     ]  # fmt: skip
     study = StudyFolder(folder / "seeds")
     config = EVALUATE.model_copy(update={"sampling_seeds": 0, "natural_tokens": 0})
-    write_study(study, compared, config, Progress())
+    evaluate(compared, config, study.path)
     found = strict(study.study_file)["run_agreement"]
     assert len(found) == 3
     assert all(0 < row["mean"] < 1 for row in found)
@@ -205,7 +221,7 @@ def copied(run, path, **changes):
 def test_runs_that_do_not_belong_together(runs, tmp_path, changes, message):
     other = copied(runs[0], tmp_path / "run", **changes)
     with pytest.raises(InputError, match=message):
-        open_runs([runs[0].path, other.path], **HERE)
+        open_runs([runs[0].path, other.path], HERE)
 
 
 def test_best_validation_loss_without_monitoring(folder, model_folder, texts_file):
@@ -213,8 +229,8 @@ def test_best_validation_loss_without_monitoring(folder, model_folder, texts_fil
     with pytest.raises(
         InputError, match="has no checkpoint of lowest validation loss\nneeded: .*monitor"
     ):
-        open_runs([run.path], **HERE, best_val=True)
-    assert [t.arm.name for t in open_runs([run.path], **HERE).tuned] == ["late_stage_lora"]
+        open_runs([run.path], HERE, best_val=True)
+    assert [t.arm.name for t in open_runs([run.path], HERE).tuned] == ["late_stage_lora"]
 
 
 def test_a_base_model_that_changed_since(runs, tmp_path, model_folder):
@@ -222,7 +238,7 @@ def test_a_base_model_that_changed_since(runs, tmp_path, model_folder):
     shutil.copytree(model_folder, base)
     tiny_model(seed=1).save_pretrained(base)
     run = copied(runs[0], tmp_path / "run", **{"config.model.name": str(base)})
-    compared = open_runs([run.path], **HERE)
+    compared = open_runs([run.path], HERE)
     for stage in (evaluated, explained):
         with pytest.raises(InputError, match="are not those the runs were trained from"):
             stage(compared)
@@ -230,7 +246,7 @@ def test_a_base_model_that_changed_since(runs, tmp_path, model_folder):
 
 def test_no_run_at_all(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
-        open_runs([tmp_path], **HERE)
+        open_runs([tmp_path], HERE)
 
 
 # Checkpoints that somebody else trained
@@ -238,15 +254,14 @@ def test_no_run_at_all(tmp_path):
 
 def checkpoints(base, tuned, texts, **data):
     return CheckpointsConfig(
-        model=ModelConfig(name=str(base)),
+        model=OriginalConfig(name=str(base)),
         tuned=str(tuned),
         data=DataConfig(source=str(texts), **DATA | data),
-        device="cpu",
     )
 
 
 def opened(*arguments, **data):
-    return open_checkpoints(checkpoints(*arguments, **data), Progress())
+    return open_checkpoints(checkpoints(*arguments, **data), HERE, Progress())
 
 
 def test_two_whole_checkpoints(model_folder, texts_file, tmp_path):
@@ -255,7 +270,7 @@ def test_two_whole_checkpoints(model_folder, texts_file, tmp_path):
     compared = opened(model_folder, tuned, texts_file)
     assert [t.arm for t in compared.tuned] == [Arm("tuned")]
     assert compared.digest is None
-    write_study(StudyFolder(tmp_path / "study"), compared, EVALUATE, Progress())
+    evaluate(compared, EVALUATE, tmp_path / "study")
     written = strict(tmp_path / "study" / "study.json")
     [run] = written["runs"]
     assert (run["arm"], run["path"], run["checkpoint"]) == ("tuned", None, str(tuned))
@@ -268,7 +283,7 @@ def test_the_adapter_of_a_run_is_the_run(runs, model_folder, texts_file):
     named = ModelConfig(name=str(run.adapter))
     assert adapter_base(named) == (str(model_folder), None)
     foreign = opened(adapter_base(named).name, run.adapter, texts_file)
-    ours = open_runs([run.path], **HERE)
+    ours = open_runs([run.path], HERE)
     assert foreign.dataset.contexts == ours.dataset.contexts
     ids = torch.tensor([foreign.dataset.contexts.contexts[0]])
     with torch.no_grad():
@@ -280,7 +295,7 @@ def test_the_adapter_of_a_run_is_the_run(runs, model_folder, texts_file):
 
 def test_the_built_in_model_beside_itself(texts_file):
     tuned = opened("builtin", "builtin", "builtin:fiction").tuned
-    assert [t.about["checkpoint"] for t in tuned] == ["builtin"]
+    assert [t.facts.checkpoint for t in tuned] == ["builtin"]
 
 
 def test_other_tokens_are_refused(model_folder, texts_file, tmp_path):

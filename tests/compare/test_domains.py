@@ -19,7 +19,7 @@ def test_a_run_s_own_source_keeps_what_it_held_out(home_and_away, texts_file, ca
     kept = load_dataset(home_and_away[0] / "windows.safetensors")
     assert own.dataset.contexts == kept.contexts
     assert own.dataset.heldout.digest() == kept.heldout.digest()
-    alone = open_runs(home_and_away[:1], **HERE)
+    alone = open_runs(home_and_away[:1], HERE)
     assert own.data == alone.data
     assert (own.tuned[0].arm, own.digest) == (alone.tuned[0].arm, alone.digest)
     (tmp_path / "link.jsonl").symlink_to(texts_file)
@@ -40,7 +40,7 @@ def test_runs_of_different_texts_are_told_apart_and_compared_on_named_ones(
     home_and_away, texts_file, capitals
 ):
     with pytest.raises(InputError, match=r"different held-out contexts(.|\n)*--data SOURCE"):
-        open_runs(home_and_away, **HERE)
+        open_runs(home_and_away, HERE)
     compared = opened(home_and_away, capitals, texts_file)
     expected = [
         Arm("late_stage_lora", 0, (("trained_on", str(s)),)) for s in (texts_file, capitals)

@@ -8,27 +8,29 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hyperfitting.compare.checkpoints import open_checkpoints
+from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import (
     CheckpointsConfig,
     DataConfig,
     GenerateConfig,
     ModelConfig,
+    OriginalConfig,
     ReportConfig,
 )
 from hyperfitting.errors import InputError
-from hyperfitting.evaluate.write import write_study
-from hyperfitting.generate.verb import continue_prompts, open_model
+from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.generate.verb import generate, open_model
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import load_model, load_result
 from hyperfitting.progress import Progress
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections.results import weights
+from hyperfitting.report.sections.sources import weights
+from hyperfitting.report.verb import report
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.train import lora
 from hyperfitting.train.methods import prepare, require_trainable
 from hyperfitting.train.result import load_checkpoint_result
-from hyperfitting.verbs import report
 from tests.comparing import EVALUATE
 from tests.models.hub import publish
 from tests.models.test_checkpoint import A, B, config, save_adapter_beside, set_config
@@ -36,7 +38,7 @@ from tests.tiny import save_tiny, tiny_model
 from tests.train.running import settings
 from tests.train.test_result import trained
 
-HERE = {"device": "cpu", "trust_remote_code": False}
+HERE = Here("cpu")
 SHORT = {"train.epochs": 1, "train.checkpoint_steps": 0}
 DATA = {"window_tokens": 32, "context_tokens": 8, "continuation_tokens": 8}
 
@@ -60,14 +62,14 @@ def test_training_on_a_base_with_an_adapter_beside_it(
     """The result is that of the weights alone, whole, bit for bit."""
     run = trained(both, texts_file, tmp_path / "run", method, **SHORT)
     plain = trained(model_folder, texts_file, tmp_path / "plain", method, **SHORT)
-    assert run.manifest()["training"]["train_loss"] == plain.manifest()["training"]["train_loss"]
+    assert run.manifest().outcome.train_loss == plain.manifest().outcome.train_loss
     found, wanted = (load_result(each, config(model_folder)) for each in (run, plain))
     assert model_digest(found) == model_digest(wanted)
     assert model_digest(found) != model_digest(tiny_model())
-    origin = run.manifest()["origin"]
-    assert origin["digest"] == run.manifest()["model_digest"] == model_digest(tiny_model())
-    assert "without adapter_config.json" in origin["notes"][0]
-    assert plain.manifest()["origin"]["notes"] == []
+    origin = run.manifest().origin
+    assert origin.digest == run.manifest().model_digest == model_digest(tiny_model())
+    assert "without adapter_config.json" in origin.notes[0]
+    assert plain.manifest().origin.notes == []
 
 
 def test_what_was_not_used_stands_in_study_and_page(both, model_folder, tmp_path, texts_file):
@@ -78,11 +80,11 @@ def test_what_was_not_used_stands_in_study_and_page(both, model_folder, tmp_path
     extra = {"value_head.<b>": torch.ones(1)}
     save_file(tensors | extra, tuned / "model.safetensors", metadata={"format": "pt"})
     asked = CheckpointsConfig(
-        model=config(both), tuned=str(tuned), data=DataConfig(source=str(texts_file), **DATA),
-        device="cpu",
+        model=OriginalConfig(name=str(both)), tuned=str(tuned),
+        data=DataConfig(source=str(texts_file), **DATA),
     )  # fmt: skip
     study = StudyFolder(tmp_path / "study")
-    write_study(study, open_checkpoints(asked, Progress()), EVALUATE, Progress())
+    evaluate(open_checkpoints(asked, HERE, Progress()), EVALUATE, study.path)
     written = read(study.study_file)
     original, [other] = written["model"], written["runs"]
     assert original["digest"] == original["origin"]["digest"] == model_digest(tiny_model())
@@ -107,11 +109,12 @@ def test_an_adapter_s_hub_base_is_compared_at_its_revision(texts_file, tmp_path,
     path.write_text(json.dumps(read(path) | named))
     publish(hub_cache, "lab/tuned", {"c" * 40: path.parent}, {"main": A, "v1": "c" * 40})
     asked = CheckpointsConfig(
-        model=config("lab/base"), tuned="lab/tuned", tuned_revision="v1",
-        data=DataConfig(source=str(texts_file), **DATA), device="cpu",
+        model=OriginalConfig(name="lab/base", revision="first"),
+        tuned="lab/tuned", tuned_revision="v1",
+        data=DataConfig(source=str(texts_file), **DATA),
     )  # fmt: skip
     study = StudyFolder(tmp_path / "study")
-    write_study(study, open_checkpoints(asked, Progress()), EVALUATE, Progress())
+    evaluate(open_checkpoints(asked, HERE, Progress()), EVALUATE, study.path)
     written = read(study.study_file)
     original, [tuned] = written["model"], written["runs"]
     assert (original["revision"], original["origin"]["commit"]) == ("first", B)
@@ -129,10 +132,10 @@ def test_a_run_keeps_the_commit_it_was_trained_from(texts_file, tmp_path, hub_ca
     run = trained("lab/base", texts_file, tmp_path / "run", "full_lora", **SHORT)
     before = model_digest(load_result(run, config("lab/base")))
     (hub_cache / "models--lab--base" / "refs" / "main").write_text(B)
-    assert run.manifest()["origin"]["commit"] == A
+    assert run.manifest().origin.commit == A
     assert read(run.adapter / "adapter_config.json")["revision"] == A
     assert model_digest(load_model(config("lab/base"))) != model_digest(tiny_model())
-    compared = open_runs([run.path], **HERE)
+    compared = open_runs([run.path], HERE)
     assert model_digest(compared.load_original()) == model_digest(tiny_model())
     assert model_digest(compared.tuned[0].load()) == before
     for name in (run.path, run.adapter):
@@ -153,7 +156,7 @@ def test_an_amateur_is_not_looked_for_at_the_model_s_revision(tmp_path, hub_cach
         model=config("lab/base", revision="first"), decoder="contrastive_decoding",
         amateur=str(model_folder), max_new_tokens=3,
     )  # fmt: skip
-    assert len(continue_prompts(asked, ["abc"], Progress())) == 1
+    assert len(generate(["abc"], asked)) == 1
 
 
 # Weights that are quantised already
@@ -192,7 +195,7 @@ def test_adapters_train_on_8_bit_weights_that_were_multiplied_out(texts_file, tm
     set_config(fp8, quantization_config={"quant_method": "fp8", "weight_block_size": [8, 8]})
     losses = [
         trained(folder, texts_file, tmp_path / f"run-{folder.name}", "full_lora", **SHORT)
-        .manifest()["training"]["train_loss"]
+        .manifest().outcome.train_loss
         for folder in (base, fp8)
     ]  # fmt: skip
     assert losses[0] == losses[1]
@@ -251,7 +254,7 @@ def test_a_checkpoint_that_lacks_what_was_trained_is_refused(texts_file, tmp_pat
         )
         for k in (2, 1)
     )  # fmt: skip
-    step = run.manifest()["training"]["steps"]
+    step = run.manifest().outcome.steps
     shutil.rmtree(run.checkpoints)
     shutil.copytree(other.checkpoints, run.checkpoints)
     with pytest.raises(InputError, match=rf"step {step} .* lacks \d+ of the tensors"):
@@ -269,12 +272,12 @@ def test_models_that_only_measure_are_listed_with_their_notes(
     both, model_folder, tmp_path, texts_file
 ):
     asked = CheckpointsConfig(
-        model=config(model_folder), tuned=str(model_folder),
-        data=DataConfig(source=str(texts_file), **DATA), device="cpu",
+        model=OriginalConfig(name=str(model_folder)), tuned=str(model_folder),
+        data=DataConfig(source=str(texts_file), **DATA),
     )  # fmt: skip
     study = StudyFolder(tmp_path / "study")
     config_ = EVALUATE.model_copy(update={"coherence_model": str(both)})
-    write_study(study, open_checkpoints(asked, Progress()), config_, Progress())
+    evaluate(open_checkpoints(asked, HERE, Progress()), config_, study.path)
     [helper] = read(study.study_file)["helpers"]
     assert (helper["name"], helper["kind"]) == (str(both), "model")
     assert "without adapter_config.json" in helper["notes"][0]

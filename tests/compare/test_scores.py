@@ -154,16 +154,16 @@ def test_matched_entropies_by_scipy(seed):
         assert matching.tempered.scores.tuned.entropy_NK[n].mean() == pytest.approx(
             per_context[-1], abs=1e-5
         )
-        global_ += entropy(one / summary["global"]["tau"]).mean() / 4
+        global_ += entropy(one / summary.one_for_all.tau).mean() / 4
         per_step = entropy(one / matching.tau_per_step_NK[n][:, None])
         np.testing.assert_allclose(per_step, entropy(two), atol=1.1e-4)
     np.testing.assert_allclose(per_context, targets, atol=1.1e-4)
     assert global_ == pytest.approx(np.mean(targets), abs=2e-4)
-    assert summary["global"]["unsolved"] == 0
+    assert summary.one_for_all.unsolved == 0
     taus = np.array(matching.temperatures)
-    told = summary["per_context"]
-    assert (told["mean"], told["median"]) == (taus.mean(), np.median(taus))
-    assert (told["p5"], told["p95"]) == (np.quantile(taus, 0.05), np.quantile(taus, 0.95))
+    told = summary.per_context
+    assert (told.mean, told.median) == (taus.mean(), np.median(taus))
+    assert (told.p5, told.p95) == (np.quantile(taus, 0.05), np.quantile(taus, 0.95))
 
 
 # Two paddings of one vocabulary

@@ -17,7 +17,7 @@ from hyperfitting.evaluate.audits import audit_coherence, audit_overlap
 from hyperfitting.evaluate.measurements import set_measurements
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.per_set import OF_A_SET, set_values
-from hyperfitting.evaluate.scoring import Evaluation
+from hyperfitting.evaluate.plan import check
 from hyperfitting.measure.mauve import mauve
 from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.features import last_token_features
@@ -26,7 +26,7 @@ from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation
 from hyperfitting.train.dataset import describe_data, read_dataset
-from tests.comparing import EVALUATE, Said, changed, comparison, dataset, evaluated
+from tests.comparing import EVALUATE, Said, comparison, dataset, evaluated
 from tests.tiny import save_tiny, tiny_model
 
 CONFIG = EVALUATE.model_copy(update={"mauve_seeds": 2})
@@ -210,7 +210,7 @@ def test_a_reference_with_too_few_positions_is_refused(tmp_path):
 def test_a_missing_model_is_refused_before_anything_is_generated(model_folder, name):
     config = CONFIG.model_copy(update={name: "./gone"})
     with pytest.raises(InputError, match="does not exist"):
-        Evaluation.begin(comparison(model_folder, changed), config, Progress())
+        check(config, Progress())
 
 
 # MAUVE
@@ -260,13 +260,13 @@ def test_mauve_is_taken_of_whole_texts_against_the_human_ones(model_folder):
     assert "half the n: no ceiling for the arms" in found["human"].reason
     assert "45 texts a side: too high and noisy" in found["copy"].reason
 
-    assert (about["features"], about["token_limit"]) == (str(model_folder), 128)
-    assert (about["texts_cut"], about["kmeans_seeds"], about["scaling"]) == (3, 2, 5.0)
-    details = {each["arm"]: each for each in about["arms"]}
-    assert [details[name]["buckets"] for name in expected] == [2, 4, 4]
-    assert [len(details[name]["per_seed"]) for name in expected] == [1, 1, 2]
-    assert details["copy"]["seed"] == 1
-    assert details["copy"]["small_sample"] is True
+    assert (about.features, about.token_limit) == (str(model_folder), 128)
+    assert (about.texts_cut, about.kmeans_seeds, about.scaling) == (3, 2, 5.0)
+    details = {each.arm.name: each for each in about.arms}
+    assert [details[name].buckets for name in expected] == [2, 4, 4]
+    assert [len(details[name].per_seed) for name in expected] == [1, 1, 2]
+    assert details["copy"].arm.seed == 1
+    assert details["copy"].small_sample is True
 
 
 def test_fewer_than_20_texts_have_no_mauve(model_folder):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import GenerateConfig
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.evaluate import audits as quality
-from hyperfitting.generate.verb import continue_prompts
+from hyperfitting.generate.verb import generate
 from hyperfitting.judge.endpoint import Message
 from hyperfitting.judge.local import LocalJudge
 from hyperfitting.models import features
@@ -20,6 +21,7 @@ from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.tokens import Tokens, end_token_ids, unwritable_token_ids
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.origins import TextEnd
 from tests.comparing import EVALUATE, comparison, evaluated
 from tests.data.templates import CHATML, START, STOP, chatml
 from tests.evaluate.test_audits import written
@@ -72,7 +74,7 @@ def test_windows_contexts_prompts_coherence_and_features_agree(
     _, lead, tail = around
     plain = byte_tokenizer()
     run = trained(folder, texts_file, tmp_path / "run", "full_sft", **WHOLE)
-    opened = open_runs([run.path], device="cpu", trust_remote_code=False)
+    opened = open_runs([run.path], Here("cpu"))
     dataset, train = opened.dataset, opened.tuned[0].training_rows()
     ends = end_token_ids(tiny_model(), load_tokenizer(opened.model))
     whole = [row for row in train if len(row) < 100]
@@ -96,7 +98,7 @@ def test_windows_contexts_prompts_coherence_and_features_agree(
     # `generate` opens the same text as the windows do, and decodes on from it.
     prompts = [context for context, _ in texts]
     config = GenerateConfig(model=opened.model, max_new_tokens=6)
-    found = continue_prompts(config, prompts, Progress())
+    found = generate(prompts, config)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     banned = [i for i in unwritable_token_ids(model, load_tokenizer(opened.model)) if i not in ends]
     for one, context in zip(found, dataset.contexts.contexts, strict=True):
@@ -150,9 +152,8 @@ def test_a_model_that_ends_its_turn_has_ended_its_text(base):
     assert stop in tokens.banned("fixed_length")
     assert stop not in tokens.banned("natural")
     assert start in tokens.banned("natural")
-    assert tokens.listed_ends()[1] == {
-        "id": stop, "token": STOP, "why": ["closes the assistant's turn in the chat template"],
-    }  # fmt: skip
+    why = ["closes the assistant's turn in the chat template"]
+    assert tokens.listed_ends()[1] == TextEnd(id=stop, token=STOP, why=why)
     assert "<|im_end|> (closes the assistant's turn" in tokens.ends_in_words()
     assert tokens.texts([5], [6, stop]) == tokens.texts([5], [6])
 
@@ -160,11 +161,12 @@ def test_a_model_that_ends_its_turn_has_ended_its_text(base):
 def test_it_ends_in_the_study_too(base):
     stop = chatml().convert_tokens_to_ids(STOP)
     compared = comparison(base, lambda: with_bias_towards(tiny_model(), stop))
-    evaluation, arms, _ = evaluated(compared)
+    _, arms, _ = evaluated(compared)
+    tokens = Tokens.of(tiny_model(), chatml())
     assert {g.ending for g in arms["tuned"].natural} == {"ended"}
     assert {len(g.continuation_ids) for g in arms["tuned"].natural} == {1}
     assert all(stop not in g.continuation_ids for g in arms["tuned"].fixed)
-    assert {end["token"] for end in evaluation.tokens.listed_ends()} == {END, STOP}
+    assert {end["token"] for end in tokens.listed_ends()} == {END, STOP}
 
 
 def test_an_end_that_is_no_special_token_is_not_part_of_the_text(tmp_path):
@@ -194,8 +196,8 @@ def test_numbers_that_a_tokenizer_leaves_out_ban_none_of_its_words():
 
 def test_the_manifest_says_what_ends_a_text(base, texts_file, tmp_path):
     run = trained(base, texts_file, tmp_path / "run", "full_sft", **WHOLE)
-    assert [end["token"] for end in run.manifest()["ends"]] == [END, STOP]
-    assert run.manifest()["template_date"] is None
+    assert [end.token for end in run.manifest().ends] == [END, STOP]
+    assert run.manifest().template_date is None
 
 
 def test_a_local_judge_without_a_template_opens_and_never_closes(around, folder):

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from hyperfitting.data.store import save_dataset
-from hyperfitting.evaluate.write import write_study
+from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.generate.specs import parse_decoders
 from hyperfitting.measure.text import type_token_ratio
-from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
 from tests.comparing import changed, comparison
@@ -40,9 +39,7 @@ def study(model_folder, tmp_path_factory):
         save_dataset(RunFolder(folder / f"run-{n}").windows_file, DATA)
         compared.tuned[n] = replace(tuned, path=folder / f"run-{n}")
     wanted = {"decoders": ON_ALL, "decoders_on": "all", "citation_blocked": True}
-    write_study(
-        StudyFolder(folder / "study"), compared, CONFIG.model_copy(update=wanted), Progress()
-    )
+    evaluate(compared, CONFIG.model_copy(update=wanted), folder / "study")
     return StudyFolder(folder / "study")
 
 

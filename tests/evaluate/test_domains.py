@@ -4,15 +4,16 @@ import pyarrow.parquet
 import pytest
 
 from hyperfitting.compare.checkpoints import open_checkpoints
-from hyperfitting.config import CheckpointsConfig, DataConfig, ModelConfig
-from hyperfitting.evaluate.write import write_study
+from hyperfitting.compare.subject import Opened
+from hyperfitting.config import CheckpointsConfig, DataConfig, OriginalConfig
+from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import write_explanation
 from hyperfitting.progress import Progress
 from hyperfitting.report.load import read_study
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
 from tests.comparing import EVALUATE, NO_SWAP
-from tests.domains import CAPITALS, opened
+from tests.domains import CAPITALS, HERE, opened
 
 CONFIG = EVALUATE.model_copy(update={"sampling_seeds": 1, "natural_tokens": 6})
 EXPLAIN = NO_SWAP.model_copy(update={"strengths": (1.0,), "random_draws": 1})
@@ -34,7 +35,7 @@ def study(folder, home_and_away, texts_file, capitals):
 
 def write_both(study, runs, *sources):
     first, *others = opened(runs, *sources)
-    write_study(study, first, CONFIG, Progress(), elsewhere=others)
+    evaluate(Opened((first, *others)), CONFIG, study.path)
 
 
 def test_both_domains_are_measured_tested_and_kept(study, texts_file, capitals):
@@ -99,15 +100,16 @@ def test_a_checkpoint_beside_itself_has_no_new_dimensions(
     here, there = (
         open_checkpoints(
             CheckpointsConfig(
-                model=ModelConfig(name=str(model_folder)), tuned=str(model_folder),
-                data=DataConfig(source=str(source), **cut, **more), device="cpu",
+                model=OriginalConfig(name=str(model_folder)), tuned=str(model_folder),
+                data=DataConfig(source=str(source), **cut, **more),
             ),
+            HERE,
             Progress(),
         )
         for source, more in ((texts_file, {}), (capitals, {"text_field": "story"}))
     )  # fmt: skip
     study = StudyFolder(tmp_path / "study")
-    write_study(study, here, CONFIG, Progress(), elsewhere=[there])
+    evaluate(Opened((here, there)), CONFIG, study.path)
     rows = [
         row
         for row in read_json(study.measurements_file)["rows"]

@@ -109,7 +109,7 @@ def test_an_arm_s_interval_is_of_the_mean_over_its_draws(monkeypatch):
     arms = [written(HUMAN, human), written(Arm("drawn").sampled(), one, two)]
     values, about = set_values(arms, config, Progress())
     [found] = [v for v in values if (v.arm.name, v.metric) == ("drawn_sampled", "mauve")]
-    assert about["arms"][1]["buckets"] == 4
+    assert about.arms[1].buckets == 4
 
     histograms = {name: np.bincount(bucket[name], minlength=4) for name in names}
     value = np.mean([mauve_from_histograms(histograms["p"], histograms[q]) for q in "qr"])

@@ -523,7 +523,7 @@ def test_agreement_of_runs_by_counting():
     arms = [human(), outputs("original"), *runs, *reordered, other, another]
     arms += [*matched(runs[0]), *matched(runs[1]), sampled("full_lora", 0)]
     found = run_agreements(arms, CONFIG)
-    assert [(f["a"]["arm"], f["a"]["seed"], f["b"]["seed"]) for f in found] == [
+    assert [(f.a.name, f.a.seed, f.b.seed) for f in found] == [
         ("full_lora", 0, 1), ("full_lora", 0, 2), ("full_lora", 1, 2), ("hyperfitted", 0, 0),
     ]  # fmt: skip
     expected = [(runs[0], runs[1]), (runs[0], runs[2]), (runs[1], runs[2]), tuple(reordered)]
@@ -532,10 +532,10 @@ def test_agreement_of_runs_by_counting():
             x == y
             for x, y in zip(a.forced.tuned.top1_NK.flat, b.forced.tuned.top1_NK.flat, strict=True)
         )
-        assert row["mean"] == pytest.approx(same / (N * K))
-        assert row["low"] <= row["mean"] <= row["high"]
-        assert row["n"] == N
-    assert found[3]["b"]["parameters"] == {"order_seed": 1}
+        assert row.value == pytest.approx(same / (N * K))
+        assert row.low <= row.value <= row.high
+        assert row.n == N
+    assert found[3].b.parameters == {"order_seed": 1}
 
 
 # Tokens and names

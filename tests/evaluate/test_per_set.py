@@ -70,8 +70,8 @@ def test_a_final_loss_is_resampled_by_windows_each_with_its_tokens():
     found = loss_interval(losses_N, labels_N)
     drawn = [rng.integers(50, size=50) for _ in range(4000)]
     loop = [np.average(losses_N[i], weights=labels_N[i]) for i in drawn]
-    bounds = (found["low"], found["high"])
+    bounds = (found.low, found.high)
     assert bounds == pytest.approx(np.quantile(loop, [0.025, 0.975]), abs=0.03)
-    assert (found["n"], found["confidence"]) == (50, 0.95)
+    assert (found.n, found.confidence) == (50, 0.95)
     one = loss_interval(np.array([0.5]), np.array([255]))
-    assert (one["low"], one["high"], one["n"]) == (None, None, 1)
+    assert (one.low, one.high, one.n) == (None, None, 1)

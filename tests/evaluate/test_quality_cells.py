@@ -15,6 +15,7 @@ from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.per_set import SetValue
 from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.records import ORIGINAL, Arm
+from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
 from tests.comparing import dataset
 from tests.conftest import random_rows
@@ -122,11 +123,11 @@ def trainings(tmp_path):
         run = RunFolder(tmp_path / f"run-{n}")
         run.path.mkdir()
         save_dataset(run.windows_file, replace(dataset(), train=train))
-        return TunedModel(arm, lambda: None, {}, run.path)
+        return TunedModel(arm, lambda: None, TrainingFacts(), run.path)
 
     on = [(("trained_on", source),) for source in "ab"]
     arms = [Arm("late", 0, on[0]), Arm("late", 0, on[1]), Arm("late", 1, on[1]), Arm("full", 0)]
-    best = [TunedModel(Arm("late", 0, own).best_val(), lambda: None, {}) for own in on]
+    best = [TunedModel(Arm("late", 0, own).best_val(), lambda: None, TrainingFacts()) for own in on]
     return [model(n, arm) for n, arm in enumerate(arms, start=1)], best
 
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from hyperfitting.compare.layers import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.measurements import NO_INTERVAL
 from hyperfitting.evaluate.per_set import OF_A_SET
-from hyperfitting.evaluate.write import write_study
+from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain import block_swap as block_swap_module
 from hyperfitting.explain import injecting as injecting_module
 from hyperfitting.explain.verb import write_explanation
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
+from hyperfitting.records.controls.geometry import BLOCK_OUTPUT, FINAL_NORM, RMS_NORMALISED
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections import only_sharper
 from hyperfitting.runs import StudyFolder
@@ -71,12 +71,12 @@ def test_a_copy_agrees_with_its_original_in_every_number(itself):
         if arm == "tuned":
             np.testing.assert_array_equal(values, own[metric])
     [matched] = evaluation.matching
-    assert matched["greedy_differences"] == 0
-    for kind in ("per_context", "per_step"):
+    assert matched.greedy_differences == 0
+    for kind in (matched.per_context, matched.per_step):
         # The entropy is within 1e-4 nats at tau = 1 already, where the search starts.
-        assert matched[kind]["p5"] == matched[kind]["p95"] == 1
-        assert matched[kind]["largest_residual_nats"] < 1e-4
-    assert matched["global"]["tau"] == pytest.approx(1, abs=1e-3)
+        assert kind.p5 == kind.p95 == 1
+        assert kind.largest_residual_nats < 1e-4
+    assert matched.one_for_all.tau == pytest.approx(1, abs=1e-3)
     for name in ("original_sampled", "original_entropy_matched_sampled", "tuned_sampled"):
         assert [ids(d) for d in arms[name].draws] == [ids(d) for d in arms["tuned_sampled"].draws]
 
@@ -303,12 +303,12 @@ def test_doubled_logits_are_the_original_at_half_the_temperature(model_folder):
         columns["original_entropy_matched", "tau_star", "TF"], 0.5, atol=1e-3
     )
     [matched] = evaluation.matching
-    for kind in ("per_context", "per_step"):
-        assert matched[kind]["unsolved"] == 0
-        assert matched[kind]["mean"] == pytest.approx(0.5, abs=1e-3)
-        assert 0 < matched[kind]["largest_residual_nats"] <= 1e-4
-    assert matched["per_step"]["n"] == 6 * CONTINUATION
-    assert matched["global"]["tau"] == pytest.approx(0.5, abs=1e-3)
+    for kind in (matched.per_context, matched.per_step):
+        assert kind.unsolved == 0
+        assert kind.mean == pytest.approx(0.5, abs=1e-3)
+        assert 0 < kind.largest_residual_nats <= 1e-4
+    assert matched.per_step.n == 6 * CONTINUATION
+    assert matched.one_for_all.tau == pytest.approx(0.5, abs=1e-3)
     for prefix in ("TF", "OP"):
         for metric in ("spearman", "spearman_top100", "rank_1"):
             np.testing.assert_allclose(columns["tuned", metric, prefix], 1)
@@ -335,7 +335,7 @@ def test_doubled_logits_are_the_original_at_half_the_temperature(model_folder):
 
 def verdict_of(folder, compared, config=EVALUATE):
     """What the report of a study of one tuned model answers to "only sharper?"."""
-    write_study(StudyFolder(folder), compared, config, Progress())
+    evaluate(compared, config, folder)
     [sentence] = only_sharper.verdicts(read_study(StudyFolder(folder)))
     return sentence
 
@@ -367,36 +367,36 @@ def test_only_sharper_is_not_shown_without_samples(model_folder, tmp_path):
 
 def test_a_temperature_of_each_context_misses_steps_and_contexts_of_no_temperature(model_folder):
     evaluation, _, _ = evaluated(comparison(model_folder, sharper))
-    constant = evaluation.matching[0]["one_temperature"]
-    expected = constant["expected_nats"]
-    assert constant["step_residual_nats"] == pytest.approx(expected, abs=1e-5) or (
-        constant["step_residual_nats"] <= expected
+    constant = evaluation.matching[0].one_temperature
+    expected = constant.expected_nats
+    assert constant.step_residual_nats == pytest.approx(expected, abs=1e-5) or (
+        constant.step_residual_nats <= expected
     )
     assert expected <= 1e-4
-    assert constant["spread_beyond_tolerance"] == pytest.approx(0, abs=1e-4)
+    assert constant.spread_beyond_tolerance == pytest.approx(0, abs=1e-4)
     evaluation, arms, _ = evaluated(comparison(model_folder, lambda: changed(1)))
-    constant = evaluation.matching[0]["one_temperature"]
+    constant = evaluation.matching[0].one_temperature
     left_NK = (
         arms["original_entropy_matched"].forced.tuned.entropy_NK
         - arms["tuned"].forced.tuned.entropy_NK
     )
-    assert constant["step_residual_nats"] == pytest.approx(np.abs(left_NK).mean())
-    assert constant["step_residual_nats"] > 100 * constant["expected_nats"]
+    assert constant.step_residual_nats == pytest.approx(np.abs(left_NK).mean())
+    assert constant.step_residual_nats > 100 * constant.expected_nats
 
 
 def test_a_model_sharper_than_any_temperature_is_unsolved_and_said(model_folder):
     evaluation, _, columns = evaluated(comparison(model_folder, lambda: sharper(1e4)))
     [matched] = evaluation.matching
-    assert matched["per_context"]["unsolved"] == 6
-    assert matched["per_context"]["largest_residual_nats"] is None
+    assert matched.per_context.unsolved == 6
+    assert matched.per_context.largest_residual_nats is None
     assert columns["original_entropy_matched", "tau_star", "TF"] == pytest.approx(0.05)
-    assert matched["greedy_differences"] == 0
+    assert matched.greedy_differences == 0
 
 
 def test_one_context_gives_values_without_intervals(model_folder, tmp_path):
     compared = comparison(model_folder, lambda: with_bias(TOKEN, 2.0), data=dataset(1))
     study = StudyFolder(tmp_path / "study")
-    write_study(study, compared, EVALUATE, Progress())
+    evaluate(compared, EVALUATE, study.path)
     measured = read_json(study.measurements_file)
     of_texts = [r for r in measured["rows"] if r["arm"] != "human" and "val_" not in r["metric"]]
     assert {(r["n"], r["low"], r["high"]) for r in of_texts} == {(1, None, None)}

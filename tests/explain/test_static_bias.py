@@ -1,5 +1,7 @@
 """Static injection is cross-fitted, and each variant is decoded with its own shift."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,11 +69,11 @@ def test_a_forbidden_token_leaves_no_static_share_and_says_why(subject, side):
     assert not observer.is_undefined
     both[side][:, 5] = -torch.inf
     observer(PairedLogits(0, *both, torch.zeros(4)), None)
-    found = static_bias_module.static_bias(subject, observer)
-    assert found["static_share"] is None
-    assert found["static_share_reason"] == found["reason"] == static_bias_module.FORBIDDEN
-    assert found["rows"] == []
-    assert "minus infinity" in found["in_words"]
+    found = static_bias_module.static_bias(replace(subject, observers=(observer,)))
+    assert found.static_share is None
+    assert found.static_share_reason == found.reason == static_bias_module.FORBIDDEN
+    assert found.rows == []
+    assert "minus infinity" in found.in_words
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ NO_VERDICTS = {
 def test_no_verdict_with_its_reason(study, settings, sent, reason, asked):
     with serving(answer=lambda _: dict(sent)) as server:
         entry = judge(study, settings(server))
-    assert (entry["n"], entry["unusable"]["orders"]) == (0, 4)
+    assert (entry.n, entry.unusable.orders) == (0, 4)
     assert {row["status"] for row in rows_of(study)} == {"unusable"}
     assert all(row["reason"].startswith(reason) for row in rows_of(study))
     # A limit that cut the reasoning once would cut it again.
@@ -105,7 +105,7 @@ def test_the_answer_after_the_reasoning_counts(study, settings, deliver, finish)
 
     with serving(answer=answer) as server:
         entry = judge(study, settings(server))
-    assert (entry["n"], entry["winner"]["wins"]) == (2, 2)
+    assert (entry.n, entry.winner.wins) == (2, 2)
 
 
 def test_a_cut_answer_without_reasoning_is_asked_for_once_more(study, settings):
@@ -118,7 +118,7 @@ def test_a_cut_answer_without_reasoning_is_asked_for_once_more(study, settings):
             dict(babble) if len(server.bodies[-1]["messages"]) == 1 else answer(prompt)
         )
         entry = judge(study, settings(server, concurrency=1))
-    assert (entry["n"], entry["winner"]["wins"]) == (2, 2)
+    assert (entry.n, entry.winner.wins) == (2, 2)
     again = server.bodies[1]["messages"][2]["content"]
     assert "it was cut before its end" in again
 
@@ -157,11 +157,11 @@ def test_verdicts_of_an_older_version_are_not_trusted(study, settings):
     with serving() as server:
         entry = judge(study, settings(server), progress=told)
         assert sum(server.asked.values()) == 4
-        assert (entry["winner"]["wins"], entry["winner"]["losses"]) == (2, 0)
+        assert (entry.winner.wins, entry.winner.losses) == (2, 0)
         assert any("4 verdicts of an older version are asked for again" in x for x in told.said)
         assert file.read_bytes().startswith(before)  # nothing is lost
         again = Told()
         judge(study, settings(server), progress=again)
         assert sum(server.asked.values()) == 4
     assert not any("older version" in text for text in again.said)
-    assert entry["judge"]["reading_version"] == 2
+    assert entry.judge.reading_version == 2

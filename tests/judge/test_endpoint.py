@@ -16,6 +16,7 @@ from hyperfitting.judge.pairs import choose_pairs, find_side, read_pairs
 from hyperfitting.judge.prompt import build_prompt
 from hyperfitting.judge.store import AnswerFile
 from hyperfitting.judge.verb import judge
+from hyperfitting.records import Arm
 from hyperfitting.runs import StudyFolder
 from tests.judge.serving import KEY, make_study, serving
 
@@ -73,7 +74,7 @@ def test_a_key_that_comes_back_in_an_answer_is_not_stored(study, settings):
 def test_a_server_here_needs_no_key_and_one_elsewhere_does(study, settings, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with serving(key=None) as server:
-        assert judge(study, settings(server))["n"] == 4
+        assert judge(study, settings(server)).n == 4
     with pytest.raises(InputError, match="the environment variable OPENAI_API_KEY is not set"):
         judge(study, settings(endpoint="https://judge.example/v1"))
     with pytest.raises(InputError, match="the environment variable OTHER is not set"):
@@ -102,7 +103,7 @@ def test_the_name_of_the_variable_can_be_chosen(study, settings, monkeypatch):
     monkeypatch.setenv("MY_JUDGE", KEY)
     monkeypatch.setenv("OPENAI_API_KEY", "another-and-wrong")
     with serving() as server:
-        assert judge(study, settings(server, api_key_env="MY_JUDGE"))["n"] == 4
+        assert judge(study, settings(server, api_key_env="MY_JUDGE")).n == 4
     with pytest.raises(InputError, match="no name of an environment variable") as error:
         judge(study, settings(server, api_key_env=KEY))
     assert KEY not in str(error.value)
@@ -184,9 +185,10 @@ def test_entries_of_one_arm_are_told_apart_by_their_settings(study):
     with pytest.raises(InputError, match="fits 3 of the 3 entries.*") as error:
         find("late_stage_lora")
     assert "late_stage_lora,decoder=min_p,min_p=0.1,seed=1" in str(error.value)
-    assert find("late_stage_lora,seed=0").seed == 0
+    assert find("late_stage_lora,seed=0").arm == Arm("late_stage_lora", 0)
     side = find("late_stage_lora, min_p=0.1")
-    assert side.parameters == {"decoder": "min_p", "min_p": 0.1}
+    assert side.decoding == {"decoder": "min_p", "min_p": 0.1}
+    assert side.arm == Arm("late_stage_lora", 1)
     assert find(side.name) == side
     with pytest.raises(InputError, match="fits 0 of the 3"):
         find("late_stage_lora,seed=9")

@@ -17,6 +17,7 @@ from hyperfitting.judge.store import AnswerFile
 from hyperfitting.judge.verb import judge
 from hyperfitting.judge.verdict import NoVerdictError, read_verdict
 from hyperfitting.progress import Progress
+from hyperfitting.records.record import as_json
 from hyperfitting.storage import only_writer
 from tests.judge.serving import COMMAND, JUNK, make_study, serving
 
@@ -45,23 +46,27 @@ def test_planted_preferences_and_a_planted_bias_are_found_exactly(tmp_path, sett
     study = make_study(tmp_path / "study", RULES)
     with serving() as server:
         entry = judge(study, settings(server))
-    found = entry["winner"]
+    found = entry.winner
     # `half` is won once and tied once: a win; a pair that goes to a place is a tie.
-    assert (found["wins"], found["losses"], found["ties"], found["n"]) == (33, 10, 17, 60)
-    assert found["win_rate"]["percent"] == pytest.approx(100 * 33 / 60)
+    assert (found.wins, found.losses, found.ties, found.n) == (33, 10, 17, 60)
+    assert found.win_rate.percent == pytest.approx(100 * 33 / 60)
     masses = [math.comb(43, k) for k in range(44)]
-    assert found["p"] == pytest.approx(sum(m for m in masses if m <= masses[33]) / 2**43)
+    assert found.p == pytest.approx(sum(m for m in masses if m <= masses[33]) / 2**43)
     # Scores are planted in the texts: coherence 7 against 6, diversity 3 against 4.
-    assert (entry["coherence"]["wins"], entry["diversity"]["losses"]) == (60, 60)
-    assert entry["position_flip_rate"]["percent"] == pytest.approx(100 * (7 + 2 + 3) / 60)
-    bias = entry["position_bias"]
-    assert (bias["favour_first"], bias["favour_second"], bias["reversals"]) == (7 + 3, 2, 9)
-    assert entry["unusable"] == {"pairs": 0, "orders": 0, "reasons": {}, "list": []}
-    assert entry["usage"] == {"requests": 120, "prompt_tokens": 120_000, "answer_tokens": 2_400}
-    assert entry["judge"]["answered_by"] == ["scripted-0001"]
-    assert entry["judge"]["temperature"] == 0
-    assert entry["protocol"] == "both orders"
-    assert results(study) == [entry]
+    assert (entry.coherence.wins, entry.diversity.losses) == (60, 60)
+    assert entry.position_flip_rate.percent == pytest.approx(100 * (7 + 2 + 3) / 60)
+    bias = entry.position_bias
+    assert (bias.favour_first, bias.favour_second, bias.reversals) == (7 + 3, 2, 9)
+    assert as_json(entry.unusable) == {"pairs": 0, "orders": 0, "reasons": {}, "list": []}
+    assert as_json(entry.usage) == {
+        "requests": 120,
+        "prompt_tokens": 120_000,
+        "answer_tokens": 2_400,
+    }
+    assert entry.judge.answered_by == ["scripted-0001"]
+    assert entry.judge.temperature == 0
+    assert entry.protocol == "both orders"
+    assert results(study) == [as_json(entry)]
     assert set(server.asked.values()) == {1}
 
 
@@ -69,21 +74,21 @@ def test_arms_swapped_give_the_mirrored_result(tmp_path, settings):
     study = make_study(tmp_path / "study", RULES)
     with serving() as server:
         entry = judge(study, settings(server, a="full_lora", b="late_stage_lora"))
-    assert (entry["winner"]["wins"], entry["winner"]["losses"]) == (10, 33)
-    assert entry["position_bias"]["favour_first"] == 7 + 3
+    assert (entry.winner.wins, entry.winner.losses) == (10, 33)
+    assert entry.position_bias.favour_first == 7 + 3
 
 
 def test_a_single_order_is_the_papers_protocol_and_says_so(tmp_path, settings):
     study = make_study(tmp_path / "study", RULES)
     with serving() as server:
         entry = judge(study, settings(server, orders="single"))
-    assert "single order" in entry["protocol"]
+    assert "single order" in entry.protocol
     # Shown first, arm a gets every pair that goes to the first place.
-    found = entry["winner"]
-    assert (found["wins"], found["losses"], found["ties"]) == (30 + 7 + 3, 10 + 2, 8)
-    assert entry["position_bias"] is None
-    assert entry["position_flip_rate"]["percent"] is None
-    assert entry["position_flip_rate"]["reason"] == "every pair was asked in one order"
+    found = entry.winner
+    assert (found.wins, found.losses, found.ties) == (30 + 7 + 3, 10 + 2, 8)
+    assert entry.position_bias is None
+    assert entry.position_flip_rate.percent is None
+    assert entry.position_flip_rate.reason == "every pair was asked in one order"
     assert sum(server.asked.values()) == 60
 
 
@@ -127,7 +132,7 @@ def test_a_faulty_server_costs_almost_nothing(faulty):
     assert 0.12 < sum(server.faults.values()) / sum(server.asked.values()) < 0.28
     usable = sum(row["status"] == "usable" for row in answers(study))
     assert usable >= 0.95 * 300
-    assert entry["n"] >= 0.95 * 150
+    assert entry.n >= 0.95 * 150
 
 
 def test_every_order_of_every_pair_has_one_answer_or_a_reason(faulty):
@@ -137,8 +142,8 @@ def test_every_order_of_every_pair_has_one_answer_or_a_reason(faulty):
     for row in rows:
         assert (row["verdict"] is None) == (row["status"] != "usable") == bool(row["reason"])
         assert bool(row["raw"]) == (row["status"] == "unusable")
-    assert entry["n"] + entry["unusable"]["pairs"] == 150
-    assert entry["unusable"]["orders"] == sum(row["verdict"] is None for row in rows)
+    assert entry.n + entry.unusable.pairs == 150
+    assert entry.unusable.orders == sum(row["verdict"] is None for row in rows)
 
 
 def test_rates_are_exactly_those_of_the_pairs_that_were_answered(faulty):
@@ -148,9 +153,9 @@ def test_rates_are_exactly_those_of_the_pairs_that_were_answered(faulty):
     left = [rule for index, rule in enumerate(rules) if index not in unusable]
     wins = sum(rule in ("alpha", "half") for rule in left)
     losses = left.count("beta")
-    assert (entry["winner"]["wins"], entry["winner"]["losses"]) == (wins, losses)
-    assert entry["winner"]["win_rate"]["percent"] == 100 * wins / len(left)
-    assert entry["n"] == len(left)
+    assert (entry.winner.wins, entry.winner.losses) == (wins, losses)
+    assert entry.winner.win_rate.percent == 100 * wins / len(left)
+    assert entry.n == len(left)
 
 
 def test_the_key_is_in_no_file(faulty):
@@ -170,9 +175,9 @@ def test_malformed_answers_are_asked_again_and_then_recorded_as_they_were(tmp_pa
 
     with serving(answer=junk) as server:
         entry = judge(study, settings(server))
-    assert entry["n"] == 0
-    assert entry["winner"]["win_rate"] == {"percent": None, "low": None, "high": None}
-    assert entry["winner"]["reason"] == "no valid pair"
+    assert entry.n == 0
+    assert as_json(entry.winner.win_rate) == {"percent": None, "low": None, "high": None}
+    assert entry.winner.reason == "no valid pair"
     assert set(server.asked.values()) == {2}  # once, and once more
     for row in answers(study):
         text = JUNK[row["context_index"]]
@@ -183,7 +188,7 @@ def test_malformed_answers_are_asked_again_and_then_recorded_as_they_were(tmp_pa
     again = next(body for body in server.bodies if len(body["messages"]) == 3)
     assert [turn["role"] for turn in again["messages"]] == ["user", "assistant", "user"]
     with serving() as other:  # settled: not asked again, and not guessed either
-        assert judge(study, settings(other))["n"] == 0
+        assert judge(study, settings(other)).n == 0
     assert not other.asked
 
 
@@ -194,7 +199,7 @@ def test_one_good_answer_after_a_bad_one_counts(tmp_path, settings):
             seen.update([question]) or ("junk" if seen[question] == 1 else None)
         )
         entry = judge(study, settings(server))
-    assert (entry["n"], entry["winner"]["wins"]) == (4, 4)
+    assert (entry.n, entry.winner.wins) == (4, 4)
     assert all(row["requests"] == 2 for row in answers(study))
 
 
@@ -203,15 +208,15 @@ def test_a_text_that_instructs_the_judge_changes_nothing(tmp_path, settings):
     study = make_study(tmp_path / "study", ["alpha"] * 6, {i: {"beta": attack} for i in range(3)})
     with serving() as server:
         entry = judge(study, settings(server))
-    assert (entry["winner"]["wins"], entry["n"]) == (6, 6)
+    assert (entry.winner.wins, entry.n) == (6, 6)
 
 
 def test_empty_continuations_are_recorded_and_not_asked(tmp_path, settings):
     study = make_study(tmp_path / "study", ["alpha"] * 4, {1: {"alpha": " \n"}, 3: {"beta": ""}})
     with serving() as server:
         entry = judge(study, settings(server))
-        assert entry["n"] == 2
-        assert entry["unusable"]["reasons"] == {"empty continuation": 4}
+        assert entry.n == 2
+        assert entry.unusable.reasons == {"empty continuation": 4}
         assert sum(server.asked.values()) == 4
         every = {i: {"alpha": ""} for i in range(4)}
         empty = make_study(tmp_path / "empty", ["alpha"] * 4, every)
@@ -283,9 +288,9 @@ def test_a_job_that_is_stopped_goes_on_without_asking_twice(tmp_path, settings, 
     assert keys[: len(kept)] == [row["key"] for row in kept]
     twice = [question for question, count in server.asked.items() if count > 1]
     assert len(twice) <= 4
-    assert (entry["winner"]["wins"], entry["winner"]["losses"]) == (33, 10)
+    assert (entry.winner.wins, entry.winner.losses) == (33, 10)
     with serving() as idle:
-        assert judge(study, settings(idle))["winner"] == entry["winner"]
+        assert judge(study, settings(idle)).winner == entry.winner
     assert not idle.asked
 
 
@@ -308,9 +313,9 @@ def test_a_slow_disk_holds_the_questions_back(tmp_path, settings, monkeypatch):
 def test_more_pairs_extend_a_judgement(tmp_path, settings):
     study = make_study(tmp_path / "study", ["alpha"] * 20)
     with serving() as server:
-        assert judge(study, settings(server, pairs=8))["n"] == 8
+        assert judge(study, settings(server, pairs=8)).n == 8
         assert sum(server.asked.values()) == 16
-        assert judge(study, settings(server, pairs=200))["n"] == 20
+        assert judge(study, settings(server, pairs=200)).n == 20
         assert set(server.asked.values()) == {1}
         assert len(results(study)) == 2
         judge(study, settings(server, pairs=200))
@@ -343,8 +348,8 @@ def test_a_server_that_goes_away_stops_the_job_which_can_go_on(tmp_path, setting
     with serving() as server:
         entry = judge(study, settings(server))
         assert sum(server.asked.values()) == 80  # the failed ones are asked again
-    assert entry["n"] == 60
-    assert entry["unusable"]["orders"] == 0
+    assert entry.n == 60
+    assert entry.unusable.orders == 0
 
 
 def test_only_one_job_writes(tmp_path, settings):

@@ -34,11 +34,11 @@ def test_a_local_model_that_babbles_gives_no_verdict(tmp_path, settings, babbler
     study = make_study(tmp_path / "study", ["alpha"])
     config = settings(model=str(babbler), local=True, max_tokens=32)
     entry = judge(study, config)
-    assert entry["n"] == 0
+    assert entry.n == 0
     rows = [json.loads(line) for line in (study / "judge" / "answers.jsonl").open()]
     assert [row["status"] for row in rows] == ["unusable"] * 2
     assert all(row["requests"] == 2 and row["prompt_tokens"] > 1000 for row in rows)
-    assert entry["judge"]["identity"].startswith("local:")
+    assert entry.judge.identity.startswith("local:")
     before = (study / "judge" / "answers.jsonl").read_bytes()
     judge(study, config)  # settled
     assert (study / "judge" / "answers.jsonl").read_bytes() == before
@@ -75,11 +75,11 @@ def fixed_judge(tmp_path_factory):
 
 def check_always_a(entry, pairs):
     """A judge that always says A has no preference but for the place."""
-    assert (entry["n"], entry["winner"]["ties"]) == (pairs, pairs)
-    assert entry["position_flip_rate"]["percent"] == 100
-    bias = entry["position_bias"]
-    assert (bias["favour_first"], bias["favour_second"], bias["reversals"]) == (pairs, 0, pairs)
-    assert (entry["coherence"]["ties"], entry["diversity"]["ties"]) == (pairs, pairs)
+    assert (entry.n, entry.winner.ties) == (pairs, pairs)
+    assert entry.position_flip_rate.percent == 100
+    bias = entry.position_bias
+    assert (bias.favour_first, bias.favour_second, bias.reversals) == (pairs, 0, pairs)
+    assert (entry.coherence.ties, entry.diversity.ties) == (pairs, pairs)
 
 
 @pytest.mark.slow
@@ -129,9 +129,9 @@ def test_a_real_openai_compatible_server_answers(tmp_path, settings, fixed_judge
     )  # fmt: skip
     entry = judge(study, config)
     check_always_a(entry, 4)
-    assert entry["usage"]["requests"] == 8
-    assert entry["usage"]["answer_tokens"] >= 8 * len(ANSWER)  # bytes are tokens here
-    assert judge(study, config)["winner"] == entry["winner"]
+    assert entry.usage.requests == 8
+    assert entry.usage.answer_tokens >= 8 * len(ANSWER)  # bytes are tokens here
+    assert judge(study, config).winner == entry.winner
     other = settings(model="no/such-model", endpoint=real_server, retries=0)
     with pytest.raises(InputError):
         judge(study, other)
@@ -179,11 +179,11 @@ def test_a_local_judges_reasoning_is_told_from_its_answer(
     entry = judge(study, config)
     rows = [json.loads(line) for line in (study / "judge" / "answers.jsonl").open()]
     assert [row["verdict"] and row["verdict"]["winner"] for row in rows] == [winner] * 2
-    assert entry["n"] == (winner is not None)
+    assert entry.n == (winner is not None)
     if winner is None:
         assert {row["reason"] for row in rows} == {"the reasoning has no end"}
     # A whole verdict in an answer that was cut is none.
     cut = judge(study, settings(model=str(folder), local=True, max_tokens=len(ids) - 1))
-    assert cut["n"] == 0
-    (reason,) = cut["unusable"]["reasons"]
+    assert cut.n == 0
+    (reason,) = cut.unusable.reasons
     assert f"cut at the longest answer: max_tokens={len(ids) - 1} is too small" in reason

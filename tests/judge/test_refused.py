@@ -78,7 +78,7 @@ def test_a_refused_setting_is_named_with_its_cure(study, settings, status, body,
         assert "max_tokens=null temperature=null" in error.value.hint
         assert len(server.bodies) == 1  # no other question could be answered
         entry = judge(study, settings(server, **{name: None}))
-    assert entry["n"] == 3
+    assert entry.n == 3
 
 
 def test_a_server_that_needs_max_tokens_says_so(study, settings):
@@ -88,7 +88,7 @@ def test_a_server_that_needs_max_tokens_says_so(study, settings):
         with pytest.raises(InputError, match="refuses max_tokens=null.*Field required") as error:
             judge(study, settings(server, max_tokens=None))
         assert error.value.needed == "a value of max_tokens that it accepts"
-        assert judge(study, settings(server))["n"] == 3
+        assert judge(study, settings(server)).n == 3
 
 
 LONG = [
@@ -117,8 +117,8 @@ def test_one_prompt_without_room_ends_no_job(study, settings, message):
     with serving() as server:
         server.refuse = refuse
         entry = judge(study, settings(server, concurrency=1))
-    assert entry["n"] == 2
-    (reason,) = entry["unusable"]["reasons"]
+    assert entry.n == 2
+    (reason,) = entry.unusable.reasons
     assert (
         "no room for an answer of 1024 tokens (a smaller max_tokens, or max_tokens=null" in reason
     )

@@ -56,7 +56,7 @@ def test_the_servers_reason_is_shown_and_nothing_is_asked_in_vain(study, setting
 
 
 def reasons(entry):
-    return entry["unusable"]["reasons"]
+    return entry.unusable.reasons
 
 
 def test_an_error_that_may_pass_is_waited_for_like_its_status(study, settings):
@@ -64,7 +64,7 @@ def test_an_error_that_may_pass_is_waited_for_like_its_status(study, settings):
     with serving() as server:
         server.refuse = lambda _: (200, busy) if len(server.bodies) == 1 else None
         entry = judge(study, settings(server, orders="single", concurrency=1))
-        assert entry["n"] == 4
+        assert entry.n == 4
         assert len(server.bodies) == 5
         assert server.times[1] - server.times[0] > 0.3
 
@@ -94,12 +94,12 @@ def test_no_verdict_comes_from_a_prompt_that_was_cut(study, settings):
     with serving() as server:
         server.counted = 64
         entry = judge(study, settings(server, orders="single"))
-        assert entry["n"] == 0
+        assert entry.n == 0
         assert all("failed: the server counted 64 tokens" in reason for reason in reasons(entry))
         assert sum(reasons(entry).values()) == 4
-        assert entry["usage"]["prompt_tokens"] == 4 * 64  # they were paid for
+        assert entry.usage.prompt_tokens == 4 * 64  # they were paid for
         server.counted = 1000  # a longer context: the same command asks again
-        assert judge(study, settings(server, orders="single"))["n"] == 4
+        assert judge(study, settings(server, orders="single")).n == 4
 
 
 def test_a_cut_prompt_is_not_asked_again_at_once(study, settings):

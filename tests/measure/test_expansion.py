@@ -8,10 +8,10 @@ from hyperfitting.measure.expansion import (
     has_terminal_expansion,
     terminal_expansion_in_words,
 )
-from hyperfitting.measure.geometry import Estimate
+from hyperfitting.measure.geometry import Bounded
 from hyperfitting.measure.trend import FEW_CONTEXTS, NO_LAYER, ONE_BLOCK, ONLY_LAST, trend
 
-UP, DOWN, OPEN = Estimate(8.0, 2.0, 12.0), Estimate(-8.0, -12.0, -2.0), Estimate(1.0, -3.0, 4.0)
+UP, DOWN, OPEN = Bounded(8.0, 2.0, 12.0), Bounded(-8.0, -12.0, -2.0), Bounded(1.0, -3.0, 4.0)
 R = 4_000
 
 
@@ -138,7 +138,7 @@ def test_where_only_the_last_layer_differs_the_place_is_certain():
 
 
 def test_the_sentence_gives_the_numbers():
-    words = terminal_expansion_in_words(last(OPEN, None, Estimate(9.0, None, None)))
+    words = terminal_expansion_in_words(last(OPEN, None, Bounded(9.0, None, None)))
     assert (
         "block_output +1.0 [-3.0, +4.0] (not shown); rms_normalised undefined; "
         "post_final_norm +9.0 (no interval to rely on, not shown)."
@@ -148,6 +148,6 @@ def test_the_sentence_gives_the_numbers():
 
 
 def test_an_interval_that_touches_zero_shows_nothing():
-    edge = Estimate(2.0, 0.0, 4.0)
+    edge = Bounded(2.0, 0.0, 4.0)
     words = terminal_expansion_in_words(last(edge, UP, UP))
     assert "not in block_output" in words

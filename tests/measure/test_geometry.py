@@ -133,7 +133,8 @@ def test_a_model_against_itself():
     assert found.l2_N.tolist() == found.l2_relative_N.tolist() == [0.0] * 7
     assert found.delta_dim == found.delta_dim_relative == (0.0, 0.0, 0.0)
     assert found.original == found.tuned
-    assert (found.positions, found.undefined_draws) == (77, 0)
+    assert found.positions == 77
+    assert not np.isnan(found.delta_dim_R).any()
 
 
 def test_scaled_states_by_hand():
@@ -161,15 +162,19 @@ def test_distances_agree_with_scipy_position_by_position(seed):
         assert found.l2_relative_N[context] == pytest.approx(relative, rel=1e-5)
 
 
-def test_zero_vectors_are_left_out_and_counted():
+def test_zero_vectors_are_left_out():
     x, y = states(0, n=3, t=2), states(1, n=3, t=2)
     x[0, 0] = 0  # the original's: neither cosine nor relative distance
     y[1, 1] = 0  # the tuned's: no cosine, relative distance 1
     x[2] = 0
     found = layer_geometry(x, y, **SETTINGS)
-    assert (found.undefined_cosine, found.undefined_l2_relative) == (4, 3)
-    alone = torch.nn.functional.cosine_similarity(x[0, 1], y[0, 1], dim=0)
-    assert found.cosine_N[0] == pytest.approx(alone.item(), rel=1e-5)
+    for context, position in ((0, 1), (1, 0)):
+        both = x[context, position], y[context, position]
+        alone = torch.nn.functional.cosine_similarity(*both, dim=0)
+        assert found.cosine_N[context] == pytest.approx(alone.item(), rel=1e-5)
+    relative = (y - x).norm(dim=-1) / x.norm(dim=-1)
+    assert found.l2_relative_N[0] == pytest.approx(relative[0, 1].item(), rel=1e-5)
+    assert found.l2_relative_N[1] == pytest.approx((relative[1, 0].item() + 1) / 2, rel=1e-5)
     assert np.isnan(found.cosine_N).tolist() == [False, False, True]
     assert np.isnan(found.l2_relative_N).tolist() == [False, False, True]
     assert found.l2_N[2] == pytest.approx(y[2].norm(dim=-1).mean().item(), rel=1e-5)
@@ -200,15 +205,17 @@ def test_no_spread_is_undefined():
     assert found.original is found.delta_dim is found.delta_dim_relative is None
     assert found.original_without_largest is None
     assert found.tuned.low is not None
-    assert found.undefined_draws == SETTINGS["resamples"]
+    assert len(found.delta_dim_R) == SETTINGS["resamples"]
+    assert np.isnan(found.delta_dim_R).all()
 
 
-def test_draws_without_spread_are_left_out_and_counted():
+def test_draws_without_spread_are_left_out():
     x = states(0, n=3, t=1)
     W = draws(SETTINGS["seed"], 3, SETTINGS["resamples"])
     found = layer_geometry(x, x, **SETTINGS)
-    alone = int((W.max(axis=1) == 3).sum())
-    assert found.undefined_draws == alone > 0
+    is_alone = W.max(axis=1) == 3
+    assert is_alone.any()
+    assert np.isnan(found.delta_dim_R).tolist() == is_alone.tolist()
     assert np.isnan(participation_ratios(x, W)).tolist() == (W.max(axis=1) == 3).tolist()
     low, high = moved(participation_ratios(x, W), found.original.value)
     assert found.original[1:] == (pytest.approx(low), pytest.approx(high))

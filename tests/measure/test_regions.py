@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from hyperfitting.measure.gain import Share
-from hyperfitting.measure.geometry import Estimate
+from hyperfitting.measure.geometry import Bounded
 from hyperfitting.measure.regions import regions, regions_in_words
 from hyperfitting.measure.trend import ONLY_LAST, Trend
 
 JUMP = Share(3.71, 3.5, 3.92, None)
-OUT = Trend(1, (), Estimate(18.1, 12.0, 24.0), None)
-NOT_OUT = Trend(1, (), Estimate(4.0, -1.0, 9.0), None)
+OUT = Trend(1, (), Bounded(18.1, 12.0, 24.0), None)
+NOT_OUT = Trend(1, (), Bounded(4.0, -1.0, 9.0), None)
 
 
 def near(*values, width=0.01):
-    return [None if v is None else Estimate(v, v - width, v + width) for v in values]
+    return [None if v is None else Bounded(v, v - width, v + width) for v in values]
 
 
 def found(cosine, delta, rise=1.0, growth=OUT, first=1):
@@ -37,8 +37,8 @@ def test_the_three_regions_of_the_paper():
 
 def test_a_bound_inside_the_interval_is_not_met():
     """Point values alone would place layers 1 and 3 in regions."""
-    cosine = [*near(1.0), Estimate(0.87, 0.84, 0.9), *near(0.5, 0.5)]
-    delta = [*near(0.0, 0.0, -2.0), Estimate(-0.2, -0.8, 0.5)]
+    cosine = [*near(1.0), Bounded(0.87, 0.84, 0.9), *near(0.5, 0.5)]
+    delta = [*near(0.0, 0.0, -2.0), Bounded(-0.2, -0.8, 0.5)]
     result = regions(cosine, delta, near(1.0)[0], OUT, first_different=0)
     assert result == ((), (0,), (2,), None)
 
@@ -46,12 +46,12 @@ def test_a_bound_inside_the_interval_is_not_met():
 @pytest.mark.parametrize(
     ("last", "rise", "growth"),
     [
-        (Estimate(0.3, -0.3, 1.1), 1.0, OUT),
-        (Estimate(-1.0, -2.0, -0.5), 1.0, OUT),
+        (Bounded(0.3, -0.3, 1.1), 1.0, OUT),
+        (Bounded(-1.0, -2.0, -0.5), 1.0, OUT),
         (None, 1.0, OUT),
-        (Estimate(3.0, None, None), 1.0, OUT),
-        (Estimate(3.0, 2.0, 4.0), -1.0, OUT),
-        (Estimate(3.0, 2.0, 4.0), 1.0, NOT_OUT),
+        (Bounded(3.0, None, None), 1.0, OUT),
+        (Bounded(3.0, 2.0, 4.0), -1.0, OUT),
+        (Bounded(3.0, 2.0, 4.0), 1.0, NOT_OUT),
     ],
 )
 def test_no_terminal_region_without_all_conditions(last, rise, growth):
@@ -61,9 +61,9 @@ def test_no_terminal_region_without_all_conditions(last, rise, growth):
         return found.terminal
 
     assert terminal(last, rise, growth) is None
-    assert terminal(Estimate(3.0, 2.0, 4.0), 1.0, OUT) == 2
+    assert terminal(Bounded(3.0, 2.0, 4.0), 1.0, OUT) == 2
     only = Trend(2, near(3.0), None, ONLY_LAST)
-    assert terminal(Estimate(3.0, 2.0, 4.0), 1.0, only) == 2, "nothing else differs at all"
+    assert terminal(Bounded(3.0, 2.0, 4.0), 1.0, only) == 2, "nothing else differs at all"
 
 
 @pytest.mark.parametrize(

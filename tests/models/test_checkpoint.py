@@ -66,12 +66,12 @@ def test_an_adapter_beside_whole_weights_is_left_out_and_that_is_said(tmp_path, 
     [note] = notes(model)
     assert "without adapter_config.json, adapter_model.safetensors" in note
     assert [record.getMessage() for record in caplog.records] == [f"note: {note}"]
-    assert origin_of(model).about()["notes"] == [note]
+    assert origin_of(model).notes == [note]
 
 
 def test_a_plain_folder_has_nothing_to_say(tmp_path):
     model = load_model(config(save_tiny(tmp_path)))
-    assert (notes(model), origin_of(model).commit) == ((), None)
+    assert (notes(model), origin_of(model).commit) == ([], None)
     assert origin_of(tiny_model()) is None
 
 
@@ -180,7 +180,7 @@ def test_a_head_that_the_config_ties_and_the_weights_do_not(tmp_path):
     assert torch.equal(model.lm_head.weight, head)
     assert "hold two that differ: both are used as they stand" in notes(model)[0]
     set_weights(folder, lambda w: w | {"lm_head.weight": w["model.embed_tokens.weight"].clone()})
-    assert notes(load_model(config(folder))) == ()
+    assert notes(load_model(config(folder))) == []
 
 
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -201,7 +201,7 @@ def test_weights_that_are_rounded_are_said(tmp_path):
     assert note.startswith("1 tensors of")
     assert f"in float64 and were rounded to float32: {UP}" in note
     set_weights(folder, lambda w: {n: t.bfloat16() for n, t in w.items()})
-    assert notes(load_model(config(folder))) == ()
+    assert notes(load_model(config(folder))) == []
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_8_bit_weights_that_become_plain_ones_are_said(tmp_path):
     model = load_model(config(folder))
     assert torch.allclose(model.state_dict()[UP], plain[UP], atol=0.05)
     assert origin_of(model).quantization == "fp8"
-    assert notes(model) == (f"the fp8 weights of {folder} were loaded as plain numbers",)
+    assert notes(model) == [f"the fp8 weights of {folder} were loaded as plain numbers"]
 
 
 def test_where_a_checkpoint_lies(tmp_path, hub_cache):

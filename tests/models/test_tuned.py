@@ -67,7 +67,7 @@ def test_the_revision_that_an_adapter_names_is_loaded(hub_base, adapter_on):
     found = load_tuned(tuned, base)
     assert base.revision == "first"
     assert torch.equal(logits(found), logits(adapted))
-    assert notes(found) == ()
+    assert notes(found) == []
 
 
 def test_another_base_or_revision_than_the_adapter_names_is_said(hub_base, adapter_on):
@@ -81,7 +81,7 @@ def test_another_base_or_revision_than_the_adapter_names_is_said(hub_base, adapt
         [note] = notes(load_tuned(config(folder), base))
         assert words.format(name) in note
     same = base_of_tuned(config(folder), config("lab/base", revision="first"))
-    assert notes(load_tuned(config(folder), same)) == ()  # the commit that it names
+    assert notes(load_tuned(config(folder), same)) == []  # the commit that it names
 
 
 def test_an_adapter_by_hub_id_and_revision(hub_base, hub_cache, adapter_on, tmp_path):
@@ -137,7 +137,7 @@ def test_unknown_settings_are_said_where_they_are_set_at_all(model_folder, adapt
     folder, adapted = adapter_on(model_folder, enable_lora=None, merge_weights=False)
     found = load_tuned(config(folder), config(model_folder))
     assert torch.equal(logits(found), logits(adapted))
-    assert notes(found) == ()
+    assert notes(found) == []
     change(folder, group_size=16)
     [note] = notes(load_tuned(config(folder), config(model_folder)))
     assert note.endswith("does not know and does not use: group_size=16")

@@ -2,7 +2,7 @@ import pytest
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import read_study
-from hyperfitting.report.verb import render_page, write_report
+from hyperfitting.report.verb import render_page, report
 from tests.report.planted import plant
 
 
@@ -15,7 +15,7 @@ def folder(tmp_path):
 def written(tmp_path_factory):
     """A folder whose report was written, figures and all. Not to be changed."""
     folder = plant(tmp_path_factory.mktemp("written") / "study")
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     return folder
 
 

@@ -288,6 +288,7 @@ def plant(
         entries = [explained(arm, seed, parameters) for seed in seeds]
         for part in entries[0]:
             content = {"version": 1, "contexts_digest": DIGEST, "model": name}
+            content |= {"num_contexts": 2, "explain": {}, "environment": {}}
             content["arms"] = [entry[part] for entry in entries]
             study.explain_file(part).write_text(json.dumps(content))
     return study

@@ -7,11 +7,11 @@ import re
 import numpy as np
 
 from hyperfitting.config.judge import JudgeConfig
-from hyperfitting.evaluate.write import write_study
+from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import write_explanation
 from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
-from hyperfitting.report.listed import ACCOUNT
+from hyperfitting.records.study import Account
 from hyperfitting.runs import StudyFolder
 from tests.comparing import EVALUATE, EXPLAIN, changed, comparison, dataset, sharper, windows
 from tests.judge.serving import serving, verdict
@@ -65,9 +65,9 @@ def run_case(name, folder, monkeypatch):
     original, tuned, data = CASES[name]
     compared = comparison(save(original(), folder / "original"), tuned, data=data())
     compared.data.update(windows="documents", context_tokens=6, continuation_tokens=10)
-    compared.dataset.account.update(dict.fromkeys(ACCOUNT, 0))
+    compared.dataset.account.update(dict.fromkeys(Account.model_fields, 0))
     study = StudyFolder(folder / "study")
-    write_study(study, compared, EVALUATE, Progress())
+    evaluate(compared, EVALUATE, study.path)
     write_explanation(study, compared, EXPLAIN, Progress())
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -21,8 +21,10 @@ def study(tmp_path):
 def with_second_method(study, loss, seeds=(0,), arm="full_lora"):
     """The same study with another method beside the first."""
     rows = [*study.rows, *(row for seed in seeds for row in arm_rows(arm, seed, 0.66))]
-    runs = [*study.runs, *(replace(study.runs[0], arm=Arm(arm, s), final_loss=loss) for s in seeds)]
-    return replace(study, rows=rows, runs=runs)
+    more = {"final_loss": loss}
+    runs = [study.runs[0].model_copy(update={"arm": Arm(arm, s), **more}) for s in seeds]
+    info = study.info.model_copy(update={"runs": [*study.runs, *runs]})
+    return replace(study, rows=rows, info=info)
 
 
 def test_final_losses_that_differ_by_more_than_a_factor_of_2_are_named(study):

@@ -37,12 +37,15 @@ def with_tests(study, *, p_holm, p_equivalence):
 
 def with_matching(study, tau=0.5, **changes):
     [found] = study.matching
-    temperatures = [
-        replace(t, mean=tau, median=t.median and tau, unsolved=0) for t in found.temperatures
-    ]
+    solved = {"mean": tau, "median": tau, "unsolved": 0}
     constant = {"step_residual_nats": 9e-5, "spread_beyond_tolerance": 0.0}
-    changed = replace(found, temperatures=temperatures, **{**constant, **changes})
-    return replace(study, matching=[changed])
+    changed = {
+        "per_context": found.per_context.model_copy(update=solved),
+        "per_step": found.per_step.model_copy(update=solved),
+        "one_temperature": found.one_temperature.model_copy(update=constant),
+    }
+    matching = [found.model_copy(update=changed | changes)]
+    return replace(study, info=study.info.model_copy(update={"entropy_matching": matching}))
 
 
 PLANTS = {
@@ -101,7 +104,7 @@ def test_all_four_reject_and_are_named_with_their_numbers(study):
     [
         ("sampled text", lambda s: replace(s, tests=[])),
         ("sampled text", lambda s: with_tests(s, p_holm=0.2, p_equivalence=0.3)),
-        ("temperature of equal entropy", lambda s: with_matching(s, step_residual_nats=None)),
+        ("temperature of equal entropy", lambda s: with_matching(s, one_temperature=None)),
         (
             "order of the tokens",
             lambda s: replace(s, rows=[r for r in s.rows if r.metric != "spearman"]),
@@ -121,10 +124,14 @@ def test_what_was_not_measured_leaves_it_open(study, name, without):
 
 
 def test_an_entropy_that_no_temperature_gives_is_open(study):
-    found = with_matching(pure(study), step_residual_nats=0.5)
-    [matching] = found.matching
-    unsolved = [replace(t, unsolved=2) for t in matching.temperatures]
-    found = replace(found, matching=[replace(matching, temperatures=unsolved)])
+    [matching] = study.matching
+    found = with_matching(
+        pure(study),
+        per_context=matching.per_context.model_copy(update={"unsolved": 2}),
+        one_temperature=matching.one_temperature.model_copy(
+            update={"step_residual_nats": 0.5, "spread_beyond_tolerance": 0.0}
+        ),
+    )
     assert says(found)["temperature of equal entropy"] == "open"
 
 

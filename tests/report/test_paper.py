@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from hyperfitting.report import paper_values
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections import paper
 from tests.report.planted import plant
 from tests.report.test_report import section
 
 TINYLLAMA = "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"
-TABLES = json.loads((Path(paper.__file__).parent.parent / "paper_tables.json").read_text())[
+TABLES = json.loads((Path(paper_values.__file__).parent / "paper_tables.json").read_text())[
     "tables"
 ]
 
@@ -34,9 +35,13 @@ def printed(table):
 
 def test_the_mapping_names_models_of_the_papers_tables():
     printed_models = {table["model"] for table in TABLES}
-    assert set(paper.MODELS.values()) <= printed_models
+    assert set(paper_values.MODELS.values()) <= printed_models
     by_number = {table["table"]: table["model"] for table in TABLES}
-    for numbers in (paper.ENTROPY_TABLES, paper.STATIC_TABLES, paper.METHOD_TABLES):
+    for numbers in (
+        paper_values.ENTROPY_TABLES,
+        paper_values.STATIC_TABLES,
+        paper_values.METHOD_TABLES,
+    ):
         assert all(by_number[number] == model for model, number in numbers.items())
 
 
@@ -54,7 +59,7 @@ def test_the_mapping_names_models_of_the_papers_tables():
     ],
 )
 def test_a_model_is_known_by_hub_id_or_folder(name, model):
-    assert paper.model_in_paper(name) == model
+    assert paper_values.model_in_paper(name) == model
 
 
 def test_values_of_tinyllama_stand_beside_ours(study_of):
@@ -140,6 +145,8 @@ def test_footnotes_quote_the_papers_own_numbers():
         assert number in text
     column = [r["metrics"]["ttr"]["mean"] for r in rows[2] if r["arm"] == "static_injection"]
     assert ", ".join(f"{ttr:.3f}".removeprefix("0") for ttr in column) in text
-    gemma = next(t for t in TABLES if t["table"] == paper.ENTROPY_TABLES["Gemma-2-2B"])["rows"]
+    gemma = next(t for t in TABLES if t["table"] == paper_values.ENTROPY_TABLES["Gemma-2-2B"])[
+        "rows"
+    ]
     assert gemma[1]["metrics"]["top1_agreement"]["mean"] == 1.0
     assert gemma[0]["metrics"]["ttr"] != gemma[1]["metrics"]["ttr"]

@@ -3,21 +3,26 @@
 import json
 
 import pytest
+from scipy import stats
 
 from hyperfitting.cli.show import study_summary
 from hyperfitting.config import ReportConfig
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.judge.verb import judge
 from hyperfitting.records import Arm
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.record import write_file
+from hyperfitting.records.tasks import Harness, TaskResults, TaskScore, TaskSettings
 from hyperfitting.report.load import read_study
+from hyperfitting.report.page import sections
 from hyperfitting.report.sections.decoders import decoders
-from hyperfitting.report.sections.quality import (
-    domains,
-    judgements,
-    mauve_in_words,
-    quality,
-    tasks,
-)
+from hyperfitting.report.sections.domains import domains
+from hyperfitting.report.sections.judge import judgements
+from hyperfitting.report.sections.quality import mauve_in_words, quality
 from hyperfitting.report.sections.results import every_arm
-from hyperfitting.report.verb import write_report
+from hyperfitting.report.sections.tasks import tasks
+from hyperfitting.report.verb import report
+from tests.judge.serving import serving, verdict
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
@@ -25,27 +30,45 @@ MAUVE = {
     "features": "gpt2-large", "position": "last", "token_limit": 1024, "texts_cut": 0,
     "scaling": 5.0, "kmeans_seeds": 5,
     "arms": [
-        {"arm": "human", "n": 1, "buckets": 2, "spread": None, "small_sample": True},
-        {"arm": "original", "n": 2, "buckets": 3, "spread": 0.012, "small_sample": True},
+        {"arm": arm, "seed": None, "parameters": {}, "n": n, "buckets": n + 1, "dimensions": 1,
+         "per_seed": [[0.5]], "spread": spread, "small_sample": True, "reason": None}
+        for arm, n, spread in (("human", 1, None), ("original", 2, 0.012))
     ],
 }  # fmt: skip
 
-PERCENT = {"percent": 62.5, "low": 40.1, "high": 80.9}
-QUESTION = {"win_rate": PERCENT, "loss_rate": PERCENT, "tie_rate": PERCENT, "p": 0.0123, "n": 24}
-JUDGEMENT = {
-    "a": {"arm": "hyperfitted", "seed": 0, "parameters": {}},
-    "b": {"arm": "original", "seed": None, "parameters": {}},
-    "protocol": "both orders", "n": 24, "judge": {"model": "judge\x1b[31m<b>"},
-    "winner": QUESTION, "coherence": QUESTION, "diversity": QUESTION,
-    "position_flip_rate": PERCENT | {"percent": 12.5}, "unusable": {"pairs": 3},
-}  # fmt: skip
+TASK = {"task": "t<i>", "metric": "acc", "filter": "none", "higher_is_better": True, "value": 0.25,
+        "stderr": 0.1, "n": 8, "reason": None}  # fmt: skip
+CHANGE = MeanEstimate(mean=-0.125, low=-0.25, high=0.0, n=8)
+TASKS = TaskResults(
+    harness=Harness(name="lm_eval", version="0"),
+    settings=TaskSettings(
+        limit=None, num_fewshot=0, chat_template=False, resamples=100, confidence=0.95, seed=0,
+        trust_remote_code=False,
+    ),
+    tasks=[],
+    arms=[],
+    rows=[
+        TaskScore(arm=Arm("original"), difference=None, **TASK),
+        TaskScore(arm=Arm("hyperfitted", 0), difference=CHANGE, **TASK),
+    ],
+)  # fmt: skip
 
-TASK = {"task": "t<i>", "metric": "acc", "value": 0.25, "stderr": 0.1, "n": 8, "reason": None}
-CHANGE = {"mean": -0.125, "low": -0.25, "high": 0.0, "n": 8, "reason": None}
-TASKS = [
-    TASK | {"arm": "original", "seed": None, "parameters": {}, "difference": None},
-    TASK | {"arm": "hyperfitted", "seed": 0, "parameters": {}, "difference": CHANGE},
-]
+
+def opinion(prompt):
+    """Of the first context the scripted judge prefers the tuned text, of the second the place."""
+    texts, _ = sections(prompt)
+    is_first = texts["CONTEXT"].endswith("0") and "script" in texts["B"]
+    return json.dumps(verdict("B" if is_first else "A"))
+
+
+def judged(study):
+    """`hyperfit judge` of the two contexts, by a judge of a hostile name."""
+    with pytest.MonkeyPatch.context() as patch, serving(key=None, answer=opinion) as server:
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        name = "judge\x1b[31m<b>"
+        judge(study.path, JudgeConfig(a="hyperfitted", b="original", model=name,
+                                      endpoint=server.url))  # fmt: skip
 
 
 def row(arm, metric, mean, *, domain="d", seed=None, parameters=None):
@@ -90,9 +113,8 @@ def folder(tmp_path_factory):
     study.timings_file.write_text(
         json.dumps({"arms": [MIN_P | {"tokens_per_second": 1234.4}], "version": 1})
     )
-    study.tasks_file.write_text(json.dumps({"rows": TASKS}))
-    study.judgements_file.parent.mkdir()
-    study.judgements_file.write_text(json.dumps({"comparisons": [JUDGEMENT]}))
+    write_file(study.tasks_file, TASKS)
+    judged(study)
     return study
 
 
@@ -187,10 +209,12 @@ def test_a_judgement_comes_with_its_intervals_and_its_judge(study):
     found = judgements(study)
     assert [line[2].value for line in found.rows] == ["winner", "coherence", "diversity"]
     first = cells(found, "hyperfitted against original")
-    assert first["a wins %"].text == "62.5 [40.1, 80.9]"
-    assert first["p sign test"].value == ".012"
-    assert first["changes with the order %"].value == "12.5"
-    assert first["pairs left out"].line == "24 3 left out"
+    low, high = 100 * stats.beta.ppf(0.025, 1, 2), 100 * stats.beta.ppf(0.975, 2, 1)
+    assert first["a wins %"].text == f"50.0 [{low:.1f}, {high:.1f}]"  # 1 of 2, exact
+    assert first["a loses %"].value == "0.0"
+    assert first["p sign test"].value == "1"  # of one pair that is no tie
+    assert first["changes with the order %"].value == "50.0"
+    assert first["pairs left out"].line == "2 0 left out"
     assert first["judge"].value == "judge[31m<b>"
 
 
@@ -202,7 +226,7 @@ def test_tasks_come_with_their_change(study):
 
 
 def test_the_page_has_the_sections(folder):
-    write_report(folder, ReportConfig(num_examples=1))
+    report(folder.path, ReportConfig(num_examples=1))
     page = folder.report_file.read_text()
     for name in ("quality", "judge", "decoders", "domains", "tasks"):
         assert page.count(f'<section id="{name}">') == 1

@@ -12,8 +12,8 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
-from hyperfitting.report.page import TITLES
-from hyperfitting.report.verb import FIGURES, render_page, write_report
+from hyperfitting.report.page import SECTIONS
+from hyperfitting.report.verb import FIGURES, render_page, report
 from hyperfitting.runs import StudyFolder
 
 TABLES = {
@@ -23,6 +23,7 @@ TABLES = {
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
+TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
 NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks")}
 
@@ -161,13 +162,13 @@ def test_tables_and_figures_are_written_as_files(written):
 def test_a_second_report_is_equal_and_leaves_no_old_files(folder, monkeypatch):
     few = {name: FIGURES[name] for name in ("diversity", "geometry")}
     monkeypatch.setattr(build, "FIGURES", few)
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     first = folder.report_file.read_text()
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     assert folder.report_file.read_text() == first
     for path in folder.explain.iterdir():
         path.unlink()
-    write_report(folder, ReportConfig())
+    report(folder.path, ReportConfig())
     assert not (folder.tables / "geometry.csv").exists()
     assert not (folder.figures / "geometry.png").exists()
     assert (folder.tables / "temperature.csv").exists()

@@ -2,11 +2,13 @@
 
 import pytest
 
+from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
+from hyperfitting.records.study import TunedEntry
 from hyperfitting.report import page as pages
-from hyperfitting.report.listed import Run
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections import results
+from hyperfitting.report.sections import noise, results, training
+from hyperfitting.report.tables import catalogue_table
 from tests.report.planted import plant
 from tests.report.test_report import section
 
@@ -21,7 +23,7 @@ def names(table):
 
 
 def test_the_mean_over_seeds_is_shown_and_the_seeds_are_folded(seeds):
-    main = results.results(seeds, "main")
+    main = catalogue_table(seeds, "main")
     assert names(main) == ["human", "original", "hyperfitted (3 seeds)"]
     assert main.rows[2][1].value == "0.710"
     each = results.per_seed(seeds)
@@ -42,8 +44,8 @@ def test_a_mean_over_seeds_stands_before_its_seeds(seeds):
 
 
 def test_noise_is_reported_for_every_pair_and_in_words(seeds):
-    assert len(results.agreements(seeds).rows) == 3
-    assert results.agreement_in_words(seeds) == [
+    assert len(noise.agreements(seeds).rows) == 3
+    assert noise.agreement_in_words(seeds) == [
         "hyperfitted (3 seeds): two trainings choose the same token at 0.700 of the positions "
         "(0.700 to 0.700), 3 pairs."
     ]
@@ -75,22 +77,22 @@ def test_parameters_are_part_of_the_label(page_of):
 
 def test_a_foreign_checkpoint_has_no_training(page_of, tmp_path):
     page = page_of(arm="tuned", seeds=(None,), is_foreign=True)
-    training = section(page, "training")
-    assert "checkpoint someone/adapter" in training
-    assert "trained parameters" not in training
+    shown = section(page, "training")
+    assert "checkpoint someone/adapter" in shown
+    assert "trained parameters" not in shown
     assert "digest" not in section(page, "sources").split("<dt>texts")[0]
     assert "not taught to stop" not in page
     study = read_study(plant(tmp_path / "again", arm="tuned", seeds=(None,), is_foreign=True))
     assert study.curves == {}
     assert study.first == Arm("tuned")
-    assert pages.sections(study, {}, 1)["training"]["monitor_contexts"] == 0
+    assert pages.sections(study, {}, ReportConfig())["training"]["monitor_contexts"] == 0
 
 
 def test_a_checkpoint_without_a_final_loss_has_a_dash():
     def run(loss):
-        return Run(Arm("hyperfitted", 0), None, None, None, None, None, None, loss, None)
+        return TunedEntry(arm=Arm("hyperfitted", 0), path=None, final_loss=loss)
 
-    assert results.final_loss([run(None)]).value == "–"
-    assert results.final_loss([run(None)]).reason
-    assert results.final_loss([run(0.25), run(None)]).value == "0.250"
-    assert results.final_loss([run(None), run(0.25)]).interval == ""
+    assert training.final_loss([run(None)]).value == "–"
+    assert training.final_loss([run(None)]).reason
+    assert training.final_loss([run(0.25), run(None)]).value == "0.250"
+    assert training.final_loss([run(None), run(0.25)]).interval == ""

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from hyperfitting.cli.show import explanation_summary, study_summary
+from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.report.load import read_study
+from hyperfitting.report.verb import render_page
 from tests.report.planted import plant
 
 
@@ -60,6 +62,29 @@ def test_control_characters_of_texts_do_not_reach_the_terminal(printed):
     _, out = printed(parameters={"name": "a\x1b[31mb"})
     assert "\x1b[31m" not in out
     assert "<script>" in out  # a terminal runs no markup
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("geometry", "terminal_expansion_in_words"), ("block_swap", "in_words"),
+        ("static_bias", "in_words"),
+    ],
+)  # fmt: skip
+def test_sentences_of_a_file_reach_neither_terminal_nor_page_as_they_are(
+    tmp_path, capsys, name, field
+):
+    folder = plant(tmp_path / "study")
+    content = json.loads(folder.explain_file(name).read_text())
+    content["arms"][0][field] = "\x1b]0;title\x07 <b>bold</b>"
+    folder.explain_file(name).write_text(json.dumps(content))
+    explanation_summary(folder)
+    study_summary(folder, read_study(folder), [])
+    out = capsys.readouterr().out
+    assert out.count("]0;title <b>bold</b>") == 2
+    page = render_page(read_study(folder), {}, ReportConfig())
+    assert "]0;title &lt;b&gt;bold&lt;/b&gt;" in page
+    assert not {"\x1b", "\x07"} & {*out, *page}
 
 
 def test_columns_that_do_not_fit_are_named(tmp_path, capsys, monkeypatch):

@@ -9,6 +9,7 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
+from hyperfitting.report.page import tables
 from hyperfitting.runs import RunFolder
 from tests.report.planted import plant
 from tests.report.small import BROKEN, CASES, every_number, page_text, run_case
@@ -36,7 +37,7 @@ def rendered(folder):
     study = read_study(folder)
     for draw, _ in build.FIGURES.values():
         draw(study)
-    lines = [line for table in build._tables(study) for line in table.lines()]
+    lines = [line for table in tables(study) for line in table.lines()]
     page = build.render_page(study, {}, ReportConfig())
     folder.report.mkdir(exist_ok=True)
     folder.report_file.write_text(page)

@@ -7,8 +7,8 @@ import pytest
 
 from hyperfitting.records import Arm
 from hyperfitting.records.arms import label
+from hyperfitting.records.estimates import Estimate, undefined
 from hyperfitting.report import tables
-from hyperfitting.report.findings import Estimate
 from hyperfitting.report.formats import to_csv, to_latex, to_markdown
 from tests.report.planted import REFERENCES, arm_rows, measurement
 
@@ -59,14 +59,14 @@ def test_p_values():
 
 
 def test_an_undefined_estimate_says_why():
-    found = tables.estimate(Estimate(None, None, None, 0, "undefined for every context"))
+    found = tables.estimate(undefined("undefined for every context"))
     assert (found.value, found.interval, found.reason) == ("–", "", "undefined for every context")
-    assert tables.estimate(Estimate(None, None, None, 0)).reason == "undefined"
+    assert tables.estimate(Estimate(value=None, low=None, high=None)).reason == "undefined"
 
 
 def test_a_table_names_a_common_n_only_where_there_is_one():
     def table(*counts):
-        cells = [tables.estimate(Estimate(0.5, 0.4, 0.6, n)) for n in counts]
+        cells = [tables.estimate(Estimate(value=0.5, low=0.4, high=0.6, n=n)) for n in counts]
         return tables.Table("t", [("a", "")] * 3, [[tables.Cell("arm"), *cells]])
 
     assert table(60, 60).common_n == 60

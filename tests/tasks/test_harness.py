@@ -18,7 +18,10 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import quiet_transformers
 from hyperfitting.progress import Progress, Stage
-from hyperfitting.tasks import harness as tasks
+from hyperfitting.records.record import as_json
+from hyperfitting.tasks import harness
+from hyperfitting.tasks.harness import check_tasks
+from hyperfitting.tasks.run import requested_tasks, run_tasks
 from tests.comparing import changed, comparison, with_bias
 from tests.tiny import byte_tokenizer, tiny_model
 
@@ -93,14 +96,15 @@ def adapted():
 
 @pytest.fixture(scope="module")
 def run():
-    """`run_tasks`, its result checked to be plain JSON."""
+    """Tasks checked and run; the result as JSON holds it."""
     pytest.importorskip("lm_eval")
 
-    def checked(compared, names, config=CONFIG, progress=None, **options):
-        found = tasks.run_tasks(compared, names, config, progress or Progress(), **options)
-        return json.loads(json.dumps(found, allow_nan=False))
+    def run(compared, names, config=CONFIG, progress=None, **options):
+        checked = check_tasks(names, config, **options)
+        found = run_tasks(checked, compared, config, progress or Progress())
+        return json.loads(json.dumps(as_json(found), allow_nan=False))
 
-    return checked
+    return run
 
 
 @pytest.fixture
@@ -289,7 +293,7 @@ def test_prompts_beyond_the_models_positions_are_counted(run, tmp_path, model_fo
 
 
 def test_logits_of_a_batch_are_bounded(run, folder, model_folder, monkeypatch, found):
-    monkeypatch.setattr(tasks, "LOGITS_PER_PASS", 1)
+    monkeypatch.setattr(harness, "LOGITS_PER_PASS", 1)
     one = run(comparison(model_folder), [write_task(folder)])
     assert (one["arms"][0]["batch_size"], found["arms"][0]["batch_size"]) == (1, 3)
     assert rows_of(one, "acc", "original") == rows_of(found, "acc", "original")
@@ -373,7 +377,17 @@ def test_metrics_from_elsewhere_run_only_when_trusted(run, tmp_path, model_folde
     assert (tmp_path / "ran").exists()
 
 
-def test_a_missing_harness_names_the_extra(monkeypatch, model_folder):
+def test_a_missing_harness_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(InputError, match=r"hyperfitting\[tasks\]"):
-        tasks.run_tasks(comparison(model_folder), ["arc_easy"], CONFIG, Progress())
+        requested_tasks(CONFIG.model_copy(update={"tasks": "arc_easy"}))
+
+
+def test_the_settings_say_what_is_asked(folder):
+    assert requested_tasks(CONFIG) is None
+    pytest.importorskip("lm_eval")
+    write_task(folder, "numbers")
+    asked = {"tasks": f" numbers, {write_task(folder)},", "tasks_folder": str(folder)}
+    checked = requested_tasks(CONFIG.model_copy(update=asked | {"tasks_limit": 3}))
+    assert [task.config.task for task in checked.tasks] == ["numbers", "letters"]
+    assert (checked.limit, checked.num_questions) == (3, 6)

@@ -18,12 +18,9 @@ import torch
 
 torch.set_num_threads(1)
 
+from hyperfitting import verbs  # noqa: E402
 from hyperfitting.config.layers import Layer  # noqa: E402
 from hyperfitting.config.resolve import resolve_run  # noqa: E402
-from hyperfitting.progress import Progress  # noqa: E402
-from hyperfitting.runs import RunFolder  # noqa: E402
-from hyperfitting.train.dataset import read_dataset  # noqa: E402
-from hyperfitting.train.verb import train_run  # noqa: E402
 
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "started")
@@ -68,9 +65,10 @@ def train(model: str, texts: str, out: Path, resume: bool) -> None:
         "monitor.num_contexts": 2,
     }
     resolved = resolve_run([Layer("test", settings)])
-    dataset = read_dataset(resolved.config, Progress())
-    run = RunFolder(out)
-    train_run(run, resolved, dataset, Progress(), cache_folder=out.parent / "cache", resume=resume)
+    verbs.train(
+        resolved.config, out, sources=resolved.sources, cache_folder=out.parent / "cache",
+        resume=resume,
+    )  # fmt: skip
 
 
 def in_child(work, die_at=None, folder=None) -> list:

@@ -12,6 +12,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.measure.ranks import rank_shares, token_ranks
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.records.record import as_json
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.manifest import training_outcome
@@ -151,13 +152,13 @@ def test_the_best_of_planted_rows_are_kept_whatever_comes_later(tmp_path):
     assert (state.best_ttr, state.best_step) == (0.6, 10)
     assert trainer.checkpoints.steps() == [4, 10, 16]
     outcome = training_outcome(state, 0.0, 0.0)
-    assert (outcome["best_val_step"], outcome["best_val_epoch"]) == (4, 2)
+    assert (outcome.best_val_step, outcome.best_val_epoch) == (4, 2)
 
 
 def test_without_monitoring_nothing_is_best():
     _, _, trainer = build(tiny_model(), settings("early_stage_lora"))
     outcome = training_outcome(trainer.run(), 0.0, 0.0)
-    assert {v for k, v in outcome.items() if k.startswith("best_")} == {None}
+    assert {v for k, v in as_json(outcome).items() if k.startswith("best_")} == {None}
 
 
 def test_a_held_out_token_of_probability_0_is_refused_by_that_reason(monkeypatch):

@@ -12,12 +12,10 @@ from hyperfitting.config.layers import Layer
 from hyperfitting.config.resolve import resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_model, load_result
-from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
-from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.methods import prepare
 from hyperfitting.train.result import load_checkpoint_result
-from hyperfitting.train.verb import train_run
+from hyperfitting.train.verb import train
 from tests.conftest import random_rows
 from tests.tiny import save_tiny
 
@@ -48,10 +46,7 @@ def trained(model, texts, out, variant, **changes):
     if "lora" in method:
         plain |= {"train.lora.rank": 2, "train.lora.alpha": 4}
     resolved = resolve_run([Layer("test", plain | changes)])
-    dataset = read_dataset(resolved.config, Progress())
-    run = RunFolder(out)
-    train_run(run, resolved, dataset, Progress(), cache_folder=out.parent / "cache")
-    return run
+    return train(resolved.config, out, sources=resolved.sources, cache_folder=out.parent / "cache")
 
 
 @torch.no_grad()
@@ -80,8 +75,8 @@ def test_a_checkpoint_is_the_result_of_a_run_that_ends_there(variant, family, tm
     base = ModelConfig(name=str(model), device="cpu")
     long = trained(model, texts_file, tmp_path / "long", variant)
     short = trained(model, texts_file, tmp_path / "short", variant, **{"train.epochs": 2})
-    steps = long.manifest()["training"]["steps"]
-    middle = short.manifest()["training"]["steps"]
+    steps = long.manifest().outcome.steps
+    middle = short.manifest().outcome.steps
     assert (middle, steps) == (steps * 2 // 3, steps)
     last = load_checkpoint_result(long, base, steps)
     assert torch.equal(logits(last), logits(load_result(long, base)))
@@ -90,7 +85,7 @@ def test_a_checkpoint_is_the_result_of_a_run_that_ends_there(variant, family, tm
     assert not torch.equal(logits(found), logits(last)), "training moved between them"
     assert not any(module.training for module in found.modules())
     # The same by hand: prepared as for training, and the file's tensors put in.
-    config = TrainConfig.model_validate(long.manifest()["config"]["train"])
+    config = TrainConfig.model_validate(long.manifest().config["train"])
     by_hand = prepare(load_model(base), config)
     weights = load_file(long.checkpoints / f"step-{middle}" / "weights.safetensors")
     assert set(weights) == set(by_hand.names)
@@ -104,11 +99,11 @@ def test_the_best_validation_loss_can_be_loaded(model_folder, texts_file, tmp_pa
     """Monitored windows, scored again by the loaded model with transformers' own loss."""
     changes = {"monitor.every_epochs": 1, "monitor.num_contexts": 2, "train.epochs": 6}
     run = trained(model_folder, texts_file, tmp_path / "run", "full_sft", **changes)
-    training = run.manifest()["training"]
+    training = run.manifest().outcome
     model = load_checkpoint_result(
-        run, ModelConfig(name=str(model_folder), device="cpu"), training["best_val_step"]
+        run, ModelConfig(name=str(model_folder), device="cpu"), training.best_val_step
     )
-    row = next(r for r in run.metrics() if r.epoch == training["best_val_epoch"])
+    row = next(r for r in run.metrics() if r.epoch == training.best_val_epoch)
     ids = load_file(run.windows_file)
     heldout = next(value for name, value in ids.items() if "heldout" in name and "ids" in name)
     with torch.no_grad():
@@ -132,7 +127,7 @@ def changed(run, tmp_path):
 
 
 def newest(run):
-    return run.manifest()["training"]["steps"]
+    return run.manifest().outcome.steps
 
 
 def test_what_does_not_belong_together_is_refused(lora_run, model_folder, texts_file, tmp_path):

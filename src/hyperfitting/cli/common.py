@@ -5,16 +5,15 @@ Loads no torch: a command imports its verb when it runs.
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
 from hyperfitting.errors import InputError, InterruptedRunError
-
-ResultT = TypeVar("ResultT")
 
 Overrides = Annotated[
     list[str] | None,
@@ -55,19 +54,29 @@ def layers(
     return found
 
 
+def settings_among(arguments: Sequence[str]) -> list[str]:
+    """The `key=value` among mixed arguments; an existing path is a folder."""
+    return [a for a in arguments if "=" in a and not Path(a).exists()]
+
+
 def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Tell folders from `key=value` among mixed arguments; an existing path is a folder."""
-    overrides = [a for a in arguments if "=" in a and not Path(a).exists()]
+    """Tell folders from `key=value` among mixed arguments.
+
+    Raises:
+        InputError: there is no folder.
+    """
+    overrides = settings_among(arguments)
     folders = [Path(a) for a in arguments if a not in overrides]
     if not folders:
         raise InputError("no folder is given", needed="a run or a study, for example my-run")
     return folders, overrides
 
 
-def run_verb(work: Callable[[], ResultT]) -> ResultT:
-    """Call `work`; wrong input and Ctrl-C end the program with one message and no traceback."""
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Wrong input and Ctrl-C inside end the program with one message and no traceback."""
     try:
-        return work()
+        yield
     except InputError as error:
         first, *rest = str(error).splitlines()
         typer.echo(f"error: {first}", err=True)

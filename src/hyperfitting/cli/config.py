@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperfitting.cli.common import AsJson, ConfigFile, layers, print_json, run_verb
+from hyperfitting.cli.common import AsJson, ConfigFile, layers, one_message, print_json
 
 app = typer.Typer(help="Look at settings.", no_args_is_help=True)
 
@@ -29,8 +29,7 @@ def show(
 
     Example: hyperfit config show train model.name=builtin train.method=full_sft
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting.config.resolve import describe
 
         rows = describe(verb, layers(config, {}, overrides))
@@ -44,8 +43,6 @@ def show(
                 f"{row.key:<{width_key}}  {_text(row.value):<{width_value}}  "
                 f"({row.source}) {row.description}"
             )
-
-    run_verb(work)
 
 
 def _text(value: Any) -> str:

@@ -11,8 +11,8 @@ from hyperfitting.cli.common import (
     Device,
     Overrides,
     layers,
+    one_message,
     print_json,
-    run_verb,
 )
 
 
@@ -31,8 +31,7 @@ def demo(
 
     Example: hyperfit demo --out my-demo data.source=builtin:news
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.cli.show import demo_opening, study_summary
         from hyperfitting.config.resolve import resolve_demo
@@ -42,14 +41,16 @@ def demo(
         from hyperfitting.storage import read_json
 
         flags = {"train.seed": ("--seed", seed), "model.device": ("--device", device)}
-        user = layers(config, flags, overrides)
-        resolved = resolve_demo(user)
+        resolved = resolve_demo(layers(config, flags, overrides))
         progress = ConsoleProgress()
         demo_opening(progress, resolved.config)
-        study = verbs.demo(resolved, user, out or first_free("hyperfit-demo"), progress)
+        study = verbs.demo(
+            resolved.config,
+            out or first_free("hyperfit-demo"),
+            progress,
+            sources=resolved.sources,
+        )
         if as_json:
             print_json(read_json(study.measurements_file))
         else:
             study_summary(study, read_study(study), progress.seconds)
-
-    run_verb(work)

@@ -1,6 +1,5 @@
 """`hyperfit explain`: run the controls that say what changed, where, and whether it is trivial."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,25 +10,27 @@ from hyperfitting.cli.common import (
     Device,
     TrustRemoteCode,
     layers,
+    one_message,
     print_json,
-    run_verb,
-    split_folders,
+    settings_among,
 )
-from hyperfitting.cli.evaluate import Base, DataSource, TextField, Tuned, checkpoints_config
+from hyperfitting.cli.subject import Base, Folders, Out, TextField, Tuned, read_subject
+
+DataSource = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Texts, by default those of the runs; with --out.", show_default=False
+    ),
+]
 
 
 def explain(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]... [KEY=VALUE]...", help="Run or study folders."),
-    ] = None,
+    runs: Folders = None,
     base: Base = None,
     tuned: Tuned = None,
     data: DataSource = None,
     text_field: TextField = None,
-    out: Annotated[
-        Path | None, typer.Option(help="New folder; needed for several runs and for --tuned.")
-    ] = None,
+    out: Out = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = None,
     config: ConfigFile = None,
@@ -43,34 +44,29 @@ def explain(
     Example: hyperfit explain my-run swap_contexts=50
     Checkpoints of your own: hyperfit explain --base A --tuned B --data texts.jsonl --out study
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.cli.show import explanation_summary
-        from hyperfitting.config import ExplainConfig, ReportConfig
+        from hyperfitting.config import ExplainConfig
         from hyperfitting.config.layers import build
         from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.storage import read_json
 
         flags = {
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        progress = ConsoleProgress()
-        if tuned is not None or base is not None:
-            checkpoints, rest, place = checkpoints_config(
-                runs, base, tuned, data, text_field, out, config, flags
-            )
-            settings = build(ExplainConfig, rest).config
-            study = verbs.explain_checkpoints(checkpoints, settings, place, progress)
-        else:
-            folders, overrides = split_folders(runs or [])
-            settings = build(ExplainConfig, layers(config, flags, overrides)).config
-            study = verbs.explain(folders, settings, out, progress)
+        arguments = runs or []
+        subject, own = read_subject(
+            arguments, layers(config, flags, settings_among(arguments)),
+            base=base, tuned=tuned, data=[data] if data else [], text_field=text_field, out=out,
+        )  # fmt: skip
+        settings, progress = build(ExplainConfig, own).config, ConsoleProgress()
+        study = verbs.explain(subject, settings, out, progress)
         if study.study_file.exists():
-            verbs.report(study.path, ReportConfig(), progress)
+            verbs.report(study.path, progress=progress)
         if as_json:
-            print_json(verbs.explanation(study))
+            files = sorted(study.explain.glob("*.json"))
+            print_json({path.stem: read_json(path) for path in files})
         else:
             explanation_summary(study)
-
-    run_verb(work)

@@ -12,8 +12,8 @@ from hyperfitting.cli.common import (
     Overrides,
     TrustRemoteCode,
     layers,
+    one_message,
     print_json,
-    run_verb,
 )
 from hyperfitting.generate.decoders import DECODERS
 
@@ -49,11 +49,11 @@ def generate(
 
     Example: hyperfit generate my-run --decoder min_p:0.1 --prompt "The old bridge"
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.config import GenerateConfig
         from hyperfitting.config.layers import build
+        from hyperfitting.generate.prompts import read_prompts
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.untrusted import printable
 
@@ -66,11 +66,10 @@ def generate(
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
         settings = build(GenerateConfig, layers(config, flags, overrides)).config
-        texts = verbs.generate(settings, prompt, prompts, ConsoleProgress())
+        given = read_prompts(prompt, prompts)
+        texts = verbs.generate(given, settings, ConsoleProgress())
         if as_json:
             print_json({"decoder": settings.decoder, "texts": texts})
             return
         for text in texts:
             typer.echo(f"\n{printable(text['prompt'])}|{printable(text['continuation'])}")
-
-    run_verb(work)

@@ -1,23 +1,23 @@
 """`hyperfit judge`: let a language model compare the continuations of two arms."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hyperfitting.cli.common import AsJson, ConfigFile, Overrides, layers, print_json, run_verb
+from hyperfitting.cli.common import AsJson, ConfigFile, Overrides, layers, one_message, print_json
+from hyperfitting.records.judged import Judgement, PositionBias, Rate
 
 ROWS = {"winner": "Winner", "coherence": "Coherence", "diversity": "Diversity"}
 
 
-def _rate(rate: Mapping[str, float | None]) -> str:
-    if rate["percent"] is None:
+def _rate(rate: Rate) -> str:
+    if rate.percent is None:
         return "–"
-    return f"{rate['percent']:.1f} [{rate['low']:.1f}, {rate['high']:.1f}]"
+    return f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]"
 
 
-def _show(entry: Mapping[str, Any], swap_check: bool) -> None:
+def _show(judgement: Judgement, swap_check: bool) -> None:
     """The comparison as a table on standard output."""
     from rich.console import Console
     from rich.table import Table
@@ -27,39 +27,38 @@ def _show(entry: Mapping[str, Any], swap_check: bool) -> None:
     from hyperfitting.untrusted import printable
 
     console = Console(highlight=False)
-    a, b = entry["a"]["arm"], entry["b"]["arm"]
-    console.print(Text(printable(f"\n{a} against {b}, judged by {entry['judge']['model']}")))
+    a, b = judgement.a.arm.name, judgement.b.arm.name
+    console.print(Text(printable(f"\n{a} against {b}, judged by {judgement.judge.model}")))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("", "wins %", "losses %", "ties %", "p", "n"):
         table.add_column(title, justify="left" if not title else "right")
-    for name, title in ROWS.items():
-        row = entry[name]
-        rates = [_rate(row[kind]) for kind in ("win_rate", "loss_rate", "tie_rate")]
-        table.add_row(title, *rates, p_text(row["p"]), str(row["n"]))
+    for name, outcome in judgement.questions.items():
+        rates = map(_rate, outcome.rates)
+        table.add_row(name.capitalize(), *rates, p_text(outcome.p), str(outcome.n))
     console.print(table)
-    unusable = entry["unusable"]
+    unusable = judgement.unusable
     notes = [
-        f"{entry['protocol']}; rates of {a} in percent of {entry['n']} valid pairs with exact "
-        f"{entry['settings']['confidence']:.0%} intervals; p: two-sided sign test without ties",
-        f"{unusable['pairs']} of {entry['pairs_chosen']} pairs left out",
+        f"{judgement.protocol}; rates of {a} in percent of {judgement.n} valid pairs with exact "
+        f"{judgement.settings['confidence']:.0%} intervals; p: two-sided sign test without ties",
+        f"{unusable.pairs} of {judgement.pairs_chosen} pairs left out",
     ]
-    notes += [f"  {count} x {reason}" for reason, count in unusable["reasons"].items()]
-    if entry["position_bias"]:
+    notes += [f"  {count} x {reason}" for reason, count in unusable.reasons.items()]
+    if judgement.position_bias:
         notes.append(
-            f"the verdict changes with the order in {_rate(entry['position_flip_rate'])} %"
+            f"the verdict changes with the order in {_rate(judgement.position_flip_rate)} %"
         )
-    if swap_check:
-        notes.append(_swap_note(entry["position_bias"]))
+        if swap_check:
+            notes.append(_swap_note(judgement.position_bias))
     console.print(Text(printable("\n".join(notes)), style="dim"))
 
 
-def _swap_note(bias: Mapping[str, Any]) -> str:
+def _swap_note(bias: PositionBias) -> str:
     from hyperfitting.report.tables import p_text
 
     return (
-        f"position bias: of {bias['n']} pairs {bias['favour_first']} favour the text shown first "
-        f"and {bias['favour_second']} the one shown second (p = {p_text(bias['p'])}); in "
-        f"{bias['reversals']} each arm won in one of the two orders"
+        f"position bias: of {bias.n} pairs {bias.favour_first} favour the text shown first "
+        f"and {bias.favour_second} the one shown second (p = {p_text(bias.p)}); in "
+        f"{bias.reversals} each arm won in one of the two orders"
     )
 
 
@@ -94,13 +93,14 @@ def judge(
     Example: hyperfit judge my-study --a late_stage_lora --b full_lora
     --endpoint http://localhost:8000/v1 --model NAME --pairs 200
     """
-
-    def work() -> None:
+    with one_message():
+        from hyperfitting import verbs
         from hyperfitting.config.judge import JudgeConfig
         from hyperfitting.config.layers import build
         from hyperfitting.errors import InputError
-        from hyperfitting.judge.verb import judge as judge_study
         from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.records.record import as_json as mapping_of
+        from hyperfitting.runs import JudgeFolder, StudyFolder
 
         flags = {
             "a": ("--a", a),
@@ -112,20 +112,19 @@ def judge(
         settings = build(JudgeConfig, layers(config, flags, overrides)).config
         if swap_check and settings.orders == "single":
             raise InputError("--swap-check with orders=single", needed="orders=both")
-        entry = judge_study(study, settings, out, ConsoleProgress(), dry_run=dry_run)
-        if entry is None:
+        judgement = verbs.judge(study, settings, out, ConsoleProgress(), dry_run=dry_run)
+        if judgement is None:
             return
-        if not entry["n"]:
-            faults = entry["unusable"]["reasons"].items()
+        if not judgement.n:
+            faults = judgement.unusable.reasons.items()
+            folder = StudyFolder(study).judge if out is None else JudgeFolder(out)
             raise InputError(
-                f"no pair of {entry['pairs_chosen']} has a verdict: "
+                f"no pair of {judgement.pairs_chosen} has a verdict: "
                 + "; ".join(f"{count} x {reason}" for reason, count in faults),
                 needed="a judge that answers as it is asked",
-                hint=f"its answers are kept in {(out or study / 'judge') / 'answers.jsonl'}",
+                hint=f"its answers are kept in {folder.answers_file}",
             )
         if as_json:
-            print_json(entry)
+            print_json(mapping_of(judgement))
         else:
-            _show(entry, swap_check)
-
-    run_verb(work)
+            _show(judgement, swap_check)

@@ -8,8 +8,8 @@ from hyperfitting.cli.common import (
     AsJson,
     ConfigFile,
     layers,
+    one_message,
     print_json,
-    run_verb,
     split_folders,
 )
 
@@ -26,8 +26,7 @@ def report(
 
     Example: hyperfit report hyperfit-demo num_examples=20
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.config import ReportConfig
         from hyperfitting.config.layers import build
@@ -39,5 +38,3 @@ def report(
         written = [verbs.report(folder, settings, progress).report_file for folder in folders]
         if as_json:
             print_json({"reports": [str(path) for path in written]})
-
-    run_verb(work)

@@ -11,11 +11,13 @@ from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.arms import label
+from hyperfitting.records.controls.block_swap import BlockSwap
+from hyperfitting.records.controls.geometry import Geometry
+from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.report import tables as report_tables
-from hyperfitting.report.explained import read_explained
-from hyperfitting.report.findings import Explained
+from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections import certainty, decoders, quality
+from hyperfitting.report.sections import certainty, decoders, domains, quality, tasks
 from hyperfitting.report.tables import Cell, cell, columns, metric_label
 from hyperfitting.runs import StudyFolder
 from hyperfitting.untrusted import printable
@@ -53,14 +55,14 @@ def _asked_for(study: Study) -> list[tuple[str, Table]]:
     found = (
         ("Other decoders", decoders.decoders(study), ("ttr", "bigram_repetition", "looped_rate")),
         ("Quality", quality.quality(study), ("mauve", "coherence_nats", "overlap_gt_10")),
-        ("Other texts", quality.domains(study), ("ttr",)),
+        ("Other texts", domains.domains(study), ("ttr",)),
     )
     shown = [
         (title, _columns(each, map(metric_label, names))) for title, each, names in found if each
     ]
-    tasks = quality.tasks(study)
-    if tasks:
-        shown.append(("Tasks", _columns(tasks, ("task", "metric", "value", "change"))))
+    asked = tasks.tasks(study)
+    if asked:
+        shown.append(("Tasks", _columns(asked, ("task", "metric", "value", "change"))))
     return [(title, table) for title, table in shown if len(table.columns) > 1]
 
 
@@ -114,10 +116,12 @@ def _example(study: Study, index: int, width: int) -> list[object]:
 
 def _findings(explained: Explained, arm: Arm) -> list[str]:
     """Terminal expansion, block swap and static share of one tuned arm, as far as they ran."""
-    geometry = [each.terminal_expansion for each in explained.geometry if each.arm == arm]
-    swap = [each.in_words for each in explained.block_swap if each.arm == arm]
-    static = [each.in_words for each in explained.static_bias if each.arm == arm]
-    return [*geometry, *swap, *static]
+    found = [
+        *((each.arm, each.terminal_expansion_in_words) for each in explained.of(Geometry)),
+        *((each.arm, each.in_words) for each in explained.of(BlockSwap)),
+        *((each.arm, each.in_words) for each in explained.of(StaticBias)),
+    ]
+    return [printable(words) for of, words in found if of == arm]
 
 
 def _print_findings(
@@ -144,9 +148,9 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         console.print(Text(f"and in the report: {', '.join(map(study.label, left_out))}"))
     console.print(
         Text(
-            f"\nn = {info['num_contexts']} held-out contexts of {info['data']['context_tokens']} + "
-            f"{info['data']['continuation_tokens']} tokens, greedy; "
-            f"{info['evaluate']['confidence']:.0%} bootstrap intervals over "
+            f"\nn = {info.num_contexts} held-out contexts of {info.data.context_tokens} + "
+            f"{info.data.continuation_tokens} tokens, greedy; "
+            f"{info.evaluate.confidence:.0%} bootstrap intervals over "
             "contexts. TF: on the human text, OP: on the arm's own text. "
             "Nearer to human is better.",
             style="dim",
@@ -161,7 +165,7 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
     if study.first is not None:
         explained = [a for a in study.explained.arms if a.variant == study.first.variant]
         _print_findings(console, width, study.explained, explained[:1])
-    for index in range(min(NUM_EXAMPLES, int(info["num_contexts"]))):
+    for index in range(min(NUM_EXAMPLES, int(info.num_contexts))):
         for part in _example(study, index, width):
             console.print(part, width=width)
     console.print()

@@ -12,8 +12,8 @@ from hyperfitting.cli.common import (
     Overrides,
     TrustRemoteCode,
     layers,
+    one_message,
     print_json,
-    run_verb,
 )
 from hyperfitting.config.methods import METHODS
 
@@ -79,14 +79,13 @@ def train(
     Example: hyperfit train ./my-model --data stories.jsonl --method late_stage_lora --out run
     Go on after a stop: hyperfit train --resume --out run
     """
-
-    def work() -> None:
+    with one_message():
         from hyperfitting import verbs
         from hyperfitting.config.resolve import preset_layer, resolve_run, resumed_layer
         from hyperfitting.errors import InputError
         from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.records.record import as_json as mapping_of
         from hyperfitting.runs import RunFolder
-        from hyperfitting.storage import read_json
 
         flags = {
             "model.name": ("MODEL", model),
@@ -108,21 +107,19 @@ def train(
         if model and "=" in model and not Path(model).exists():
             settings.insert(0, model)
             del flags["model.name"]
-        before = RunFolder(out).manifest_file
-        if resume and not before.exists() and data is None and config is None:
+        before = RunFolder(out).started() if resume else None
+        if resume and before is None and data is None and config is None:
             raise InputError(
                 f"{out} holds no run to resume: there is no manifest.json",
                 needed="the folder of a run that was started, or all settings of a new one",
             )
-        base = [resumed_layer(read_json(before))] if resume and before.exists() else []
+        base = [resumed_layer(before.config)] if before else []
         user = [*base, *preset_layer(preset, method), *layers(config, flags, settings)]
         resolved = resolve_run(user)
         progress = ConsoleProgress()
-        run = verbs.train(resolved, out, progress, resume=resume)
+        run = verbs.train(resolved.config, out, progress, sources=resolved.sources, resume=resume)
         if as_json:
-            print_json(run.manifest())
+            print_json(mapping_of(run.manifest()))
         else:
             progress.say(f"\nrun:    {run.path}\nresult: {run.result}")
             progress.say(f"next:   hyperfit evaluate {run.path}")
-
-    run_verb(work)

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
-from hyperfitting.config import CheckpointsConfig
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
+from hyperfitting.config import CheckpointsConfig, ModelConfig
 from hyperfitting.data.sources import read_documents
 from hyperfitting.data.windows import build_dataset
 from hyperfitting.models.load import load_tokenizer
@@ -16,9 +16,10 @@ from hyperfitting.models.tuned import (
 )
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.study import TrainingFacts
 
 
-def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Comparison:
+def open_checkpoints(config: CheckpointsConfig, here: Here, progress: Progress) -> Comparison:
     """Two checkpoints of one architecture that we did not train, on held-out texts of a source.
 
     The texts are split as for training, and the held-out part is used.
@@ -27,8 +28,7 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
         InputError: a checkpoint cannot be loaded, their tokenizers differ, or the texts do not
             serve.
     """
-    here = {"device": config.device, "trust_remote_code": config.trust_remote_code}
-    model = config.model.model_copy(update=here)
+    model = here.put(ModelConfig(**config.model.model_dump()))
     of_tuned = {"name": config.tuned, "revision": config.tuned_revision}
     checkpoint = model.model_copy(update=of_tuned)
     model = base_of_tuned(checkpoint, model)
@@ -42,7 +42,7 @@ def open_checkpoints(config: CheckpointsConfig, progress: Progress) -> Compariso
         dataset = build_dataset(documents, tokenizer, config.data, stage)
         stage.update(1, f"{len(dataset.contexts)} held-out contexts")
     load = partial(load_tuned, checkpoint, model, kind, note=note)
-    tuned = TunedModel(Arm("tuned"), load, {"checkpoint": config.tuned})
+    tuned = TunedModel(Arm("tuned"), load, TrainingFacts(checkpoint=config.tuned))
     data = config.data.model_dump(mode="json")
     data |= {"contexts_digest": dataset.contexts.digest()}
     data |= {"template_date": dataset.template_date}

@@ -1,26 +1,42 @@
 """What is compared: an original model and tuned ones, on one held-out set."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.models.load import load_model, require_digest
 from hyperfitting.records import Arm
+from hyperfitting.records.origins import Origin
+from hyperfitting.records.study import TrainingFacts, TunedEntry
 from hyperfitting.runs import RunFolder
+
+
+class Here(NamedTuple):
+    """Where models run, and whether their code does: given anew, never read from a folder.
+
+    A run folder may come from another machine and from somebody else.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
+
+    def put(self, model: ModelConfig) -> ModelConfig:
+        """The same model, here."""
+        return model.model_copy(update=self._asdict())
 
 
 @dataclass(frozen=True)
 class TunedModel:
-    """A tuned model: which arm it is, how to load it, and what `study.json` says of it."""
+    """A tuned model: which arm it is, how to load it, and how it came about."""
 
     arm: Arm
     load: Callable[[], Any]
-    about: dict[str, Any]
+    facts: TrainingFacts
     path: Path | None = None  # of its run
 
     def training_rows(self) -> list[list[int]] | None:
@@ -29,15 +45,15 @@ class TunedModel:
             return None
         return load_dataset(RunFolder(self.path).windows_file).train.rows()
 
-    def listed(self, study: Path, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def listed(self, study: Path, origin: Origin | None = None) -> TunedEntry:
         """The entry of `study.json`, with where the model was loaded from.
 
         Paths of runs are seen from the study, so that both can move.
         """
-        path = self.path and _seen_from(study, self.path)
-        if origin and self.about.get("checkpoint") is None:
-            origin = {**origin, "name": _seen_from(study, Path(origin["name"]))}
-        return {**self.arm.to_json(), "path": path, **self.about, "origin": origin}
+        path = None if self.path is None else _seen_from(study, self.path)
+        if origin and self.facts.checkpoint is None:
+            origin = origin.model_copy(update={"name": _seen_from(study, Path(origin.name))})
+        return TunedEntry(arm=self.arm, path=path, origin=origin, **dict(self.facts))
 
 
 def _seen_from(study: Path, path: Path) -> str:

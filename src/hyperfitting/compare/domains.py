@@ -5,7 +5,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
 from hyperfitting.compare.runs import SHARED, hint_of_dates, opened, require_shared
 from hyperfitting.config import DataConfig
 from hyperfitting.config.presets import BUILTIN_CORPORA
@@ -23,10 +23,9 @@ def open_runs_on(
     folders: Sequence[Path],
     sources: Sequence[str],
     text_field: str | None,
+    here: Here,
     progress: Progress,
     *,
-    device: Any,
-    trust_remote_code: bool,
     best_val: bool = False,
 ) -> list[Comparison]:
     """Runs on the held-out texts of each source: one comparison per source, in order.
@@ -42,7 +41,6 @@ def open_runs_on(
     require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
     if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")
-    here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = opened(runs, manifests, here, best_val=best_val)
     tokenizer = load_tokenizer(model)
     comparisons = []
@@ -50,7 +48,7 @@ def open_runs_on(
         of_source = [
             (run, manifest)
             for run, manifest in zip(runs, manifests, strict=True)
-            if _same_source(manifest["config"]["data"]["source"], source)
+            if _same_source(manifest.config["data"]["source"], source)
         ]
         if of_source:
             own, its = [each for each, _ in of_source], [each for _, each in of_source]
@@ -59,11 +57,11 @@ def open_runs_on(
                 own, its, held_out, f"runs with one split of {source}",
                 hint=hint_of_dates(own, its),
             )  # fmt: skip
-            dataset, data = load_dataset(own[0].windows_file), dict(its[0]["config"]["data"])
+            dataset, data = load_dataset(own[0].windows_file), dict(its[0].config["data"])
         else:
-            like = manifests[0]["config"]["data"]
             # As in the texts that the runs were trained on, whatever the day is now.
-            like |= {"template_date": manifests[0].get("template_date")}
+            day = {"template_date": manifests[0].template_date}
+            like = manifests[0].config["data"] | day
             config = _held_out_of(source, text_field, like)
             with progress.stage(f"read {source}") as stage:
                 dataset = _read_elsewhere(config, tokenizer, stage)
@@ -72,7 +70,7 @@ def open_runs_on(
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
         data |= {"template_date": dataset.template_date}
-        comparisons.append(Comparison(model, manifests[0]["model_digest"], tuned, dataset, data))
+        comparisons.append(Comparison(model, manifests[0].model_digest, tuned, dataset, data))
     return comparisons
 
 
@@ -98,8 +96,7 @@ def _same_source(one: str, other: str) -> bool:
 
 def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
     """Refuse held-out texts that a run was trained on under another name of the source."""
-    contexts = dataset.contexts
-    texts = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+    texts = dataset.contexts.rows()
     for each in tuned:
         rows = each.training_rows()
         if rows is None:

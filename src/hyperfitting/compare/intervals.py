@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 from hyperfitting.config import ExplainConfig
 from hyperfitting.measure.gain import Share
 from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 
 
 def interval_of(
     values: Sequence[float] | NDArray[np.float64], config: ExplainConfig
-) -> dict[str, Any]:
-    """Mean, interval and n of one value per context; null with its reason where undefined."""
+) -> MeanEstimate:
+    """Mean, interval and n of one value per context; None with its reason where undefined."""
     array = np.asarray(values, dtype=float)
     defined = array[~np.isnan(array)]
-    empty: dict[str, Any] = {"mean": None, "low": None, "high": None, "n": len(defined)}
     if not len(defined):
-        return empty | {"reason": "undefined for every context"}
+        return undefined_mean("undefined for every context")
     found = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
-    reason = {"reason": "one context has no interval"} if found.low is None else {}
-    return empty | found._asdict() | reason
+    reason = "one context has no interval" if found.low is None else None
+    return MeanEstimate(**found._asdict(), n=len(defined), reason=reason)
 
 
 def as_fields(name: str, found: Share) -> dict[str, Any]:
-    """A share with its interval and reason, as JSON files name them."""
+    """A share with its interval and reason, as records name them that hold it flat."""
     ends = ("", "_low", "_high", "_reason")
     return {f"{name}{end}": value for end, value in zip(ends, found, strict=True)}

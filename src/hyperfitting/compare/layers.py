@@ -1,7 +1,6 @@
 """Hidden states of both models, layer by layer, at three taps (definitions, section 6)."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,13 +13,22 @@ from hyperfitting.measure.expansion import (
     terminal_expansion_in_words,
 )
 from hyperfitting.measure.gain import Share, fewest_contexts, ratio_interval
-from hyperfitting.measure.geometry import Estimate, layer_geometry, rms_normalise
+from hyperfitting.measure.geometry import Bounded, layer_geometry, rms_normalise
 from hyperfitting.measure.participation import Numbers, full_sample_ratios
-from hyperfitting.measure.regions import regions, regions_in_words
+from hyperfitting.measure.regions import Regions, regions, regions_in_words
 from hyperfitting.measure.trend import Trend, trend
 from hyperfitting.models.pair import LayerStates
-
-BLOCK_OUTPUT, RMS_NORMALISED, FINAL_NORM = "block_output", "rms_normalised", "post_final_norm"
+from hyperfitting.records import Arm
+from hyperfitting.records.controls.geometry import (
+    BLOCK_OUTPUT,
+    FINAL_NORM,
+    RMS_NORMALISED,
+    Geometry,
+    LastStep,
+    Layer,
+    LayerRegions,
+)
+from hyperfitting.records.estimates import BareEstimate
 
 
 @dataclass
@@ -29,7 +37,7 @@ class GeometryObserver:
 
     config: ExplainConfig
     only_layer: int | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Layer] = field(default_factory=list)
     draws: list[Numbers] = field(default_factory=list)  # of each row's delta_dim
     l2: list[Numbers] = field(default_factory=list)  # of each row, per context
 
@@ -59,75 +67,75 @@ class GeometryObserver:
         self.l2.append(found.l2_N)
         trimmed = (found.original_without_largest, found.tuned_without_largest)
         self.rows.append(
-            {
-                "layer": layer,
-                "space": space,
-                "cosine": interval_of(found.cosine_N, config),
-                "l2": interval_of(found.l2_N, config),
-                "l2_relative": interval_of(found.l2_relative_N, config),
-                "pr_original": _estimate(found.original),
-                "pr_tuned": _estimate(found.tuned),
-                "delta_dim": _estimate(found.delta_dim),
-                "delta_dim_relative": _estimate(found.delta_dim_relative),
-                "delta_dim_with_first_token": _difference(after, before),
-                "delta_dim_without_4_largest": _difference(trimmed[1], trimmed[0]),
-                "positions": found.positions,
-                "fewer_than_10_per_dimension": found.is_few,
-            }
+            Layer(
+                layer=layer,
+                space=space,
+                cosine=interval_of(found.cosine_N, config),
+                l2=interval_of(found.l2_N, config),
+                l2_relative=interval_of(found.l2_relative_N, config),
+                pr_original=_bare(found.original),
+                pr_tuned=_bare(found.tuned),
+                delta_dim=_bare(found.delta_dim),
+                delta_dim_relative=_bare(found.delta_dim_relative),
+                delta_dim_with_first_token=_difference(after, before),
+                delta_dim_without_4_largest=_difference(trimmed[1], trimmed[0]),
+                positions=found.positions,
+                fewer_than_10_per_dimension=found.is_few,
+            )
         )
 
-    def result(self) -> dict[str, Any]:
+    def result(self, arm: Arm) -> Geometry:
         """Rows of all layers, regions, the last step beside the others, and all in words."""
-        places = [n for n, row in enumerate(self.rows) if row["space"] == BLOCK_OUTPUT]
+        places = [n for n, row in enumerate(self.rows) if row.space == BLOCK_OUTPUT]
         layers, l2 = [self.rows[n] for n in places], [self.l2[n] for n in places]
         first = next((layer for layer, l2_N in enumerate(l2) if l2_N.any()), None)
         growth = {space: self._growth(space, first) for space in (BLOCK_OUTPUT, RMS_NORMALISED)}
-        rise, jump = interval_of(l2[-1] - l2[-2], self.config), self._jump(l2)
+        jump = self._jump(l2)
         found = regions(
-            [self._sure(row["cosine"], "mean") for row in layers],
-            [self._sure(row["delta_dim"]) for row in layers],
-            self._sure(rise, "mean"),
+            [self._sure(row.cosine) for row in layers],
+            [self._sure(row.delta_dim) for row in layers],
+            self._sure(interval_of(l2[-1] - l2[-2], self.config)),
             growth[BLOCK_OUTPUT],
             first_different=first,
         )
-        taps = {
-            row["space"]: self._sure(row["delta_dim"])
-            for row in self.rows
-            if row["layer"] == len(layers) - 1
-        }
-        last = LastLayer(
+        last = self._last_layer(len(layers) - 1, growth)
+        return Geometry(
+            arm=arm,
+            layers=self.rows,
+            first_different_layer=first,
+            regions=_regions(found, jump),
+            last_step={space: _last_step(each) for space, each in growth.items()},
+            regions_in_words=regions_in_words(
+                found, jump, num_blocks=len(layers) - 1, is_sure=self._is_sure
+            ),
+            has_terminal_expansion=has_terminal_expansion(last),
+            terminal_expansion_in_words=terminal_expansion_in_words(last),
+        )
+
+    def _last_layer(self, last: int, growth: dict[str, Trend]) -> LastLayer:
+        taps = {row.space: self._sure(row.delta_dim) for row in self.rows if row.layer == last}
+        return LastLayer(
             taps[BLOCK_OUTPUT], taps[RMS_NORMALISED], taps[FINAL_NORM],
             growth[BLOCK_OUTPUT], growth[RMS_NORMALISED],
         )  # fmt: skip
-        return {
-            "layers": self.rows,
-            "first_different_layer": first,
-            "regions": found._asdict() | as_fields("l2_jump", jump),
-            "last_step": {space: _last_step(each) for space, each in growth.items()},
-            "regions_in_words": regions_in_words(
-                found, jump, num_blocks=len(layers) - 1, is_sure=self._is_sure
-            ),
-            "has_terminal_expansion": has_terminal_expansion(last),
-            "terminal_expansion_in_words": terminal_expansion_in_words(last),
-        }
 
     @property
     def _is_sure(self) -> bool:
         """Whether there are enough contexts to rely on an interval."""
         return len(self.l2[0]) >= fewest_contexts(self.config.confidence)
 
-    def _sure(self, content: dict[str, Any] | None, value: str = "value") -> Estimate | None:
+    def _sure(self, found: BareEstimate | None) -> Bounded | None:
         """An estimate to conclude from: of a few contexts without its interval."""
-        if content is None or content[value] is None:
+        if found is None or found.value is None:
             return None
-        ends = (content["low"], content["high"]) if self._is_sure else (None, None)
-        return Estimate(content[value], *ends)
+        ends = (found.low, found.high) if self._is_sure else (None, None)
+        return Bounded(found.value, *ends)
 
     def _growth(self, space: str, first: int | None) -> Trend:
-        places = [n for n, row in enumerate(self.rows) if row["space"] == space]
-        deltas = (self.rows[n]["delta_dim"] for n in places)
+        places = [n for n, row in enumerate(self.rows) if row.space == space]
+        deltas = (self.rows[n].delta_dim for n in places)
         return trend(
-            [delta and delta["value"] for delta in deltas],
+            [None if delta is None else delta.value for delta in deltas],
             [self.draws[n] for n in places],
             first_different=first,
             contexts=len(self.l2[0]),
@@ -149,19 +157,30 @@ class GeometryObserver:
         return Share(float(np.mean(after_N)) / float(np.mean(before_N)), low, high, reason)
 
 
-def _last_step(found: Trend) -> dict[str, Any]:
+def _regions(found: Regions, l2_jump: Share) -> LayerRegions:
+    identical, stable, compression, terminal = found
+    return LayerRegions(
+        identical=list(identical),
+        stable=list(stable),
+        compression=list(compression),
+        terminal=terminal,
+        **as_fields("l2_jump", l2_jump),
+    )
+
+
+def _last_step(found: Trend) -> LastStep:
     """The last step beside the mean of the others, with every step."""
-    others = found.last_minus_others
-    return {
-        "first_step_to_layer": found.first,
-        "steps": [step._asdict() for step in found.steps],
-        "minus_mean_of_others": None if others is None else others._asdict(),
-        "reason": found.reason,
-    }
+    steps = (BareEstimate(**step._asdict()) for step in found.steps)
+    return LastStep(
+        first_step_to_layer=found.first,
+        steps=list(steps),
+        minus_mean_of_others=_bare(found.last_minus_others),
+        reason=found.reason,
+    )
 
 
-def _estimate(found: Estimate | None) -> dict[str, float | None] | None:
-    return None if found is None else found._asdict()
+def _bare(found: Bounded | None) -> BareEstimate | None:
+    return None if found is None else BareEstimate(**found._asdict())
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

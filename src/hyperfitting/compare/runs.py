@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_result
 from hyperfitting.records import Arm
-from hyperfitting.records.manifest import trained_from
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.result import load_checkpoint_result
 
@@ -24,13 +24,8 @@ SHARED = {
 }
 
 
-def open_runs(
-    folders: Sequence[Path], *, device: Any, trust_remote_code: bool, best_val: bool = False
-) -> Comparison:
+def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) -> Comparison:
     """Read the runs' manifests and data; with `best_val` their best checkpoints are arms too.
-
-    Device and trust are given anew: a run folder may come from another machine and from
-    somebody else.
 
     Raises:
         InputError: a run that did not finish, or runs that differ in base model or held-out set,
@@ -43,19 +38,18 @@ def open_runs(
         hint=hint_of_dates(runs, manifests)
         or "hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
     )  # fmt: skip
-    here = {"device": device, "trust_remote_code": trust_remote_code}
     model, tuned = opened(runs, manifests, here, best_val=best_val)
-    data = manifests[0]["config"]["data"]
-    data |= {"contexts_digest": manifests[0]["contexts_digest"]}
-    data |= {"template_date": manifests[0].get("template_date")}
-    return Comparison(
-        model, manifests[0]["model_digest"], tuned, load_dataset(runs[0].windows_file), data
-    )
+    first = manifests[0]
+    data = first.config["data"] | {
+        "contexts_digest": first.contexts_digest,
+        "template_date": first.template_date,
+    }
+    return Comparison(model, first.model_digest, tuned, load_dataset(runs[0].windows_file), data)
 
 
-def hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[dict[str, Any]]) -> str | None:
+def hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[RunManifest]) -> str | None:
     """How runs become comparable whose chat template wrote the dates of different days."""
-    days = [manifest.get("template_date") for manifest in manifests]
+    days = [manifest.template_date for manifest in manifests]
     if len(set(days)) == 1:
         return None
     named = (f"{day or 'no date'} in {run.path}" for day, run in zip(days, runs, strict=True))
@@ -68,7 +62,7 @@ def hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[dict[str, Any]]
 
 def require_shared(
     runs: Sequence[RunFolder],
-    manifests: Sequence[dict[str, Any]],
+    manifests: Sequence[RunManifest],
     shared: Mapping[str, str],
     needed: str,
     hint: str | None = None,
@@ -79,7 +73,7 @@ def require_shared(
         InputError: they do.
     """
     for key, name in shared.items():
-        if len({manifest[key] for manifest in manifests}) > 1:
+        if len({getattr(manifest, key) for manifest in manifests}) > 1:
             raise InputError(
                 f"the runs {', '.join(str(run.path) for run in runs)} have different {name}",
                 needed=needed,
@@ -89,15 +83,15 @@ def require_shared(
 
 def opened(
     runs: Sequence[RunFolder],
-    manifests: Sequence[dict[str, Any]],
-    here: Mapping[str, Any],
+    manifests: Sequence[RunManifest],
+    here: Here,
     *,
     best_val: bool,
 ) -> tuple[ModelConfig, list[TunedModel]]:
     """The base model and the runs' results, to be loaded on this machine."""
-    model = trained_from(manifests[0]).model_copy(update=here)
+    model = here.put(manifests[0].base_model())
     tuned = [
-        TunedModel(arm, partial(load_result, run, model), _about(manifest), run.path)
+        TunedModel(arm, partial(load_result, run, model), _facts(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
     ]
     if best_val:
@@ -108,11 +102,11 @@ def opened(
     return model, tuned
 
 
-def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
+def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
-    keys = [(manifest["arm"], manifest["seed"]) for manifest in manifests]
+    keys = [(manifest.arm, manifest.seed) for manifest in manifests]
     settings = [
-        flatten(manifest["config"]["train"]) | {"trained_on": manifest["config"]["data"]["source"]}
+        flatten(manifest.config["train"]) | {"trained_on": manifest.config["data"]["source"]}
         for manifest in manifests
     ]
     arms = []
@@ -140,35 +134,37 @@ def _arms(manifests: Sequence[dict[str, Any]]) -> list[Arm]:
     return arms
 
 
-def _about(manifest: dict[str, Any]) -> dict[str, Any]:
-    training = manifest["training"]
-    return {
-        "method": manifest["config"]["train"]["method"],
-        "blocks_0_based": manifest["trainable"]["blocks_0_based"],
-        "final_loss": training["final_loss"],
-        "final_loss_interval": training.get("final_loss_interval"),  # since it is taken
-        "epochs": training["epochs"],
-        "trainable_params": manifest["trainable"]["count"],
-        "num_train": manifest["data_account"]["training_windows"],
-        "stopped_by": training["stopped_by"],
-        "train_seconds": training["seconds"] + training["prefix_seconds"],
-    }
+def _facts(manifest: RunManifest) -> TrainingFacts:
+    training = manifest.outcome
+    return TrainingFacts(
+        method=manifest.config["train"]["method"],
+        blocks_0_based=manifest.trainable.blocks_0_based,
+        final_loss=training.final_loss,
+        final_loss_interval=training.final_loss_interval,
+        epochs=training.epochs,
+        trainable_params=manifest.trainable.count,
+        num_train=manifest.data_account["training_windows"],
+        stopped_by=training.stopped_by,
+        train_seconds=training.seconds + training.prefix_seconds,
+    )
 
 
-def _best_val(run: RunFolder, manifest: dict[str, Any], arm: Arm, model: ModelConfig) -> TunedModel:
+def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfig) -> TunedModel:
     """The run's checkpoint of lowest validation loss as an arm of its own.
 
     Raises:
         InputError: the run was not monitored, so there is none.
     """
-    step = manifest["training"].get("best_val_step")
+    step = manifest.outcome.best_val_step
     if step is None:
         raise InputError(
             f"{run.path} has no checkpoint of lowest validation loss",
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
-    epoch = manifest["training"]["best_val_epoch"]
-    about = _about(manifest) | {"epochs": epoch, "stopped_by": "best_val_loss"}
-    about |= {"final_loss": None, "final_loss_interval": None}
+    epoch = manifest.outcome.best_val_epoch
+    none = dict.fromkeys(("final_loss", "final_loss_interval"))
+    facts = _facts(manifest).model_copy(
+        update={"epochs": epoch, "stopped_by": "best_val_loss", **none}
+    )
     load = partial(load_checkpoint_result, run, model, step)
-    return TunedModel(arm.best_val(), load, about)
+    return TunedModel(arm.best_val(), load, facts)

@@ -76,15 +76,9 @@ def preset_layer(name: str | None, method: str | None) -> list[Layer]:
     return [Layer(f"preset {name}", flatten(preset.settings))]
 
 
-def resumed_layer(manifest: Mapping[str, Any]) -> Layer:
-    """The settings a run was started with; consent to foreign code is given anew each time.
-
-    Raises:
-        InputError: the manifest is damaged.
-    """
-    if "config" not in manifest:
-        raise InputError("the manifest of the run to resume is damaged: it has no config")
-    leaves = flatten(manifest["config"])
+def resumed_layer(config: Mapping[str, Any]) -> Layer:
+    """The settings a run was started with; consent to foreign code is given anew each time."""
+    leaves = flatten(config)
     leaves.pop("model.trust_remote_code", None)
     ignored = not_for(leaves.get("train.method"))
     return Layer("run to resume", {k: v for k, v in leaves.items() if k not in ignored})
@@ -167,25 +161,25 @@ def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
                 )
 
 
-def demo_runs(demo: DemoConfig, user: Sequence[Layer]) -> list[Resolved[RunConfig]]:
+def demo_runs(
+    demo: DemoConfig, sources: Mapping[str, str] | None = None
+) -> list[Resolved[RunConfig]]:
     """One run config per method of the demo, each with its own tuned values.
 
-    What the user sets holds for every method it applies to.
+    What was set in the demo's config holds for every method it applies to; `sources` says where
+    each value comes from.
     """
-    shared = {key for key, _ in leaf_fields(RunConfig)}
+    given = flatten(demo.model_dump(exclude_unset=True))
+    shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method"}
     runs = []
     for method in demo.methods:
         known = shared - set(not_for(method))
         layers = [
-            Layer("demo", flatten(DEMO_DEFAULTS)),
-            *user,
-            Layer("demo", {"train.method": method}),
+            Layer((sources or {}).get(key, "demo"), {key: value})
+            for key, value in given.items()
+            if key in known
         ]
-        kept = [
-            Layer(layer.source, {key: layer.leaves[key] for key in layer.leaves if key in known})
-            for layer in layers
-        ]
-        runs.append(resolve_run(kept))
+        runs.append(resolve_run([*layers, Layer("demo", {"train.method": method})]))
     return runs
 
 
@@ -244,7 +238,7 @@ def _describe_demo(user: Sequence[Layer]) -> list[SettingRow]:
     demo = resolve_demo(user)
     methods = {
         run.config.train.method: {row.key: row for row in _setting_rows(RunConfig, run)}
-        for run in demo_runs(demo.config, user)
+        for run in demo_runs(demo.config, demo.sources)
     }
     rows = []
     for row in _setting_rows(DemoConfig, demo):

@@ -258,19 +258,25 @@ class ExplainConfig(Section):
     )
 
 
+class OriginalConfig(Section):
+    """The original of two checkpoints; where both run is a setting of the verb."""
+
+    name: str = Field(min_length=1, description="`builtin`, a local folder or a hub id")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
+    quantization: Literal["none", "int8", "nf4"] = Field(
+        "none", description="bitsandbytes base (extra `quantized`)"
+    )
+
+
 class CheckpointsConfig(Section):
     """Two checkpoints that we did not train, and the texts they are compared on."""
 
-    model: ModelConfig
+    model: OriginalConfig
     tuned: str = Field(min_length=1, description="folder or hub id of a model or PEFT adapter")
     tuned_revision: str | None = Field(
         None, description="branch, tag or commit of a tuned hub id; model.revision is the base's"
     )
     data: DataConfig
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes a CUDA device where there is one"
-    )
-    trust_remote_code: bool = Field(False, description="run code that the checkpoints bring")
 
 
 class GenerateConfig(Section):

@@ -59,6 +59,19 @@ class Contexts:
     def __len__(self) -> int:
         return len(self.contexts)
 
+    @property
+    def length(self) -> int:
+        """Tokens of every continuation."""
+        return len(self.continuations[0])
+
+    def rows(self) -> list[list[int]]:
+        """Each context with its continuation, as one row of tokens."""
+        return [c + k for c, k in zip(self.contexts, self.continuations, strict=True)]
+
+    def first(self, count: int | None) -> "Contexts":
+        """The first `count` of them; all for None."""
+        return Contexts(self.contexts[:count], self.continuations[:count], self.origins[:count])
+
     def digest(self) -> str:
         """Identifies the evaluation set by its token ids."""
         return hashlib.sha256(repr((self.contexts, self.continuations)).encode()).hexdigest()

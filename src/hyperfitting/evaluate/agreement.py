@@ -9,6 +9,7 @@ from hyperfitting.evaluate.arms import ArmOutputs
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.records import Arm
+from hyperfitting.records.study import Agreement
 
 
 def _apart_from_order(arm: Arm) -> tuple[str, dict[str, Any]]:
@@ -16,7 +17,7 @@ def _apart_from_order(arm: Arm) -> tuple[str, dict[str, Any]]:
     return arm.model, {key: value for key, value in arm.settings if key != "order_seed"}
 
 
-def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[dict[str, Any]]:
+def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[Agreement]:
     """Top-1 agreement of every two runs of one arm on human text (definitions, section 8.6).
 
     Those that differ in seed or order of the data only: a difference between arms that is
@@ -32,7 +33,6 @@ def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[d
         interval = bootstrap_mean(
             values, resamples=config.resamples, confidence=config.confidence, seed=config.seed
         )
-        found.append(
-            {"a": a.arm.to_json(), "b": b.arm.to_json(), "n": len(values)} | interval._asdict()
-        )
+        mean, low, high = interval
+        found.append(Agreement(a=a.arm, b=b.arm, value=mean, low=low, high=high, n=len(values)))
     return found

@@ -147,7 +147,7 @@ def greedy_outputs(
     arm: Arm,
 ) -> ArmOutputs:
     """Greedy continuations of every context in both modes."""
-    length = len(contexts.continuations[0])
+    length = contexts.length
     modes: list[tuple[Mode, int]] = [("fixed_length", length)]
     if config.natural_tokens:
         modes.append(("natural", config.natural_tokens))
@@ -199,7 +199,7 @@ def sampled_outputs(
             model,
             contexts.contexts * len(seeds),
             choose,
-            max_new_tokens=len(contexts.continuations[0]),
+            max_new_tokens=contexts.length,
             banned=tokens.banned("fixed_length"),
             batch_size=config.batch_size,
             stage=stage,

@@ -12,12 +12,10 @@ from hyperfitting.data.borders import borders_of
 from hyperfitting.evaluate.arms import ArmOutputs
 from hyperfitting.evaluate.per_context import mean_of_draws
 from hyperfitting.evaluate.per_set import OF_A_SET, SetValue
-from hyperfitting.measure.mauve import require_sklearn
 from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex, longest_run, ngram_overlap
-from hyperfitting.measure.quality import require_sacrebleu
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import score_rows
-from hyperfitting.models.load import load_model, load_model_config, load_tokenizer
+from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
 
@@ -133,18 +131,3 @@ def _mean_log_likelihoods(
             found[pair] = -float(nll)
         stage.update(len(found))
     return found
-
-
-def require_models(config: EvaluateConfig) -> None:
-    """Check that the models and packages of this file are there, before texts are generated.
-
-    Raises:
-        InputError: one is not.
-    """
-    for name in (config.coherence_model, config.mauve_features):
-        if name is not None:
-            load_model_config(ModelConfig(name=name, trust_remote_code=config.trust_remote_code))
-    if config.mauve_features is not None:
-        require_sklearn()
-    if config.self_bleu:
-        require_sacrebleu()

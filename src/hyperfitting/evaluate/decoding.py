@@ -5,7 +5,6 @@ Shape letters: N contexts.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
@@ -22,6 +21,7 @@ from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Generation, Mode
 from hyperfitting.records.arms import CITATION_BLOCKED
+from hyperfitting.records.study import DecoderRun
 
 # Contexts decoded once more alone, to see whether the batch matters (definitions, section 8.4).
 ALONE = 8
@@ -64,17 +64,6 @@ def load_amateur(config: EvaluateConfig, tokenizer: Any) -> Any:
     return load_model(amateur)
 
 
-@dataclass(frozen=True)
-class DecoderRun:
-    """How one decoder arm came about, as `study.json` lists it."""
-
-    arm: Arm
-    decoder: str  # as `hyperfit generate --decoder` takes it
-    is_deterministic: bool
-    alone_equals_batch: float | None  # share of contexts; None where it draws
-    alone_n: int
-
-
 def decoder_outputs(
     model: Any,
     tokens: Tokens,
@@ -94,7 +83,7 @@ def decoder_outputs(
     here = arm.decoded(spec.name, spec.parameters)
     count = len(contexts)
     num_seeds = 1 if spec.is_deterministic else max(1, config.sampling_seeds)
-    length = len(contexts.continuations[0])
+    length = contexts.length
 
     def write(rows: Sequence[list[int]], mode: Mode, draws: int, batch_size: int) -> list[Decoded]:
         return run_decoder(
@@ -132,7 +121,13 @@ def decoder_outputs(
     outputs = ArmOutputs(
         here, draws, natural, is_drawn=not spec.is_deterministic, seconds=seconds
     )  # fmt: skip
-    run = DecoderRun(here, spec.text, spec.is_deterministic, alone, few if alone is not None else 0)
+    run = DecoderRun(
+        arm=here,
+        decoder=spec.text,
+        is_deterministic=spec.is_deterministic,
+        alone_equals_batch=alone,
+        alone_n=0 if alone is None else few,
+    )
     return outputs, run
 
 
@@ -155,7 +150,7 @@ def blocked_outputs(
         for i, (start, text) in enumerate(zip(starts_word, texts, strict=True))
     ]
     choose = CitationBlocked(CitationBlocker(training_rows, starts_word_V=starts))
-    modes: list[tuple[Mode, int]] = [("fixed_length", len(contexts.continuations[0]))]
+    modes: list[tuple[Mode, int]] = [("fixed_length", contexts.length)]
     if config.natural_tokens:
         modes.append(("natural", config.natural_tokens))
     written: dict[Mode, list[Generation]] = {}

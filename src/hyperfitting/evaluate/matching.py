@@ -5,7 +5,6 @@ Shape letters: N rows, K scored positions of a row, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +19,7 @@ from hyperfitting.measure.temperature import (
     match_temperature_per_position,
 )
 from hyperfitting.models.pair import PairedLogits
+from hyperfitting.records.matching import Matched, OneForAll, OneTemperature, Spread
 
 SLOPE_STEP = 0.01  # of the temperature, over which the slope of its entropy is taken
 CURVE_REACH = 2.0  # the global temperature is sought within this factor of the first context's
@@ -119,31 +119,29 @@ class EntropyMatching:
         """The temperature of each context."""
         return [match.tau for match in self.per_context]
 
-    def summary(self) -> dict[str, Any]:
-        """Temperatures and residuals of the three ways to match, for `study.json`."""
+    def summary(self) -> Matched:
+        """Temperatures and residuals of the three ways to match."""
         assert self.curve is not None, "at least one context was matched"
         one = self.curve.solve(float(self.target_N.mean()))
         solved = [abs(match.residual) for match in self.per_context if match.is_solved]
-        return {
-            "per_context": _spread(np.array(self.temperatures))
-            | {
-                "unsolved": self.num_rows - len(solved),
-                "largest_residual_nats": max(solved, default=None),
-            },
-            "per_step": _spread(self.tau_per_step_NK.ravel())
-            | {
-                "unsolved": self.unsolved_steps,
-                "largest_residual_nats": self.residual_of_steps,
-            },
-            "global": {
-                "tau": one.tau,
-                "residual_nats": one.residual,
-                "unsolved": int(not one.is_solved),
-            },
-            "one_temperature": self._one_temperature(),
-        }
+        return Matched(
+            per_context=_spread(
+                np.array(self.temperatures),
+                unsolved=self.num_rows - len(solved),
+                residual=max(solved, default=None),
+            ),
+            per_step=_spread(
+                self.tau_per_step_NK.ravel(),
+                unsolved=self.unsolved_steps,
+                residual=self.residual_of_steps,
+            ),
+            one_for_all=OneForAll(
+                tau=one.tau, residual_nats=one.residual, unsolved=int(not one.is_solved)
+            ),
+            one_temperature=self._one_temperature(),
+        )
 
-    def _one_temperature(self) -> dict[str, Any]:
+    def _one_temperature(self) -> OneTemperature:
         """Whether one temperature a context serves at each of its steps, in nats.
 
         Entropy never falls as a temperature rises. So were the tuned model the original at one
@@ -155,12 +153,12 @@ class EntropyMatching:
         expected_N = np.abs([match.residual for match in self.per_context])
         tau_N = np.array(self.temperatures)
         gap = float((tau_N - self.slack_N).max() - (tau_N + self.slack_N).min())
-        return {
-            "spread_beyond_tolerance": max(0.0, gap),
-            "step_residual_nats": float(self.step_residual_N.mean()),
-            "largest_nats": float(self.step_residual_N.max()),
-            "expected_nats": float(expected_N.max()),
-        }
+        return OneTemperature(
+            spread_beyond_tolerance=max(0.0, gap),
+            step_residual_nats=float(self.step_residual_N.mean()),
+            largest_nats=float(self.step_residual_N.max()),
+            expected_nats=float(expected_N.max()),
+        )
 
 
 def _slack(logits_KV: Tensor, match: Match, target: float) -> float:
@@ -170,12 +168,14 @@ def _slack(logits_KV: Tensor, match: Match, target: float) -> float:
     return TOLERANCE_NATS * step / rise if rise > 0 else float("inf")
 
 
-def _spread(tau: Floats) -> dict[str, Any]:
+def _spread(tau: Floats, *, unsolved: int, residual: float | None) -> Spread:
     low, median, high = (float(q) for q in np.quantile(tau, [0.05, 0.5, 0.95]))
-    return {
-        "mean": float(tau.mean()),
-        "median": median,
-        "p5": low,
-        "p95": high,
-        "n": int(tau.size),
-    }
+    return Spread(
+        mean=float(tau.mean()),
+        median=median,
+        p5=low,
+        p95=high,
+        n=int(tau.size),
+        unsolved=unsolved,
+        largest_residual_nats=residual,
+    )

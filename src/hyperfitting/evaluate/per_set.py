@@ -4,7 +4,7 @@ Shape letters: N contexts, D features, R bootstrap draws.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from hyperfitting.measure.quality import distinct_n, distinct_parts, self_bleu
 from hyperfitting.models.features import last_token_features
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
+from hyperfitting.records.study import MauveArm, MauveSettings
 
 MAUVE_RESAMPLES = 1_000  # each takes a curve of 25 points
 OF_A_SET = "one value for all texts together"
@@ -39,14 +40,14 @@ class SetValue(NamedTuple):
 
 def set_values(
     arms: Sequence[ArmOutputs], config: EvaluateConfig, progress: Progress
-) -> tuple[list[SetValue], dict[str, Any]]:
+) -> tuple[list[SetValue], MauveSettings | None]:
     """Metrics of each arm's texts together, and what MAUVE has to be printed with.
 
     Raises:
         InputError: a package or the feature model is missing.
     """
     found = [value for outputs in arms for value in _varied(outputs, config)]
-    settings: dict[str, Any] = {}
+    settings = None
     if config.mauve_features is not None:
         values, settings = _mauve_values(arms, config.mauve_features, config, progress)
         found += values
@@ -94,7 +95,7 @@ def _distinct(
 
 def _mauve_values(
     arms: Sequence[ArmOutputs], name: str, config: EvaluateConfig, progress: Progress
-) -> tuple[list[SetValue], dict[str, Any]]:
+) -> tuple[list[SetValue], MauveSettings]:
     """MAUVE of every arm against the human texts of the same contexts (definitions, 2.7)."""
     whole = [[[g.context + g.continuation for g in d] for d in outputs.draws] for outputs in arms]
     distinct = list(dict.fromkeys(text for draws in whole for texts in draws for text in texts))
@@ -122,15 +123,15 @@ def _mauve_values(
             values.append(value)
             details.append(detail)
             stage.update(done)
-    settings = {
-        "features": name,
-        "position": "final hidden state at the last token",
-        "token_limit": features.token_limit,
-        "texts_cut": features.num_cut,
-        "scaling": 5.0,
-        "kmeans_seeds": config.mauve_seeds,
-        "arms": details,
-    }
+    settings = MauveSettings(
+        features=name,
+        position="final hidden state at the last token",
+        token_limit=features.token_limit,
+        texts_cut=features.num_cut,
+        scaling=5.0,
+        kmeans_seeds=config.mauve_seeds,
+        arms=details,
+    )
     return values, settings
 
 
@@ -138,7 +139,7 @@ def _mauve_value(
     outputs: ArmOutputs,
     pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
     config: EvaluateConfig,
-) -> tuple[SetValue, dict[str, Any]]:
+) -> tuple[SetValue, MauveArm]:
     found = [
         mauve(
             p_ND, q_ND, seeds=config.mauve_seeds, base_seed=config.seed, resamples=MAUVE_RESAMPLES
@@ -160,12 +161,16 @@ def _mauve_value(
         )
     elif reason is None and first.small_sample:
         reason = f"{first.n} texts a side: too high and noisy below 1,000"
-    detail = {
-        **arm.to_json(), "n": first.n,
-        "buckets": first.num_buckets, "dimensions": first.num_dimensions,
-        "per_seed": [list(each.per_seed) for each in found], "spread": first.spread,
-        "small_sample": first.small_sample, "reason": first.reason,
-    }  # fmt: skip
+    detail = MauveArm(
+        arm=arm,
+        n=first.n,
+        buckets=first.num_buckets,
+        dimensions=first.num_dimensions,
+        per_seed=[list(each.per_seed) for each in found],
+        spread=first.spread,
+        small_sample=first.small_sample,
+        reason=first.reason,
+    )
     return SetValue(arm, "mauve", mean, low, high, first.n, length, reason, draws_R), detail
 
 

@@ -2,59 +2,100 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from hyperfitting.compare.comparison import Comparison
-from hyperfitting.config import EvaluateConfig
 from hyperfitting.environment import environment
 from hyperfitting.evaluate.agreement import run_agreements
 from hyperfitting.evaluate.arms import ArmOutputs, generations_key
-from hyperfitting.evaluate.measurements import measurements, set_measurements
-from hyperfitting.evaluate.paired_tests import paired_tests
-from hyperfitting.evaluate.per_context import metric_values
-from hyperfitting.evaluate.scoring import Evaluation
+from hyperfitting.evaluate.bench import Bench
+from hyperfitting.evaluate.scoring import Scored
 from hyperfitting.generate.feed import described
-from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
+from hyperfitting.records.record import write_file
+from hyperfitting.records.study import (
+    Data,
+    EvaluateSettings,
+    GenerationsFile,
+    MeasurementsFile,
+    Speed,
+    StudiedModel,
+    StudyFile,
+    Texts,
+    TimingsFile,
+)
+from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import StudyFolder
-from hyperfitting.storage import write_json
 
-DEFINITIONS_VERSION = 1
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One set of texts with everything that was found on it."""
+
+    bench: Bench
+    scored: Scored
+    values: list[MetricValues]
+    rows: list[Measurement]
+    tests: list[PairedTest]
+
+    @property
+    def domain(self) -> str:
+        """The texts, by their source's name."""
+        return self.bench.comparison.domain
+
+
+def write_study(study: StudyFolder, found: Sequence[Evaluated]) -> None:
+    """Write everything that was found; the first set of texts is what the study is about."""
+    home = found[0]
+    study.path.mkdir(parents=True, exist_ok=True)
+    study.clear_generations()
+    generations = [
+        entry
+        for each in found
+        for entry in _write_generations(study, each, None if each is home else each.domain)
+    ]
+    _write_per_context(study, found)
+    write_file(study.timings_file, _timings(home.scored.arms))
+    measured = MeasurementsFile(
+        rows=[row for each in found for row in each.rows],
+        tests=[test for each in found for test in each.tests],
+    )
+    write_file(study.measurements_file, measured)
+    write_file(study.study_file, _about(study, found, generations))
 
 
 def _write_generations(
-    study: StudyFolder, evaluation: Evaluation, elsewhere: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """One file per arm, mode and draw; `elsewhere` names texts that are not the study's own."""
+    study: StudyFolder, found: Evaluated, domain: str | None
+) -> list[GenerationsFile]:
+    """One file per arm, mode and draw; `domain` names texts that are not the study's own."""
+    elsewhere = {} if domain is None else {"domain": domain}
     listed = []
-    for outputs in evaluation.arms:
+    for outputs in found.scored.arms:
         files = [(draw, texts) for draw, texts in enumerate(outputs.draws)]
         if outputs.natural is not None:
             files.append((0, outputs.natural))
         for draw, texts in files:
             mode: Mode = texts[0].mode
-            length = evaluation.config.natural_tokens
+            length = found.bench.config.natural_tokens
             if mode == "fixed_length":
                 length = len(outputs.fixed[0].continuation_ids)
             parameters = outputs.decoder_parameters(draw)
             key = generations_key(mode, length, parameters | elsewhere, outputs.arm.seed)
             path = study.write_generations(key, texts)
             listed.append(
-                {
-                    "arm": outputs.arm.name,
-                    "seed": outputs.arm.seed,
-                    "arm_parameters": outputs.arm.parameters,
-                    "mode": mode,
-                    "length": length,
-                    "parameters": parameters,
-                    "file": str(path.relative_to(study.path)),
-                    "ties": sum(g.num_ties for g in texts),
-                    "cached_equals_uncached": _cached_equals_uncached(outputs, mode),
-                }
-                | elsewhere
+                GenerationsFile(
+                    name=outputs.arm.name,
+                    seed=outputs.arm.seed,
+                    arm_parameters=outputs.arm.parameters,
+                    mode=mode,
+                    length=length,
+                    parameters=parameters,
+                    file=str(path.relative_to(study.path)),
+                    ties=sum(g.num_ties for g in texts),
+                    cached_equals_uncached=_cached_equals_uncached(outputs, mode),
+                    domain=domain,
+                )
             )
     return listed
 
@@ -67,14 +108,14 @@ def _cached_equals_uncached(outputs: ArmOutputs, mode: Mode) -> float | None:
     return float((written == outputs.own.tuned.top1_NK).mean())
 
 
-def _write_per_context(study: StudyFolder, columns: Sequence[tuple[str, MetricValues]]) -> None:
+def _write_per_context(study: StudyFolder, found: Sequence[Evaluated]) -> None:
     """One row per domain, arm, metric and context."""
     import pyarrow
     import pyarrow.parquet
 
     rows = [
         {
-            "domain": domain,
+            "domain": each.domain,
             "arm": column.arm.name,
             "seed": column.arm.seed,
             "parameters": json.dumps(column.arm.parameters),
@@ -85,7 +126,8 @@ def _write_per_context(study: StudyFolder, columns: Sequence[tuple[str, MetricVa
             "context": index,
             "value": value,
         }
-        for domain, column in columns
+        for each in found
+        for column in each.values
         for index, value in enumerate(column.values)
     ]
     types = {"seed": "int64", "length": "int64", "context": "int64", "value": "float64"}
@@ -95,107 +137,49 @@ def _write_per_context(study: StudyFolder, columns: Sequence[tuple[str, MetricVa
     )
 
 
-def write_study(
-    study: StudyFolder,
-    comparison: Comparison,
-    config: EvaluateConfig,
-    progress: Progress,
-    *,
-    elsewhere: Sequence[Comparison] = (),
-) -> None:
-    """Evaluate the tuned models and write generations, measurements and `study.json`.
-
-    On the texts of `elsewhere` the same models are decoded greedily only.
-    """
-    home = Evaluation.begin(comparison, config, progress, has_geometry=bool(elsewhere))
-    evaluations = [home] + [
-        Evaluation.begin(
-            each, config, progress,
-            is_greedy_only=True, has_geometry=True, original=home.original,
-        )
-        for each in elsewhere
-    ]  # fmt: skip
-    columns: list[tuple[str, MetricValues]] = []
-    rows: list[Measurement] = []
-    tests: list[PairedTest] = []
-    for evaluation in evaluations:
-        domain = evaluation.comparison.domain
-        if elsewhere:
-            progress.say(f"texts of {domain}")
-        evaluation.run()
-        with progress.stage("intervals and tests") as stage:
-            found = [
-                c for arm in evaluation.arms for c in metric_values(arm, config.natural_tokens)
-            ]
-            about = {"model": comparison.model.name, "domain": domain}
-            own = measurements(found, config, **about)
-            own += set_measurements(evaluation.of_sets, config, **about)
-            tested = [replace(test, domain=domain) for test in paired_tests(found, config)]
-            stage.update(1, f"{len(own)} measurements, {len(tested)} paired tests")
-        columns += [(domain, column) for column in found]
-        rows += own
-        tests += tested
-    study.path.mkdir(parents=True, exist_ok=True)
-    study.clear_generations()
-    generations = _write_generations(study, home, {})
-    for evaluation in evaluations[1:]:
-        domain = evaluation.comparison.domain
-        generations += _write_generations(study, evaluation, {"domain": domain})
-    _write_per_context(study, columns)
-    write_json(study.timings_file, {"version": 1, "arms": _timings(home.arms)})
-    write_json(
-        study.measurements_file,
-        {
-            "version": 1,
-            "rows": [asdict(row) for row in rows],
-            "tests": [asdict(test) for test in tests],
-        },
+def _timings(arms: Sequence[ArmOutputs]) -> TimingsFile:
+    return TimingsFile(
+        arms=[
+            Speed(arm=each.arm, tokens_per_second=each.tokens_per_second)
+            for each in arms
+            if each.seconds is not None
+        ]
     )
-    write_json(study.study_file, _about(study, evaluations, generations))
-
-
-def _timings(arms: Sequence[ArmOutputs]) -> list[dict[str, Any]]:
-    """Clock times, apart from what a second evaluation writes alike."""
-    return [
-        each.arm.to_json() | {"tokens_per_second": each.tokens_per_second}
-        for each in arms
-        if each.seconds is not None
-    ]
 
 
 def _about(
-    study: StudyFolder, evaluations: Sequence[Evaluation], generations: list[dict[str, Any]]
-) -> dict[str, Any]:
+    study: StudyFolder, found: Sequence[Evaluated], generations: list[GenerationsFile]
+) -> StudyFile:
     """What was compared, and where each number came from."""
-    home, comparison = evaluations[0], evaluations[0].comparison
-    original = home.origins.get(ORIGINAL)
-    return {
-        "version": 1,
-        "definitions_version": DEFINITIONS_VERSION,
-        "model": comparison.model.model_dump(mode="json")
-        | {"digest": (original or {}).get("digest", comparison.digest), "origin": original},
-        **_texts(home),
-        "elsewhere": [_texts(each) for each in evaluations[1:]],
-        "ends": home.tokens.listed_ends(),
-        "evaluate": home.config.model_dump(mode="json"),
-        "runs": [
-            tuned.listed(study.path, home.origins.get(tuned.arm)) for tuned in comparison.tuned
-        ],
-        "helpers": [origin.about() for origin in home.helpers],
-        "entropy_matching": home.matching,
-        "run_agreement": run_agreements(home.arms, home.config),
-        "decoding": described(home.original, longest=home.longest_text),
-        "decoders": [asdict(run) | {"arm": run.arm.to_json()} for run in home.decoder_runs],
-        "generations": generations,
-        "environment": environment(),
-    }
+    bench, scored = found[0].bench, found[0].scored
+    comparison = bench.comparison
+    origin = scored.origins.get(ORIGINAL)
+    digest = comparison.digest if origin is None else origin.digest
+    model = comparison.model.model_dump(mode="json") | {"digest": digest, "origin": origin}
+    return StudyFile(
+        definitions_version=DEFINITIONS_VERSION,
+        model=StudiedModel.model_validate(model),
+        **dict(_texts(found[0])),
+        elsewhere=[_texts(each) for each in found[1:]],
+        ends=bench.tokens.listed_ends(),
+        evaluate=EvaluateSettings.model_validate(bench.config.model_dump(mode="json")),
+        runs=[each.listed(study.path, scored.origins.get(each.arm)) for each in comparison.tuned],
+        helpers=scored.helpers,
+        entropy_matching=scored.matching,
+        run_agreement=run_agreements(scored.arms, bench.config),
+        decoding=described(bench.original, longest=bench.longest_text),
+        decoders=scored.decoder_runs,
+        generations=generations,
+        environment=environment(),
+    )
 
 
-def _texts(evaluation: Evaluation) -> dict[str, Any]:
+def _texts(found: Evaluated) -> Texts:
     """The texts of one evaluation, and how MAUVE was taken on them."""
-    comparison = evaluation.comparison
-    return {
-        "data": comparison.data | {"account": comparison.dataset.account},
-        "num_contexts": len(comparison.dataset.contexts),
-        "mauve": evaluation.mauve,
-    }
+    comparison = found.bench.comparison
+    data = comparison.data | {"account": comparison.dataset.account}
+    return Texts(
+        data=Data.model_validate(data),
+        num_contexts=len(comparison.dataset.contexts),
+        mauve=found.scored.mauve,
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from hyperfitting.compare.intervals import as_fields
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.explain.subject import Subject, Texts, variety, write_texts
+from hyperfitting.explain.subject import Columns, Subject, Texts, variety, write_texts
 from hyperfitting.measure.gain import Gain, Share
 from hyperfitting.measure.localisation import Swapped, locate, swap_in_words
 from hyperfitting.measure.participation import Numbers
@@ -16,6 +16,19 @@ from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.forward import score_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import swapped
+from hyperfitting.records.controls.block_swap import (
+    ORIGINAL_UPPER,
+    TUNED_UPPER,
+    BlockSwap,
+    Hybrid,
+    Placed,
+    References,
+)
+from hyperfitting.records.controls.variety import Variety
+from hyperfitting.records.estimates import GainEstimate
+
+UPPER = (TUNED_UPPER, ORIGINAL_UPPER)
+Hybrids = dict[tuple[str, int], Columns]  # by what is above, and its last blocks
 
 
 def check_sizes(config: ExplainConfig, num_blocks: int) -> None:
@@ -32,32 +45,17 @@ def check_sizes(config: ExplainConfig, num_blocks: int) -> None:
         )
 
 
-def block_swap(subject: Subject) -> dict[str, Any]:
+def block_swap(subject: Subject) -> BlockSwap | None:
     """Continue contexts with hybrids; the upper part brings final norm and head along.
 
     `tuned_upper`: the last j blocks of the tuned model on the original's; `original_upper`: the
     reverse. Where all blocks that differ are taken over, the hybrid is the other model.
+    None where no contexts are to be continued.
     """
-    count = subject.config.swap_contexts
-    part = replace(
-        subject,
-        contexts=replace(
-            subject.contexts,
-            contexts=subject.contexts.contexts[:count],
-            continuations=subject.contexts.continuations[:count],
-        ),
-        original_texts=subject.original_texts[:count],
-        tuned_texts=subject.tuned_texts[:count],
-    )
-    last = subject.pair.num_blocks
-    sizes = sorted(set(subject.config.swap_blocks or range(last + 1)))
-    hybrids: Hybrids = {}
-    with part.progress.stage(f"swap {part.arm.name}'s blocks", 2 * len(sizes)) as stage:
-        for upper in UPPER:
-            for blocks in sizes:
-                hybrids[upper, blocks] = _hybrid(part, upper, blocks)
-                stage.update(len(hybrids))
-        stage.update(len(hybrids), f"{len(part.contexts)} contexts, {len(sizes)} sizes, both ways")
+    if subject.config.swap_contexts == 0:
+        return None
+    part = _first_contexts(subject)
+    hybrids = _hybrids(part)
     original, tuned = variety(part.original_texts), variety(part.tuned_texts)
     found = part.gain(original["ttr"], tuned["ttr"])
     same_N = _agreement(part, part.forced.original.top1_NK, part.forced.tuned.top1_NK)
@@ -66,30 +64,58 @@ def block_swap(subject: Subject) -> dict[str, Any]:
         for key, columns in hybrids.items()
     }
     by_ttr, by_choices = _by_ttr(gained), _by_choices(part, hybrids, same_N)
-    return {
-        "num_blocks": last,
-        "shared_blocks": subject.pair.shared_blocks,
-        "rows": [
-            {"hybrid": upper, "blocks": blocks}
-            | {name: part.interval(values) for name, values in columns.items()}
-            | as_fields("share_of_gain", gained[upper, blocks])
+    last = subject.pair.num_blocks
+    return BlockSwap(
+        arm=subject.arm,
+        num_blocks=last,
+        shared_blocks=subject.pair.shared_blocks,
+        rows=[
+            Hybrid(
+                hybrid=upper,
+                blocks=blocks,
+                **part.intervals(columns),
+                **as_fields("share_of_gain", gained[upper, blocks]),
+            )
             for (upper, blocks), columns in hybrids.items()
         ],
-        "references": {
-            name: {k: part.interval(v) for k, v in values.items()}
-            for name, values in (("original", original), ("tuned", tuned))
-        },
-        "gain": found._asdict(),
-        "differing_choices": part.interval(1 - same_N),
-        "placed": _placed(found, same_N, by_ttr, by_choices),
-        "in_words": swap_in_words(
+        references=References(
+            original=Variety(**part.intervals(original)), tuned=Variety(**part.intervals(tuned))
+        ),
+        gain=GainEstimate(**found._asdict()),
+        differing_choices=part.interval(1 - same_N),
+        placed=_placed(found, same_N, by_ttr, by_choices),
+        in_words=swap_in_words(
             by_ttr, by_choices, found, float(1 - same_N.mean()), num_blocks=last
         ),
-    }
+    )
 
 
-UPPER = ("tuned_upper", "original_upper")
-Hybrids = dict[tuple[str, int], dict[str, Numbers]]  # by what is above, and its last blocks
+def _first_contexts(subject: Subject) -> Subject:
+    """The same with the contexts that hybrids continue."""
+    count, contexts = subject.config.swap_contexts, subject.contexts
+    return replace(
+        subject,
+        contexts=replace(
+            contexts,
+            contexts=contexts.contexts[:count],
+            continuations=contexts.continuations[:count],
+        ),
+        original_texts=subject.original_texts[:count],
+        tuned_texts=subject.tuned_texts[:count],
+    )
+
+
+def _hybrids(part: Subject) -> Hybrids:
+    """What every hybrid writes and chooses, both ways."""
+    sizes = sorted(set(part.config.swap_blocks or range(part.pair.num_blocks + 1)))
+    hybrids: Hybrids = {}
+    with part.progress.stage(f"swap {part.arm.name}'s blocks", 2 * len(sizes)) as stage:
+        for upper in UPPER:
+            for blocks in sizes:
+                hybrids[upper, blocks] = _hybrid(part, upper, blocks)
+                stage.update(len(hybrids))
+        stage.update(len(hybrids), f"{len(part.contexts)} contexts, {len(sizes)} sizes, both ways")
+    return hybrids
 
 
 def _agreement(part: Subject, one_NK: Any, two_NK: Any) -> Numbers:
@@ -120,16 +146,14 @@ def _by_choices(part: Subject, hybrids: Hybrids, same_N: Numbers) -> Swapped:
         {
             blocks: part.share(columns[f"top1_agreement_{above}"], same_N, ones_N, differ)
             for (upper, blocks), columns in hybrids.items()
-            if upper == f"{above}_upper"
+            if upper == which
         }
-        for above in ("tuned", "original")
+        for which, above in zip(UPPER, ("tuned", "original"), strict=True)
     )
     return Swapped(locate(tuned_upper), locate(original_upper))
 
 
-def _placed(
-    found: Gain, same_N: Numbers, by_ttr: Swapped, by_choices: Swapped
-) -> dict[str, Any] | None:
+def _placed(found: Gain, same_N: Numbers, by_ttr: Swapped, by_choices: Swapped) -> Placed | None:
     """How many of the tuned model's last blocks bring its effect, by TTR where it has a gain.
 
     None where there is no effect by either. What was not tried between `too_few` and `enough`
@@ -138,18 +162,17 @@ def _placed(
     if found.reason is not None and (same_N == 1).all():
         return None
     outcome, swapped = ("choices", by_choices) if found.reason else ("TTR", by_ttr)
-    return {
-        "outcome": outcome, "enough": swapped.brings.enough, "too_few": swapped.brings.too_few,
-    }  # fmt: skip
+    brings = swapped.brings
+    return Placed(outcome=outcome, enough=brings.enough, too_few=brings.too_few)
 
 
-def _hybrid(subject: Subject, upper: str, blocks: int) -> dict[str, Numbers]:
+def _hybrid(subject: Subject, upper: str, blocks: int) -> Columns:
     """Variety and agreement of one hybrid, per context."""
     pair, count = subject.pair, len(subject.contexts)
     one_NK = subject.forced.original.top1_NK[:count]
     two_NK = subject.forced.tuned.top1_NK[:count]
     takes_all = blocks >= pair.num_blocks - pair.shared_blocks
-    if upper == "tuned_upper":
+    if upper == TUNED_UPPER:
         lower, above = pair.original, pair.tuned
         known: tuple[Texts, Any] = (subject.tuned_texts, two_NK)
     else:

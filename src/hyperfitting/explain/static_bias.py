@@ -6,7 +6,6 @@ measured on the other, so no context is decoded with a shift that saw its text.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from hyperfitting.explain.injecting import (
     texts_of,
     variants_of,
 )
-from hyperfitting.explain.subject import Subject, Texts, variety
+from hyperfitting.explain.subject import Columns, Subject, Texts, variety
 from hyperfitting.measure.gain import Gain, Share
 from hyperfitting.measure.injection import Injected, injection_in_words
 from hyperfitting.measure.intervals import holm, sign_flip_p
@@ -35,8 +34,12 @@ from hyperfitting.measure.static_shift import (
     promoted,
 )
 from hyperfitting.models.pair import PairedLogits
+from hyperfitting.records.controls.static_bias import Injection, Promoted, StaticBias
+from hyperfitting.records.controls.variety import Variety
+from hyperfitting.records.estimates import GainEstimate
 
 NOTHING = "no logit changed"
+ALONE = "one context has no other to measure the shift on"
 FORBIDDEN = "a logit is minus infinity: such tokens have no change"
 NUM_SHOWN = 20  # promoted tokens listed by name
 RANKED_LOGITS = 4096  # ranks at every position up to this vocabulary, at fewer beyond
@@ -73,47 +76,61 @@ class ShiftObserver:
         self.by_context.add(found.row, change)
 
 
-def static_bias(subject: Subject, seen: ShiftObserver) -> dict[str, Any]:
+def static_bias(subject: Subject) -> StaticBias:
     """Decode the original with every variant of the shift, and compare."""
+    seen = subject.saw(ShiftObserver)
     if seen.is_undefined:
-        share = as_fields("static_share", Share(None, None, None, FORBIDDEN))
-        in_words = f"The static share is undefined: {FORBIDDEN}."
-        return share | {"in_words": in_words, "rows": [], "reason": FORBIDDEN}
+        return _not_injected(
+            subject,
+            Share(None, None, None, FORBIDDEN),
+            f"The static share is undefined: {FORBIDDEN}.",
+            FORBIDDEN,
+        )
     whole = (seen.sums[0] + seen.sums[1]).result()
-    found = _share(subject, whole, seen.by_context)
-    reason = None
+    share = _share(subject, whole, seen.by_context)
+    in_words = fraction_explained_in_words(*share[:3])
     if whole.static_share is None:
-        reason = NOTHING
-    elif not all(half.positions for half in seen.sums):
-        reason = "one context has no other to measure the shift on"
-    if reason:
-        return found | {"rows": [], "reason": reason}
+        return _not_injected(subject, share, in_words, NOTHING)
+    if not all(half.positions for half in seen.sums):
+        return _not_injected(subject, share, in_words, ALONE)
     variants = variants_of(subject.config)
-    shifts = Shifts.of(subject, seen.sums, seen.half_N, variants)
-    columns = _columns(subject, shifts, variants)
+    columns = _columns(subject, Shifts.of(subject, seen.sums, seen.half_N, variants), variants)
     original, tuned = variety(subject.original_texts), variety(subject.tuned_texts)
-    ttr_gain = subject.gain(original["ttr"], tuned["ttr"])
-    rows = _rows(subject, columns, (original["ttr"], tuned["ttr"]), ttr_gain)
-    baseline = columns["promoted", 0.0]["equals_original"]
-    return found | {
-        "promoted_tokens": promoted_count(subject),
-        "positions": whole.positions,
-        "rank_positions": whole.rank_positions,
-        "most_promoted": _most_promoted(subject, whole),
-        "strength_0_equals_original": float(baseline.mean()),
-        "gain": ttr_gain._asdict(),
-        "rows": rows,
-        "tuned": {name: subject.interval(column) for name, column in tuned.items()},
-        "verdict_in_words": injection_in_words(
+    found = subject.gain(original["ttr"], tuned["ttr"])
+    rows = _rows(subject, columns, (original["ttr"], tuned["ttr"]), found)
+    return StaticBias(
+        arm=subject.arm,
+        **as_fields("static_share", share),
+        in_words=in_words,
+        promoted_tokens=promoted_count(subject),
+        positions=whole.positions,
+        rank_positions=whole.rank_positions,
+        most_promoted=_most_promoted(subject, whole),
+        strength_0_equals_original=float(columns["promoted", 0.0]["equals_original"].mean()),
+        gain=GainEstimate(**found._asdict()),
+        rows=rows,
+        tuned=Variety(**subject.intervals(tuned)),
+        verdict_in_words=injection_in_words(
             [_in_short(row) for row in rows],
-            ttr_gain,
+            found,
             same_texts=subject.original_texts == subject.tuned_texts,
         ),
-    }
+    )
 
 
-def _share(subject: Subject, whole: StaticShift, sums: ContextSums) -> dict[str, Any]:
-    """The static share with its interval, in numbers and words."""
+def _not_injected(subject: Subject, share: Share, in_words: str, reason: str) -> StaticBias:
+    """The share alone, and why nothing was injected."""
+    return StaticBias(
+        arm=subject.arm,
+        **as_fields("static_share", share),
+        in_words=in_words,
+        rows=[],
+        reason=reason,
+    )
+
+
+def _share(subject: Subject, whole: StaticShift, sums: ContextSums) -> Share:
+    """The static share with its interval."""
     config = subject.config
     low, high = sums.interval(
         whole.static_share, resamples=config.resamples, confidence=config.confidence,
@@ -124,32 +141,30 @@ def _share(subject: Subject, whole: StaticShift, sums: ContextSums) -> dict[str,
         reason = NOTHING
     elif low is None:
         reason = "one context has no interval"
-    found = Share(whole.static_share, low, high, reason)
-    in_words = fraction_explained_in_words(whole.static_share, low, high)
-    return as_fields("static_share", found) | {"in_words": in_words}
+    return Share(whole.static_share, low, high, reason)
 
 
-def _most_promoted(subject: Subject, whole: StaticShift) -> list[dict[str, Any]]:
+def _most_promoted(subject: Subject, whole: StaticShift) -> list[Promoted]:
     special = set(subject.tokens.unwritable)
     return [
-        {
-            "id": i,
-            "text": subject.tokens.tokenizer.decode([i]),
-            "mean_rank_improvement": float(whole.improvement_V[i]),
-            "mean_logit_shift": float(whole.shift_V[i]),
-        }
+        Promoted(
+            id=i,
+            text=subject.tokens.tokenizer.decode([i]),
+            mean_rank_improvement=float(whole.improvement_V[i]),
+            mean_logit_shift=float(whole.shift_V[i]),
+        )
         for i in promoted(whole, count=NUM_SHOWN, excluded_ids=special).tolist()
     ]
 
 
-Columns = dict[tuple[str, float], dict[str, Numbers]]  # of each kind and strength
+ByVariant = dict[tuple[str, float], Columns]  # of each kind and strength
 
 
-def _columns(subject: Subject, shifts: Shifts, variants: list[Variant]) -> Columns:
+def _columns(subject: Subject, shifts: Shifts, variants: list[Variant]) -> ByVariant:
     """Every value of every context; random draws are averaged per context."""
     texts, choices = texts_of(subject, shifts, variants), choices_of(subject, shifts, variants)
     two_NK = subject.forced.tuned.top1_NK
-    drawn: dict[tuple[str, float], list[dict[str, Numbers]]] = {}
+    drawn: dict[tuple[str, float], list[Columns]] = {}
     for variant, written, top1_NK in zip(variants, texts, choices, strict=True):
         values = variety(written) | {
             "top1_agreement_tuned": np.asarray(top1_agreement(top1_NK, two_NK)),
@@ -171,47 +186,58 @@ SHOWN = ("ttr", "bigram_repetition", "looped", "top1_agreement_tuned")
 
 
 def _rows(
-    subject: Subject, columns: Columns, ends: tuple[Numbers, Numbers], found: Gain
-) -> list[dict[str, Any]]:
+    subject: Subject, columns: ByVariant, ends: tuple[Numbers, Numbers], found: Gain
+) -> list[Injection]:
     """One row per kind and strength. Strength 0 changes nothing, so it is no test.
 
     `ends` are the TTRs of original and tuned model, `found` is their gain.
     """
     original, tuned = ends
-    rows: list[dict[str, Any]] = []
+    flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
+    tested = [key for key in columns if key[1]]
+    p_values = holm([sign_flip_p(columns[key]["ttr"] - original, **flips) for key in tested])
+    p_of = dict(zip(tested, p_values, strict=True))
+    rows = []
     for (kind, strength), values in columns.items():
-        control = columns.get(("random", strength)) if kind != "random" else None
-        beyond = None if control is None else subject.gain(control["ttr"], values["ttr"])
         part = subject.share(values["ttr"], original, tuned, found)
         rows.append(
-            {"kind": kind, "strength": strength, "p_holm": None}
-            | {"draws": subject.config.random_draws if kind == "random" else 1}
-            | {name: subject.interval(values[name]) for name in SHOWN}
-            | {
-                "equals_tuned": float(values["equals_tuned"].mean()),
-                "ttr_minus_original": subject.interval(values["ttr"] - original),
-                "ttr_minus_random": None if beyond is None else beyond._asdict(),
-            }
-            | as_fields("share_of_gain", part)
+            Injection(
+                kind=kind,
+                strength=strength,
+                p_holm=p_of.get((kind, strength)),
+                draws=subject.config.random_draws if kind == "random" else 1,
+                **subject.intervals({name: values[name] for name in SHOWN}),
+                equals_tuned=float(values["equals_tuned"].mean()),
+                ttr_minus_original=subject.interval(values["ttr"] - original),
+                ttr_minus_random=_beyond_random(subject, columns, kind, strength),
+                **as_fields("share_of_gain", part),
+            )
         )
-    flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
-    tested = [row for row in rows if row["strength"]]
-    changes = [columns[row["kind"], row["strength"]]["ttr"] - original for row in tested]
-    for row, p in zip(tested, holm([sign_flip_p(c, **flips) for c in changes]), strict=True):
-        row["p_holm"] = p
     return rows
 
 
-def _in_short(row: dict[str, Any]) -> Injected:
-    beyond = row["ttr_minus_random"]
-    names = ("share_of_gain", "share_of_gain_low", "share_of_gain_high", "share_of_gain_reason")
+def _beyond_random(
+    subject: Subject, columns: ByVariant, kind: str, strength: float
+) -> GainEstimate | None:
+    """TTR minus that of random tokens of the same strength; None without such a control."""
+    control = columns.get(("random", strength)) if kind != "random" else None
+    if control is None:
+        return None
+    return GainEstimate(**subject.gain(control["ttr"], columns[kind, strength]["ttr"])._asdict())
+
+
+def _in_short(row: Injection) -> Injected:
+    part, beyond = row.gained, row.ttr_minus_random
+    assert row.ttr.value is not None
+    assert row.top1_agreement_tuned.value is not None
+    assert row.equals_tuned is not None
     return Injected(
-        row["kind"],
-        row["strength"],
-        row["ttr"]["mean"],
-        Share(*(row[name] for name in names)),
-        row["p_holm"],
-        None if beyond is None else Gain(**beyond),
-        row["top1_agreement_tuned"]["mean"],
-        row["equals_tuned"],
+        row.kind,
+        row.strength,
+        row.ttr.value,
+        Share(part.value, part.low, part.high, part.reason),
+        row.p_holm,
+        None if beyond is None else Gain(beyond.value, beyond.low, beyond.high, beyond.reason),
+        row.top1_agreement_tuned.value,
+        row.equals_tuned,
     )

@@ -4,8 +4,8 @@ Shape letters: N contexts, K tokens of a continuation, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,12 @@ from hyperfitting.models.pair import Pair
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.record import OfArm
 
 Texts = list[list[int]]
+Columns = dict[str, Numbers]  # one value per context, by name
+Sought = TypeVar("Sought")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Subject:
     original_texts: Texts  # greedy continuations
     tuned_texts: Texts
     forced: PairScores  # on human text
+    observers: Sequence[Any] = ()  # what controls saw of the pass over human text
+    found: list[OfArm] = field(default_factory=list)  # by the controls before, of this model
+
+    def saw(self, kind: type[Sought]) -> Sought:
+        """The observer of this kind, after the pass."""
+        return next(each for each in self.observers if isinstance(each, kind))
+
+    def of(self, kind: type[Sought]) -> Sought | None:
+        """What an earlier control found; None where it did not run."""
+        return next((each for each in self.found if isinstance(each, kind)), None)
 
     @property
     def length(self) -> int:
@@ -57,7 +71,7 @@ class Subject:
         pairs = zip(self.contexts.contexts, self.contexts.continuations, strict=True)
         return [context + continuation for context, continuation in pairs]
 
-    def interval(self, values: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
+    def interval(self, values: Sequence[float] | NDArray[np.float64]) -> MeanEstimate:
         """Mean over contexts with its bootstrap interval and n; undefined values are left out."""
         return interval_of(values, self.config)
 
@@ -76,9 +90,9 @@ class Subject:
             resamples=config.resamples, confidence=config.confidence, seed=config.seed,
         )  # fmt: skip
 
-    def described(self) -> dict[str, Any]:
-        """The arm, as JSON files name it."""
-        return self.arm.to_json()
+    def intervals(self, columns: Columns) -> dict[str, Any]:
+        """Mean, interval and n of every column, by the names that records have for them."""
+        return {name: self.interval(values_N) for name, values_N in columns.items()}
 
 
 def write_texts(
@@ -104,7 +118,7 @@ def write_texts(
     return [text.ids for text in decoded]
 
 
-def variety(texts: Texts) -> dict[str, NDArray[np.float64]]:
+def variety(texts: Texts) -> Columns:
     """TTR, bigram repetition and whether it loops, of each text."""
     columns = {
         "ttr": [type_token_ratio(ids) for ids in texts],

@@ -1,31 +1,36 @@
 """Run the controls on every tuned model of a comparison and write `explain/*.json`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from hyperfitting.compare.comparison import Comparison, TunedModel
-from hyperfitting.compare.layers import GeometryObserver
-from hyperfitting.compare.scores import compare_rows
-from hyperfitting.config import ExplainConfig
+from hyperfitting.compare.comparison import Comparison, Here, TunedModel
+from hyperfitting.compare.scores import PairScores, compare_rows
+from hyperfitting.compare.subject import (
+    Given,
+    on_its_day,
+    open_subject,
+    study_to_explain,
+    subject_of,
+)
+from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
-from hyperfitting.explain.block_swap import block_swap, check_sizes
-from hyperfitting.explain.provenance import provenance
-from hyperfitting.explain.static_bias import ShiftObserver, halves, static_bias
+from hyperfitting.explain.block_swap import check_sizes
+from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
 from hyperfitting.explain.subject import Subject, Texts, write_texts
-from hyperfitting.explain.token_kinds import token_kinds
-from hyperfitting.measure.localisation import Located, agreement_in_words
 from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_tokenizer
-from hyperfitting.models.pair import Pair, make_pair, paired_logits
+from hyperfitting.models.pair import LayerStates, Pair, PairedLogits, make_pair, paired_logits
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
+from hyperfitting.records import Arm
+from hyperfitting.records.controls import RECORDS, ControlFile
+from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
-from hyperfitting.storage import write_json
-
-PARTS = ("geometry", "provenance", "static_bias", "block_swap", "tokens")
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Explanation:
     original: Any
     tokens: Tokens
     texts: Texts  # the original's
-    found: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {p: [] for p in PARTS})
+    found: dict[str, list[OfArm]] = field(default_factory=dict)  # by control
 
     @classmethod
     def begin(
@@ -65,55 +70,50 @@ class Explanation:
 
     def add(self, tuned: TunedModel) -> None:
         """Every control on one tuned model."""
+        subject = self._read(tuned.arm, make_pair(self.original, tuned.load()))
+        for name, control in CONTROLS.items():
+            found = control.run(subject)
+            if found is not None:
+                subject.found.append(found)
+                self.found.setdefault(name, []).append(found)
+
+    def _read(self, arm: Arm, pair: Pair) -> Subject:
+        """Both models on the human text, seen by the controls' observers; then the tuned writes."""
         contexts = self.comparison.dataset.contexts
-        model = tuned.load()
-        pair = make_pair(self.original, model)
-        length = len(contexts.continuations[0])
-        rows = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+        length, count = len(contexts.continuations[0]), len(contexts)
         vocabulary = pair.vocabulary(self.tokens.tokenizer)
-        geometry = GeometryObserver(self.config)
-        shift = ShiftObserver(vocabulary, halves(len(rows), self.config.seed))
-        with self.progress.stage(f"layers and logits of {tuned.arm.name}", len(rows)) as stage:
-            same_length = len({len(row) for row in rows}) == 1
+        ahead = Ahead(self.config, vocabulary, count)
+        layers = [each.layers(ahead) for each in CONTROLS.values() if each.layers]
+        logits = [each.logits(ahead) for each in CONTROLS.values() if each.logits]
+        rows = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+        with self.progress.stage(f"layers and logits of {arm.name}", count) as stage:
+            has_one_length = len({len(row) for row in rows}) == 1
             forced = compare_rows(
                 pair,
                 rows,
                 length,
                 vocabulary,
-                each=shift,
-                observe=geometry if same_length else None,
+                each=_all_logits(logits),
+                observe=_all_layers(layers) if layers and has_one_length else None,
                 stage=stage,
             )
-            if not same_length:  # layers of the part that all texts have
-                shortest = min(map(len, rows))
-                _observe(pair, [row[:shortest] for row in rows], geometry)
+            if layers and not has_one_length:
+                _observe_what_is_shared(pair, rows, layers)
             stage.update(
-                len(rows),
+                count,
                 f"{pair.num_blocks} blocks, {pair.shared_blocks} shared, "
                 f"{forced.chosen_rank_NK.size:,} positions",
             )
-        tokens = self.tokens.for_model(model)
-        with self.progress.stage(f"generate {tuned.arm.name}", len(rows)) as stage:
-            texts = write_texts(model, contexts.contexts, tokens, self.config, length, stage=stage)
-            stage.update(len(rows), f"{len(rows)} contexts, {length} tokens")
-        subject = Subject(
-            tuned.arm, pair, contexts, tokens, self.config, self.progress,
-            self.texts, texts, forced,
+        tokens = self.tokens.for_model(pair.tuned)
+        with self.progress.stage(f"generate {arm.name}", count) as stage:
+            texts = write_texts(
+                pair.tuned, contexts.contexts, tokens, self.config, length, stage=stage
+            )
+            stage.update(count, f"{count} contexts, {length} tokens")
+        return Subject(
+            arm, pair, contexts, tokens, self.config, self.progress, self.texts, texts, forced,
+            observers=(*layers, *logits),
         )  # fmt: skip
-        self._keep(subject, geometry, shift)
-
-    def _keep(self, subject: Subject, geometry: GeometryObserver, shift: ShiftObserver) -> None:
-        found: dict[str, dict[str, Any]] = {
-            "provenance": provenance(subject),
-            "static_bias": static_bias(subject, shift),
-            "tokens": token_kinds(subject),
-            "geometry": geometry.result(),
-        }
-        if self.config.swap_contexts != 0:
-            found["block_swap"] = block_swap(subject)
-            found["geometry"]["beside_block_swap_in_words"] = _agreement(found)
-        for part, content in found.items():
-            self.found[part].append(subject.described() | content)
 
 
 def _check_family(model: Any) -> None:
@@ -125,23 +125,63 @@ def _check_family(model: Any) -> None:
         )
 
 
-def _observe(pair: Pair, rows: Texts, geometry: GeometryObserver) -> None:
-    for _ in paired_logits(pair, rows, 1, observe=geometry):
+def _all_layers(observers: Sequence[LayersObserver]) -> LayersObserver:
+    def see(states: LayerStates) -> None:
+        for observer in observers:
+            observer(states)
+
+    return see
+
+
+def _all_logits(observers: Sequence[LogitsObserver]) -> LogitsObserver:
+    def see(found: PairedLogits, scores: PairScores) -> None:
+        for observer in observers:
+            observer(found, scores)
+
+    return see
+
+
+def _observe_what_is_shared(pair: Pair, rows: Texts, layers: Sequence[LayersObserver]) -> None:
+    """Layers of the part that all texts have: they are seen for rows of one length."""
+    shortest = min(map(len, rows))
+    cut = [row[:shortest] for row in rows]
+    for _ in paired_logits(pair, cut, 1, observe=_all_layers(layers)):
         pass
 
 
-def _agreement(found: dict[str, dict[str, Any]]) -> str:
-    """Do geometry and block swap place the effect alike?"""
-    swap, geometry = found["block_swap"], found["geometry"]
-    placed = swap["placed"]
-    if placed is None:
-        return "Block swap has no effect to place beside geometry."
-    return agreement_in_words(
-        Located(placed["enough"], placed["too_few"], {}),
-        placed["outcome"],
-        num_blocks=swap["num_blocks"],
-        has_terminal_expansion=geometry["has_terminal_expansion"],
-    )
+def explain(
+    given: Given,
+    config: ExplainConfig | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    only: Sequence[str] | None = None,
+) -> StudyFolder:
+    """Run the controls on tuned models and write `explain/*.json`, when all are done.
+
+    Args:
+        given: as for `evaluate`; one set of texts.
+        config: which controls, and how finely; by default every default.
+        out: a new folder; of two checkpoints also the one that `evaluate` wrote of them. A lone
+            run or study keeps the result in its own.
+        progress: where progress is shown.
+        only: names of arms; by default all.
+
+    Raises:
+        InputError: as `evaluate`, or the model is of no known family.
+    """
+    config, progress = config or ExplainConfig(), progress or Progress()
+    subject = subject_of(given)
+    if isinstance(subject, CheckpointsConfig) and out is not None:
+        subject = on_its_day(subject, StudyFolder(out))
+    study = study_to_explain(subject, out)
+    here = Here(config.device, config.trust_remote_code)
+    comparison, *others = open_subject(subject, here, progress)
+    if others:
+        raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
+    tuned = [each for each in comparison.tuned if only is None or each.arm.name in only]
+    write_explanation(study, replace(comparison, tuned=tuned), config, progress)
+    return study
 
 
 def write_explanation(
@@ -155,15 +195,16 @@ def write_explanation(
     explanation = Explanation.begin(comparison, config, progress)
     for tuned in comparison.tuned:
         explanation.add(tuned)
-    about = {
-        "version": 1,
-        "model": comparison.model.name,
-        "origin": origin.about() if (origin := origin_of(explanation.original)) else None,
-        "contexts_digest": comparison.data["contexts_digest"],
-        "num_contexts": len(comparison.dataset.contexts),
-        "explain": config.model_dump(mode="json"),
-        "environment": environment(),
-    }
-    for part, arms in explanation.found.items():
-        if arms:
-            write_json(study.explain_file(part), about | {"arms": arms})
+    origin = origin_of(explanation.original)
+    for name, arms in explanation.found.items():
+        kind: Any = RECORDS[name]  # a type that is known at run time only
+        content = ControlFile[kind](
+            contexts_digest=comparison.data["contexts_digest"],
+            model=comparison.model.name,
+            origin=origin,
+            num_contexts=len(comparison.dataset.contexts),
+            explain=config.model_dump(mode="json"),
+            environment=environment(),
+            arms=arms,
+        )
+        write_file(study.explain_file(name), content)

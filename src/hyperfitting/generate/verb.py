@@ -21,32 +21,7 @@ from hyperfitting.models.tuned import (
     require_same_tokenizer,
 )
 from hyperfitting.progress import Progress
-from hyperfitting.records.manifest import trained_from
 from hyperfitting.runs import RunFolder
-
-
-def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
-    """Prompts from the command line and from a file with one a line; empty lines are left out.
-
-    A line ends at a line feed, with or without a carriage return before it, and at nothing else.
-
-    Raises:
-        InputError: there are none, or the file cannot be read.
-    """
-    prompts = list(given or [])
-    if file is not None:
-        try:
-            content = file.read_bytes().decode("utf-8-sig")  # without a byte order mark
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{file} cannot be read: {error}", needed="a text file in UTF-8"
-            ) from error
-        # Not splitlines: a prompt may hold U+2028 or a form feed.
-        prompts += [line.removesuffix("\r") for line in content.split("\n")]
-    kept = [prompt for prompt in prompts if prompt.strip()]
-    if not kept:
-        raise InputError("there is nothing to continue", needed="--prompt TEXT or --prompts FILE")
-    return kept
 
 
 def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -60,10 +35,10 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any
     run = RunFolder(Path(config.name))
     if run.manifest_file.exists():
         manifest = run.manifest()
-        own = trained_from(manifest)
+        own = manifest.base_model()
         kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
         base = config.model_copy(update=kept)
-        return load_result(run, base, digest=manifest["model_digest"]), load_tokenizer(base)
+        return load_result(run, base, digest=manifest.model_digest), load_tokenizer(base)
     named = adapter_base(config)
     if named is None:
         return load_model(config), load_tokenizer(config)
@@ -76,15 +51,16 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any
     return load_tuned(config, base, kind, note=note), tokenizer
 
 
-def continue_prompts(
-    config: GenerateConfig, prompts: Sequence[str], progress: Progress
+def generate(
+    prompts: Sequence[str], config: GenerateConfig, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
-    """One entry per prompt and sample: prompt, continuation, tokens, and how it ended.
+    """Continue prompts: one entry per prompt and sample, with tokens and how it ended.
 
     Raises:
         InputError: an unknown decoder, a model that cannot be loaded or has too few positions, or
             an amateur with another vocabulary.
     """
+    progress = progress or Progress()
     spec = parse_decoder(config.decoder)
     model, tokenizer = open_model(config.model, prompts)
     tokens = Tokens.of(model, tokenizer)

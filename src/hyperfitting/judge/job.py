@@ -17,7 +17,7 @@ from typing import Any
 
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
-from hyperfitting.judge.pairs import Order, Pair
+from hyperfitting.judge.pairs import Pair
 from hyperfitting.judge.prompt import PROMPT_DIGEST, build_prompt, build_reask
 from hyperfitting.judge.reasoning import split_reasoning
 from hyperfitting.judge.reply import AskError, Judge, Message, Reply
@@ -30,6 +30,7 @@ from hyperfitting.judge.verdict import (
     read_verdict,
 )
 from hyperfitting.progress import Stage
+from hyperfitting.records.judged import Order
 
 FAILURES_TO_STOP = 5  # in a row: the server is gone, or refuses what we send
 LONGEST_RAW = 4_000  # characters kept of an answer without a verdict
@@ -100,7 +101,8 @@ def _read(reply: Reply, question: str) -> Verdict:
     return read_verdict(reply.text, question)
 
 
-def _total(counts: Sequence[int | None]) -> int | None:
+def total(counts: Sequence[int | None]) -> int | None:
+    """The sum of what was counted; None where nothing was."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
@@ -145,8 +147,8 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
         reason=reason,
         raw=[] if verdict else [reply.text[:LONGEST_RAW] for reply in replies],
         requests=len(replies),
-        prompt_tokens=_total([reply.prompt_tokens for reply in replies]),
-        answer_tokens=_total([reply.answer_tokens for reply in replies]),
+        prompt_tokens=total([reply.prompt_tokens for reply in replies]),
+        answer_tokens=total([reply.answer_tokens for reply in replies]),
         model=config.model,
         answered_by=replies[-1].model if replies else None,
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -4,40 +4,39 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from hyperfitting.errors import InputError, did_you_mean
-from hyperfitting.records import Generation, Mode
+from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.records.judged import Order
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
 from hyperfitting.written import TextError, Written, read_argument
 
-Order = Literal["ab", "ba"]  # whose text is shown as A: arm a's, or arm b's
-
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One arm of the comparison, as `study.json` lists it."""
+    """One arm of the comparison and one file of its texts, as `study.json` lists them."""
 
-    arm: str
-    seed: int | None
-    parameters: Mapping[str, Any]
+    arm: Arm
+    decoding: Mapping[str, Any]  # the decoder, its values, the seed of a draw
     mode: Mode
     length: int  # tokens: exactly these in fixed length, at most these in natural mode
     file: str
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What tells it from other entries of the same arm."""
-        seed = {} if self.seed is None else {"seed": self.seed}
-        return {**self.parameters, **seed}
+        """What tells it from other entries of an arm of that name."""
+        seed = {} if self.arm.seed is None else {"seed": self.arm.seed}
+        return {**self.decoding, **seed}
 
     @property
     def name(self) -> str:
         """The arm in the form that `--a` and `--b` accept."""
-        return ",".join([self.arm, *(f"{key}={value}" for key, value in self.settings.items())])
+        settings = (f"{key}={value}" for key, value in self.settings.items())
+        return ",".join([self.arm.name, *settings])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +69,18 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
             f"{study.path} holds no evaluated study: there is no study.json",
             needed="a folder that `hyperfit demo` or `hyperfit evaluate` wrote",
         )
-    fields = ("arm", "seed", "parameters", "mode", "length", "file")
     try:
         listed = read_json(study.study_file)["generations"]
         # Texts with a domain of their own are not those that the study is about.
         own = [row for row in listed if row["mode"] == mode and "domain" not in row]
-        return [Side(**{k: row[k] for k in fields}) for row in own]
+        return [
+            Side(
+                arm=Arm.named(row["arm"], row["seed"], row["arm_parameters"]),
+                decoding=row["parameters"],
+                **{name: row[name] for name in ("mode", "length", "file")},
+            )
+            for row in own
+        ]
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{study.study_file} does not list its generations: {error}",
@@ -91,7 +96,7 @@ def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
     """
     sides = _sides(study, mode)
     arm, *conditions = (part.strip() for part in wanted.split(","))
-    arms = list(dict.fromkeys(side.arm for side in sides))
+    arms = list(dict.fromkeys(side.arm.name for side in sides))
     if arm not in arms:
         raise InputError(
             f"the study {study.path} has no {mode} continuations of the arm {arm!r}",
@@ -107,7 +112,7 @@ def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
             asked[key] = read_argument(value)
         except TextError as error:
             raise InputError(f"the value of {condition!r} in {wanted!r} cannot be read") from error
-    here = [side for side in sides if side.arm == arm]
+    here = [side for side in sides if side.arm.name == arm]
     fitting = [
         s
         for s in here

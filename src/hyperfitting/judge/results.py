@@ -7,19 +7,12 @@ judge saw, so the second order is turned round here.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hyperfitting.judge.job import ORDERS
-from hyperfitting.judge.pairs import Order, Pair
-from hyperfitting.judge.score import (
-    Outcome,
-    PositionBias,
-    outcome,
-    pair_verdict,
-    position_bias,
-    sign,
-)
+from hyperfitting.judge.pairs import Pair
+from hyperfitting.judge.score import outcome, pair_verdict, position_bias, sign
 from hyperfitting.judge.store import Answer
+from hyperfitting.records.judged import FlipRate, LeftOut, Order, Outcome, PositionBias, Unusable
 
 CRITERIA = ("coherence", "diversity")
 SIGN = {"A": 1, "B": -1, "tie": 0}
@@ -32,7 +25,7 @@ class Comparison:
 
     outcomes: Mapping[str, Outcome]  # winner, coherence, diversity
     bias: PositionBias | None  # None where there is one order
-    left_out: Sequence[Mapping[str, Any]]  # context_index, order, reason
+    left_out: Sequence[LeftOut]
 
 
 def winner_for_a(answer: Answer) -> int:
@@ -59,7 +52,7 @@ def score_difference(answer: Answer, criterion: str) -> int:
     return difference if answer.order == "ab" else -difference
 
 
-def _missing(pair: Pair, order: Order, answer: Answer | None) -> dict[str, Any] | None:
+def _missing(pair: Pair, order: Order, answer: Answer | None) -> LeftOut | None:
     """Why there is no verdict on a pair in one order; None where there is one."""
     if pair.has_empty_text:
         reason = "empty continuation"
@@ -69,7 +62,7 @@ def _missing(pair: Pair, order: Order, answer: Answer | None) -> dict[str, Any] 
         reason = f"{answer.status}: {answer.reason}"
     else:
         return None
-    return {"context_index": pair.context_index, "order": order, "reason": reason}
+    return LeftOut(context_index=pair.context_index, order=order, reason=reason)
 
 
 def compare(
@@ -92,7 +85,7 @@ def compare(
     """
     wanted = ORDERS[orders]
     valid: list[list[Answer]] = []
-    left_out: list[dict[str, Any]] = []
+    left_out: list[LeftOut] = []
     for pair in pairs:
         found = [answers.get((pair.context_index, order)) for order in wanted]
         missing = [_missing(pair, o, answer) for o, answer in zip(wanted, found, strict=True)]
@@ -113,32 +106,19 @@ def compare(
     return Comparison(outcomes, bias, left_out)
 
 
-def _outcome_row(found: Outcome) -> dict[str, Any]:
-    rates = {name: getattr(found, name)._asdict() for name in ("win_rate", "loss_rate", "tie_rate")}
-    return {**found._asdict(), **rates}
+def flip_rate(bias: PositionBias | None) -> FlipRate:
+    """The share of pairs whose verdict changed with the order; undefined where there is one."""
+    if bias is None:
+        return FlipRate(percent=None, low=None, high=None, reason=SINGLE_ORDER)
+    reason = None if bias.n else "no valid pair"
+    return FlipRate(**dict(bias.flip_rate), reason=reason)
 
 
-def as_rows(found: Comparison) -> dict[str, Any]:
-    """The comparison as JSON holds it; what is undefined is null and has its reason."""
-    reasons = Counter(str(row["reason"]) for row in found.left_out)
-    without = len({row["context_index"] for row in found.left_out})
-    bias = None
-    flip: dict[str, Any] = {"percent": None, "low": None, "high": None, "reason": SINGLE_ORDER}
-    if found.bias:
-        flip = {
-            **found.bias.flip_rate._asdict(),
-            "reason": None if found.bias.n else "no valid pair",
-        }
-        bias = {**found.bias._asdict(), "flip_rate": found.bias.flip_rate._asdict()}
-    return {
-        "n": found.outcomes["winner"].n,
-        **{name: _outcome_row(each) for name, each in found.outcomes.items()},
-        "position_flip_rate": flip,
-        "position_bias": bias,
-        "unusable": {
-            "pairs": without,
-            "orders": len(found.left_out),
-            "reasons": dict(reasons.most_common()),
-            "list": [dict(row) for row in found.left_out],
-        },
-    }
+def unusable(left_out: Sequence[LeftOut]) -> Unusable:
+    """What was left out, and how often for which reason, the most frequent first."""
+    return Unusable(
+        pairs=len({each.context_index for each in left_out}),
+        orders=len(left_out),
+        reasons=dict(Counter(each.reason for each in left_out).most_common()),
+        each=list(left_out),
+    )

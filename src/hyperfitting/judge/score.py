@@ -4,35 +4,10 @@ A verdict here is +1 where arm `a` is better, -1 where arm `b` is, 0 for a tie.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from scipy import stats
 
-
-class Rate(NamedTuple):
-    """A share of pairs in percent with its exact interval; None where there is no pair."""
-
-    percent: float | None
-    low: float | None
-    high: float | None
-
-
-class Outcome(NamedTuple):
-    """How arm `a` fared against `b` over n valid pairs; the three rates sum to 100 percent.
-
-    `p` is of the two-sided exact sign test without ties, in (0, 1]. `reason` says why a value
-    is None.
-    """
-
-    n: int
-    wins: int
-    losses: int
-    ties: int
-    win_rate: Rate
-    loss_rate: Rate
-    tie_rate: Rate
-    p: float | None
-    reason: str | None
+from hyperfitting.records.judged import Outcome, PositionBias, Rate
 
 
 def sign(value: float) -> int:
@@ -63,9 +38,10 @@ def clopper_pearson(count: int, n: int, *, confidence: float = 0.95) -> Rate:
     if not 0 <= count <= n or not 0 < confidence < 1:
         raise ValueError(f"clopper_pearson needs 0 <= count <= n, got {count} of {n}")
     if n == 0:
-        return Rate(None, None, None)
+        return Rate(percent=None, low=None, high=None)
     interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
-    return Rate(100 * count / n, 100 * float(interval.low), 100 * float(interval.high))
+    low, high = float(interval.low), float(interval.high)
+    return Rate(percent=100 * count / n, low=100 * low, high=100 * high)
 
 
 def sign_test(wins: int, losses: int) -> float | None:
@@ -102,25 +78,6 @@ def outcome(verdicts: Sequence[int], *, confidence: float = 0.95) -> Outcome:
         p=p,
         reason="no valid pair" if n == 0 else "every pair is a tie" if p is None else None,
     )
-
-
-class PositionBias(NamedTuple):
-    """How much the place decided, over n pairs asked in both orders.
-
-    A pair favours a place where the answers, summed over its orders, go to the text shown there.
-    A judge without bias favours both places equally often; `p` is the exact sign test of that.
-    `flips` are pairs whose verdict changed with the order, a win to a tie included;
-    `reversals` those in which each arm won once.
-    """
-
-    n: int
-    flips: int
-    reversals: int
-    flip_rate: Rate
-    favour_first: int
-    favour_second: int
-    p: float | None
-    reason: str | None
 
 
 def position_bias(orders: Sequence[tuple[int, int]], *, confidence: float = 0.95) -> PositionBias:

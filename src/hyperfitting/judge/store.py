@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperfitting.errors import InputError
-from hyperfitting.judge.pairs import Order
+from hyperfitting.records.judged import Order
 
 # usable: a verdict. unusable: the judge answered, and gave none. failed: no answer came.
 Status = Literal["usable", "unusable", "failed"]

@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,20 @@ from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
 from hyperfitting.judge.endpoint import Endpoint, check_endpoint
 from hyperfitting.judge.estimate import describe, estimate
-from hyperfitting.judge.job import Question, distrusted, outstanding, questions, run_job
+from hyperfitting.judge.job import Question, distrusted, outstanding, questions, run_job, total
 from hyperfitting.judge.pairs import Pair, Side, choose_pairs, find_side, read_pairs
 from hyperfitting.judge.prompt import PROMPT_DIGEST, VERSION
 from hyperfitting.judge.reply import Judge
-from hyperfitting.judge.results import as_rows, compare
+from hyperfitting.judge.results import compare, flip_rate, unusable
 from hyperfitting.judge.store import Answer, AnswerFile
 from hyperfitting.judge.verdict import READING
 from hyperfitting.progress import Progress
-from hyperfitting.runs import StudyFolder
-from hyperfitting.storage import only_writer, read_json, sweep_temporaries, write_json
+from hyperfitting.records.judged import JudgedSide, JudgeIdentity, Judgement, Judgements, Usage
+from hyperfitting.records.record import read_file, write_file
+from hyperfitting.records.versions import DEFINITIONS_VERSION
+from hyperfitting.runs import JudgeFolder, StudyFolder
+from hyperfitting.storage import only_writer, sweep_temporaries
 
-DEFINITIONS_VERSION = 1
 PROTOCOLS = {
     "both": "both orders",
     "single": "single order (arm a always shown first), as the paper asked; not free of "
@@ -43,15 +45,6 @@ class _Plan:
     b: Side
     available: int
     pairs: list[Pair]
-
-
-class JudgeFolder:
-    """Paths of a judgement."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.answers_file = path / "answers.jsonl"
-        self.results_file = path / "results.json"
 
 
 def _plan(study: StudyFolder, config: JudgeConfig, progress: Progress) -> _Plan:
@@ -81,35 +74,35 @@ def _open_judge(config: JudgeConfig) -> tuple[Judge, str]:
 
 
 def judge(
-    path: Path,
+    study: Path,
     config: JudgeConfig,
     out: Path | None = None,
     progress: Progress | None = None,
     *,
     dry_run: bool = False,
-) -> dict[str, Any] | None:
+) -> Judgement | None:
     """Put the arms' continuations before the judge and write `results.json`.
 
     Questions answered before, by the same model with the same settings, are not asked again:
     the same command goes on after an interruption.
 
     Args:
-        path: a study.
+        study: the folder of an evaluated study.
         config: what is compared, and by whom.
         out: folder of the answers; by default `judge` in the study.
         progress: where progress is shown.
         dry_run: print the estimate, ask nothing, write nothing.
 
     Returns:
-        The comparison's entry in `results.json`; None of a dry run.
+        The comparison as `results.json` holds it; None of a dry run.
 
     Raises:
         InputError: the study does not hold such arms, the judge cannot be reached or refuses
             the key, or another job writes to the folder.
     """
     progress = progress or Progress()
-    plan = _plan(StudyFolder(path), config, progress)
-    folder = JudgeFolder(out or path / "judge")
+    plan = _plan(StudyFolder(study), config, progress)
+    folder = StudyFolder(study).judge if out is None else JudgeFolder(out)
     opened: Judge | None = None
     name = config.model
     if dry_run and not config.local:  # needs no key
@@ -132,14 +125,14 @@ def judge(
             )
         with progress.stage(f"judge {config.a} against {config.b}", waiting) as stage:
             run_job(asked, opened, config, file, stage, progress.say)
-        entry = _entry(plan, config, name, asked, file)
-        _write_results(folder, entry)
-    return entry
+        judgement = _judgement(plan, config, name, asked, file)
+        _write_results(folder, judgement)
+    return judgement
 
 
-def _entry(
+def _judgement(
     plan: _Plan, config: JudgeConfig, name: str, asked: Sequence[Question], file: AnswerFile
-) -> dict[str, Any]:
+) -> Judgement:
     """One comparison as `results.json` lists it."""
     answers = {
         (question.pair.context_index, question.order): answer
@@ -148,80 +141,62 @@ def _entry(
     }
     found = compare(plan.pairs, answers, orders=config.orders, confidence=config.confidence)
     dates = sorted(answer.date for answer in answers.values())
-    return {
-        "a": _side_row(plan.a),
-        "b": _side_row(plan.b),
-        "protocol": PROTOCOLS[config.orders],
-        "pairs_available": plan.available,
-        "pairs_chosen": len(plan.pairs),
-        **as_rows(found),
-        "judge": {
-            "model": config.model,
-            "identity": name,
-            "answered_by": sorted({a.answered_by for a in answers.values() if a.answered_by}),
-            "endpoint": config.endpoint,
-            "temperature": config.temperature,
-            "prompt_version": VERSION,
-            "prompt_digest": PROMPT_DIGEST,
-            "reading_version": READING,
-        },
-        "first_answer": dates[0] if dates else None,
-        "last_answer": dates[-1] if dates else None,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "usage": _usage(list(answers.values())),
+    return Judgement(
+        a=_judged(plan.a),
+        b=_judged(plan.b),
+        protocol=PROTOCOLS[config.orders],
+        pairs_available=plan.available,
+        pairs_chosen=len(plan.pairs),
+        n=found.outcomes["winner"].n,
+        **found.outcomes,
+        position_flip_rate=flip_rate(found.bias),
+        position_bias=found.bias,
+        unusable=unusable(found.left_out),
+        judge=JudgeIdentity(
+            model=config.model,
+            identity=name,
+            answered_by=sorted({a.answered_by for a in answers.values() if a.answered_by}),
+            endpoint=config.endpoint,
+            temperature=config.temperature,
+            prompt_version=VERSION,
+            prompt_digest=PROMPT_DIGEST,
+            reading_version=READING,
+        ),
+        first_answer=dates[0] if dates else None,
+        last_answer=dates[-1] if dates else None,
+        written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        usage=_usage(list(answers.values())),
         # Not where the key is: a mistaken user may have put the key itself there.
-        "settings": config.model_dump(mode="json", exclude={"api_key_env"}),
-    }
-
-
-def _side_row(side: Side) -> dict[str, Any]:
-    return {
-        "arm": side.arm,
-        "seed": side.seed,
-        "parameters": dict(side.parameters),
-        "mode": side.mode,
-        "length": side.length,
-    }
-
-
-def _usage(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Requests and tokens as the server counted them; null where it counted none."""
-    tokens = {
-        name: [count for a in answers if (count := getattr(a, name)) is not None]
-        for name in ("prompt_tokens", "answer_tokens")
-    }
-    return {
-        "requests": sum(a.requests for a in answers),
-        **{name: sum(counts) if counts else None for name, counts in tokens.items()},
-    }
-
-
-def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes an entry another comparison rather than the same one again."""
-    settings = {k: v for k, v in entry["settings"].items() if k not in _TRANSPORT}
-    return {
-        **settings,
-        "judge": entry["judge"]["identity"],
-        "prompt": entry["judge"]["prompt_digest"],
-    }
-
-
-def _write_results(folder: JudgeFolder, entry: Mapping[str, Any]) -> None:
-    """Add the comparison to `results.json`, in the place of an earlier one like it."""
-    before: list[Mapping[str, Any]] = []
-    if folder.results_file.exists():
-        try:
-            before = list(read_json(folder.results_file)["comparisons"])
-            before = [old for old in before if _identity(old) != _identity(entry)]
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{folder.results_file} is damaged: {error!r}", hint="delete it; the answers stay"
-            ) from error
-    write_json(
-        folder.results_file,
-        {
-            "version": 1,
-            "definitions_version": DEFINITIONS_VERSION,
-            "comparisons": [*before, entry],
-        },
+        settings=config.model_dump(mode="json", exclude={"api_key_env"}),
     )
+
+
+def _judged(side: Side) -> JudgedSide:
+    decoding = dict(side.decoding)
+    return JudgedSide(arm=side.arm, mode=side.mode, length=side.length, decoding=decoding)
+
+
+def _usage(answers: Sequence[Answer]) -> Usage:
+    return Usage(
+        requests=sum(answer.requests for answer in answers),
+        prompt_tokens=total([answer.prompt_tokens for answer in answers]),
+        answer_tokens=total([answer.answer_tokens for answer in answers]),
+    )
+
+
+def _identity(judgement: Judgement) -> dict[str, Any]:
+    """What makes an entry another comparison rather than the same one again."""
+    settings = {k: v for k, v in judgement.settings.items() if k not in _TRANSPORT}
+    asked = judgement.judge
+    return {**settings, "judge": asked.identity, "prompt": asked.prompt_digest}
+
+
+def _write_results(folder: JudgeFolder, judgement: Judgement) -> None:
+    """Add the comparison to `results.json`, in the place of an earlier one like it."""
+    before: list[Judgement] = []
+    if folder.results_file.exists():
+        again = "delete it; the answers stay"
+        before = read_file(Judgements, folder.results_file, again).comparisons
+    others = [old for old in before if _identity(old) != _identity(judgement)]
+    written = Judgements(definitions_version=DEFINITIONS_VERSION, comparisons=[*others, judgement])
+    write_file(folder.results_file, written)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hyperfitting.measure.geometry import Estimate
+from hyperfitting.measure.geometry import Bounded
 from hyperfitting.measure.regions import is_above
 from hyperfitting.measure.trend import NO_LAYER, ONLY_LAST, Trend
 
@@ -10,14 +10,14 @@ from hyperfitting.measure.trend import NO_LAYER, ONLY_LAST, Trend
 class LastLayer(NamedTuple):
     """delta_dim of layer L in each space, and the steps of the layers where there are several."""
 
-    block_output: Estimate | None
-    rms_normalised: Estimate | None
-    post_final_norm: Estimate | None
+    block_output: Bounded | None
+    rms_normalised: Bounded | None
+    post_final_norm: Bounded | None
     growth: Trend  # of block_output
     growth_normalised: Trend
 
     @property
-    def spaces(self) -> dict[str, Estimate | None]:
+    def spaces(self) -> dict[str, Bounded | None]:
         """The change at every tap, by its name."""
         return {name: getattr(self, name) for name in self._fields[:3]}
 
@@ -102,7 +102,7 @@ def _steps_in_words(growth: Trend) -> str:
     return f"{grows} (block_output); the largest step is {where}, {_range(largest)}."
 
 
-def _finding(estimate: Estimate | None) -> str:
+def _finding(estimate: Bounded | None) -> str:
     if estimate is None:
         return "undefined"
     if estimate.low is None or estimate.high is None:
@@ -111,7 +111,7 @@ def _finding(estimate: Estimate | None) -> str:
     return f"{_range(estimate)} ({word})"
 
 
-def _range(estimate: Estimate | None) -> str:
+def _range(estimate: Bounded | None) -> str:
     if estimate is None:
         return "undefined"
     value, low, high = estimate

@@ -22,7 +22,7 @@ from hyperfitting.measure.participation import (
 )
 
 
-class Estimate(NamedTuple):
+class Bounded(NamedTuple):
     """A value on the full sample and its bootstrap interval over contexts."""
 
     value: float
@@ -37,18 +37,15 @@ class LayerGeometry:
     cosine_N: Numbers
     l2_N: Numbers
     l2_relative_N: Numbers
-    undefined_cosine: int
-    undefined_l2_relative: int
-    original: Estimate | None
-    tuned: Estimate | None
-    delta_dim: Estimate | None
-    delta_dim_relative: Estimate | None
+    original: Bounded | None
+    tuned: Bounded | None
+    delta_dim: Bounded | None
+    delta_dim_relative: Bounded | None
     delta_dim_R: Numbers
     original_without_largest: float | None
     tuned_without_largest: float | None
     positions: int
     is_few: bool
-    undefined_draws: int
 
 
 def layer_geometry(
@@ -59,12 +56,11 @@ def layer_geometry(
     Definitions, sections 6.2 to 6.4 (paper, section 5). Means over the positions of a context:
     cosine in [-1, 1]; l2 = |original - tuned| in [0, inf), in the units of the states;
     l2_relative = l2 / |original|. A position with a zero vector has no cosine (nor, if it is the
-    original's, l2_relative): it is left out of the mean and counted.
+    original's, l2_relative): it is left out of the mean.
 
     Participation ratios `original`, `tuned` in dimensions, in [1, min(n - 1, D)], and
     delta_dim = tuned - original, also relative to the original. The intervals use the same draws
-    of contexts for both models; a draw without spread is left out, and those without
-    spread in either model are counted.
+    of contexts for both models; a draw without spread in one of them is NaN and left out.
     `..._without_largest`: without that model's 4 coordinates of largest variance, the massive
     activations; no interval. None where the covariance is 0, and no interval for one context.
     A draw holds some contexts twice, so its ratio is biased down like that of a smaller sample,
@@ -82,8 +78,6 @@ def layer_geometry(
         raise ValueError(f"needs 0 < confidence < 1 and resamples, got {confidence}, {resamples}")
     N, T, D = original_NTD.shape
     cosine_NT, l2_NT, relative_NT = _distances(original_NTD, tuned_NTD)
-    cosine_N, undefined_cosine = _means_of_defined(cosine_NT)
-    relative_N, undefined_relative = _means_of_defined(relative_NT)
 
     rng = np.random.default_rng(seed)
     draws_RN = rng.multinomial(N, np.full(N, 1 / N), size=resamples)
@@ -95,19 +89,17 @@ def layer_geometry(
     relative = None if original is None or delta is None else delta / original
     delta_R = tuned_R - original_R
 
-    def estimate(value: float | None, values_R: Numbers) -> Estimate | None:
+    def estimate(value: float | None, values_R: Numbers) -> Bounded | None:
         if value is None:
             return None
         if N < 2:
-            return Estimate(value, None, None)
-        return Estimate(value, *percentiles_around(value, values_R, confidence))
+            return Bounded(value, None, None)
+        return Bounded(value, *percentiles_around(value, values_R, confidence))
 
     return LayerGeometry(
-        cosine_N,
+        _means_of_defined(cosine_NT),
         l2_NT.mean(axis=1),
-        relative_N,
-        undefined_cosine,
-        undefined_relative,
+        _means_of_defined(relative_NT),
         estimate(original, original_R),
         estimate(tuned, tuned_R),
         estimate(delta, delta_R),
@@ -117,7 +109,6 @@ def layer_geometry(
         tuned_trimmed,
         positions=N * T,
         is_few=N * T < 10 * D,
-        undefined_draws=int(np.isnan(delta_R).sum()),
     )
 
 
@@ -148,10 +139,12 @@ def _distances(original_NTD: Tensor, tuned_NTD: Tensor) -> tuple[Numbers, Number
     return cosine, l2, relative
 
 
-def _means_of_defined(values_NT: Numbers) -> tuple[Numbers, int]:
-    """Mean over the defined positions of each context, [N], and how many are undefined."""
+def _means_of_defined(values_NT: Numbers) -> Numbers:
+    """Mean over the defined positions of each context, [N]; NaN where there are none."""
     defined = ~np.isnan(values_NT)
     counts_N = defined.sum(axis=1)
     totals_N = np.where(defined, values_NT, 0).sum(axis=1)
-    means_N = np.divide(totals_N, counts_N, out=np.full(len(counts_N), np.nan), where=counts_N > 0)
-    return means_N, int((~defined).sum())
+    means_N: Numbers = np.divide(
+        totals_N, counts_N, out=np.full(len(counts_N), np.nan), where=counts_N > 0
+    )
+    return means_N

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hyperfitting.measure.gain import Share
-from hyperfitting.measure.geometry import Estimate
+from hyperfitting.measure.geometry import Bounded
 from hyperfitting.measure.trend import ONLY_LAST, Trend
 
 STABLE_COSINE = 0.86
@@ -23,9 +23,9 @@ class Regions(NamedTuple):
 
 
 def regions(
-    cosine: Sequence[Estimate | None],
-    delta_dim: Sequence[Estimate | None],
-    l2_rise: Estimate | None,
+    cosine: Sequence[Bounded | None],
+    delta_dim: Sequence[Bounded | None],
+    l2_rise: Bounded | None,
     growth: Trend,
     *,
     first_different: int | None,
@@ -105,15 +105,15 @@ def in_ranges(layers: Sequence[int]) -> str:
     return f"{'layer' if len(layers) == 1 else 'layers'} {named}"
 
 
-def is_above(value: Estimate | None, bound: float) -> bool:
+def is_above(value: Bounded | None, bound: float) -> bool:
     """Whether the whole interval lies above the bound; without an interval it does not."""
     return value is not None and value.low is not None and value.low > bound
 
 
-def is_below(value: Estimate | None, bound: float) -> bool:
+def is_below(value: Bounded | None, bound: float) -> bool:
     """Whether the whole interval lies below the bound; without an interval it does not."""
     return value is not None and value.high is not None and value.high < bound
 
 
-def _at_least(value: Estimate | None, bound: float) -> bool:
+def _at_least(value: Bounded | None, bound: float) -> bool:
     return value is not None and value.low is not None and value.low >= bound

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperfitting.measure.gain import fewest_contexts
-from hyperfitting.measure.geometry import Estimate
+from hyperfitting.measure.geometry import Bounded
 from hyperfitting.measure.intervals import percentiles_around
 from hyperfitting.measure.participation import Numbers
 
@@ -27,8 +27,8 @@ class Trend(NamedTuple):
     """
 
     first: int
-    steps: tuple[Estimate, ...]
-    last_minus_others: Estimate | None
+    steps: tuple[Bounded, ...]
+    last_minus_others: Bounded | None
     reason: str | None
 
     @property
@@ -77,10 +77,10 @@ def trend(
     steps = np.diff(known)
     step_draws = np.diff(np.stack(draws[first - 1 :]), axis=0)
 
-    def estimate(value: float, draws_R: Numbers) -> Estimate:
+    def estimate(value: float, draws_R: Numbers) -> Bounded:
         if contexts < fewest_contexts(confidence):
-            return Estimate(value, None, None)
-        return Estimate(value, *percentiles_around(value, draws_R, confidence))
+            return Bounded(value, None, None)
+        return Bounded(value, *percentiles_around(value, draws_R, confidence))
 
     estimates = tuple(estimate(float(v), d) for v, d in zip(steps, step_draws, strict=True))
     if len(steps) < 2:

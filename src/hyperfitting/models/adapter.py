@@ -15,13 +15,13 @@ from hyperfitting.models.checkpoint import (
     ADAPTER_WEIGHTS,
     UNLOADABLE,
     Checkpoint,
-    Origin,
     folder_of,
     keep_origin,
     name_few,
     origin_of,
 )
 from hyperfitting.models.load import quiet_transformers
+from hyperfitting.records.origins import Origin
 
 
 class NamedBase(NamedTuple):
@@ -92,8 +92,8 @@ def put_adapter(
         )
     digest = hashlib.sha256(weights.read_bytes() + (folder / ADAPTER_CONFIG).read_bytes())
     origin = Origin(
-        checkpoint.name, "adapter", checkpoint.asked, checkpoint.commit, None,
-        digest.hexdigest(), tuple(notes),
+        name=checkpoint.name, kind="adapter", revision=checkpoint.asked, commit=checkpoint.commit,
+        digest=digest.hexdigest(), notes=notes,
     )  # fmt: skip
     keep_origin(adapted, origin)
     return adapted

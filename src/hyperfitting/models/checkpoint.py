@@ -9,11 +9,11 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
@@ -23,6 +23,7 @@ from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import InputError
+from hyperfitting.records.origins import Origin
 from hyperfitting.untrusted import printable
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -33,27 +34,6 @@ UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, Saf
 NAMED = 3  # files or tensors that a message names
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a loaded model or adapter came from, as manifest and study keep it.
-
-    `revision` is what was asked for, `commit` what the hub made of it (None for a folder).
-    `notes` say what of the checkpoint was not used, or is other than its files say.
-    """
-
-    name: str
-    kind: Literal["model", "adapter"]
-    revision: str | None = None
-    commit: str | None = None
-    quantization: str | None = None
-    digest: str | None = None  # of an adapter's files; that of whole weights costs a pass
-    notes: tuple[str, ...] = ()
-
-    def about(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"notes": list(self.notes)}
 
 
 _records: list[list[Origin]] = []  # of `recorded_origins` blocks that run now
@@ -344,8 +324,3 @@ def _without_weights(checkpoint: Checkpoint) -> InputError:
         if pickles
         else _below(checkpoint),
     )
-
-
-def with_notes(origin: Origin, *notes: str) -> Origin:
-    """The origin with further notes."""
-    return replace(origin, notes=(*origin.notes, *notes))

@@ -23,7 +23,6 @@ from hyperfitting.models.checkpoint import (
     CONFIG,
     UNLOADABLE,
     Checkpoint,
-    Origin,
     keep_origin,
     locate,
     require_whole,
@@ -33,6 +32,7 @@ from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
+from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
 
 # transformers puts an adapter that lies beside whole weights on top of them without a word. It
@@ -178,8 +178,9 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     if quantization is not None and not is_quantized(model):
         notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
     origin = Origin(
-        config.name, "model", config.revision, checkpoint.commit, quantization, None, tuple(notes)
-    )
+        name=config.name, kind="model", revision=config.revision, commit=checkpoint.commit,
+        quantization=quantization, notes=notes,
+    )  # fmt: skip
     keep_origin(model, origin)
     if not placed:
         model.to(choose_device(config))

@@ -7,6 +7,7 @@ from typing import Any
 from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.records import Mode
+from hyperfitting.records.origins import TextEnd
 
 WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
 
@@ -67,16 +68,16 @@ class Tokens:
         reasons = end_reasons(model, tokenizer)
         return cls(list(reasons), unwritable_token_ids(model, tokenizer), tokenizer, reasons)
 
-    def listed_ends(self) -> list[dict[str, Any]]:
+    def listed_ends(self) -> list[TextEnd]:
         """What ends a text and why, as manifest and study list it."""
         return [
-            {"id": i, "token": str(self.tokenizer.convert_ids_to_tokens(i)), "why": [*why]}
+            TextEnd(id=i, token=str(self.tokenizer.convert_ids_to_tokens(i)), why=[*why])
             for i, why in self.reasons.items()
         ]
 
     def ends_in_words(self) -> str:
         """One line: what ends a text and why."""
-        each = (f"{end['token']} ({', '.join(end['why'])})" for end in self.listed_ends())
+        each = (f"{end.token} ({', '.join(end.why)})" for end in self.listed_ends())
         return f"a text ends with {' or '.join(each)}"
 
     def for_model(self, model: Any) -> "Tokens":

@@ -23,7 +23,6 @@ from hyperfitting.models.checkpoint import (
     keep_origin,
     locate,
     origin_of,
-    with_notes,
 )
 from hyperfitting.models.load import load_model, load_model_config, load_tokenizer_of
 from hyperfitting.models.pair import require_one_architecture
@@ -149,7 +148,7 @@ def load_tuned(
             notes.append(f"{whole}: the adapter is used")
     origin = origin_of(model)
     if notes and origin is not None:
-        keep_origin(model, with_notes(origin, *notes))
+        keep_origin(model, origin.with_notes(*notes))
     return model
 
 

@@ -1,13 +1,109 @@
-"""What the manifest of a RUN says."""
+"""What `manifest.json` of a RUN says: all that it was trained with, and what training did."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.errors import InputError
+from hyperfitting.records.origins import Environment, Origin, TextEnd
+from hyperfitting.records.record import FieldError, FileRecord, Record, read
 
 
-def trained_from(manifest: Mapping[str, Any]) -> ModelConfig:
-    """The base model of a run: of a hub id the commit that was trained from, not a branch."""
-    model = ModelConfig.model_validate(manifest["config"]["model"])
-    commit = (manifest.get("origin") or {}).get("commit")  # runs of older versions have no origin
-    return model.model_copy(update={"revision": commit}) if commit else model
+class Trained(Record):
+    """What of the model was trained; no blocks where everything was."""
+
+    count: int  # scalars
+    blocks_0_based: list[int] | None
+    blocks_1_based: list[int] | None
+    names: list[str]  # of parameters
+
+
+class LossInterval(Record):
+    """The interval of a final loss over the n training windows; None for one window."""
+
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float
+
+
+class TrainingOutcome(Record):
+    """What training did; times are in seconds, without monitoring and with it apart.
+
+    Losses are in nats per token. What monitoring found best is None where there was none.
+    """
+
+    epochs: int
+    steps: int
+    stopped_by: str | None
+    train_loss: list[float]  # of each epoch
+    final_loss: float
+    best_ttr: float | None
+    best_step: int | None
+    best_val_loss: float | None = None
+    best_val_step: int | None = None
+    best_val_epoch: int | None = None
+    seconds: float
+    prefix_seconds: float
+    monitor_seconds: float
+    final_loss_interval: LossInterval | None = None
+
+
+class RunManifest(FileRecord):
+    """`manifest.json`; fields that have a default were not written by earlier versions."""
+
+    status: Literal["training", "complete"]
+    arm: str
+    seed: int
+    config: dict[str, Any]  # a RunConfig of the version that trained
+    config_sources: dict[str, str]  # where each setting came from
+    model_digest: str
+    architecture_digest: str | None = None
+    origin: Origin | None = None  # None also of a model that was made in memory
+    contexts_digest: str
+    heldout_digest: str
+    train_digest: str
+    data_account: dict[str, int]
+    template_date: str | None = None
+    ends: list[TextEnd] = Field(default_factory=list)
+    trainable: Trained
+    precision: str
+    device: str | None = None
+    engine: list[str]
+    environment: Environment
+    started: str
+    training: TrainingOutcome | None = None  # None until it is complete
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RunManifest":
+        if self.status == "complete" and self.training is None:
+            raise FieldError("training is missing")
+        return self
+
+    @property
+    def outcome(self) -> TrainingOutcome:
+        """What training did.
+
+        Raises:
+            ValueError: the run did not finish.
+        """
+        if self.training is None:
+            raise ValueError("a run that did not finish has no outcome")
+        return self.training
+
+    def base_model(self) -> ModelConfig:
+        """The base model: of a hub id the commit that was trained from, not a branch.
+
+        Raises:
+            InputError: its settings are missing, or of another version.
+        """
+        try:
+            model = read(ModelConfig, self.config.get("model"), "config.model")
+        except FieldError as error:
+            raise InputError(
+                f"the manifest of the run does not fit this version of hyperfitting: {error}",
+                hint="train that run again",
+            ) from error
+        commit = self.origin and self.origin.commit
+        return model.model_copy(update={"revision": commit}) if commit else model

@@ -27,10 +27,6 @@ from hyperfitting.storage import read_json, write_json
 
 RecordT = TypeVar("RecordT")
 FileT = TypeVar("FileT", bound="FileRecord")
-_CONFIG = ConfigDict(
-    frozen=True, strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=(),
-    validate_by_name=True, validate_by_alias=True, serialize_by_alias=True,
-)  # fmt: skip
 
 
 class FieldError(ValueError):
@@ -40,7 +36,10 @@ class FieldError(ValueError):
 class Record(BaseModel):
     """A mapping of a file: frozen, built by keyword, every number finite, undefined is None."""
 
-    model_config = _CONFIG
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=(),
+        validate_by_name=True, validate_by_alias=True, serialize_by_alias=True,
+    )  # fmt: skip
 
 
 def _read_arm(content: Any) -> Any:
@@ -135,7 +134,10 @@ def read_file(kind: type[FileT], path: Path, again: str) -> FileT:
     Raises:
         InputError: the file is missing, damaged, of a newer version, or does not fit.
     """
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except InputError as error:
+        raise InputError(error.given, needed=error.needed, hint=again) from error
     version = content.get("version", 1) if isinstance(content, Mapping) else 1
     if isinstance(version, int) and version > kind.VERSION:
         raise InputError(

@@ -1,11 +1,7 @@
 """Read a study's files into records."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.records import (
@@ -18,28 +14,21 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.records.arms import HUMAN, label
-from hyperfitting.report.explained import arm_in, read_explained
-from hyperfitting.report.fields import FieldError, Fields
-from hyperfitting.report.findings import Explained
-from hyperfitting.report.listed import (
+from hyperfitting.records.judged import Judgement, Judgements
+from hyperfitting.records.matching import Matching
+from hyperfitting.records.record import read_file
+from hyperfitting.records.study import (
     Agreement,
-    Decoder,
-    Judgement,
-    Matching,
+    DecoderRun,
     MauveSettings,
-    Run,
-    TaskScore,
-    read_agreement,
-    read_decoder,
-    read_judgement,
-    read_matching,
-    read_mauve,
-    read_run,
-    read_task_score,
-    require_shown,
+    MeasurementsFile,
+    StudyFile,
+    TimingsFile,
+    TunedEntry,
 )
+from hyperfitting.records.tasks import TaskResults, TaskScore
+from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.runs import RunFolder, StudyFolder
-from hyperfitting.storage import read_json
 
 MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
 
@@ -48,26 +37,46 @@ MAUVE_OF_HALVES = "one half against the other has another n: see below the table
 class Study:
     """What a report is made of."""
 
-    info: Mapping[str, Any]
+    info: StudyFile
     rows: list[Measurement]
     tests: list[PairedTest]
     curves: dict[Arm, list[MonitorRow]]
     generations: dict[tuple[Arm, Mode], list[Generation]]  # of arms that are no controls
-    runs: list[Run] = field(default_factory=list)
-    matching: list[Matching] = field(default_factory=list)
-    agreements: list[Agreement] = field(default_factory=list)
     explained: Explained = field(default_factory=Explained)
     elsewhere: dict[str, list[Measurement]] = field(default_factory=dict)  # by other texts
-    decoders: dict[Arm, Decoder] = field(default_factory=dict)
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
-    mauve: MauveSettings | None = None
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
 
     @property
     def domain(self) -> str:
         """The texts that the study is about."""
-        return str(self.info["data"]["source"])
+        return self.info.data.source
+
+    @property
+    def runs(self) -> list[TunedEntry]:
+        """The tuned models."""
+        return self.info.runs
+
+    @property
+    def matching(self) -> list[Matching]:
+        """The original brought to each tuned model's entropy."""
+        return self.info.entropy_matching
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """Agreement of every two trainings of one kind."""
+        return self.info.run_agreement
+
+    @property
+    def mauve(self) -> MauveSettings | None:
+        """What MAUVE was taken with on the study's own texts."""
+        return self.info.mauve
+
+    @cached_property
+    def decoders(self) -> dict[Arm, DecoderRun]:
+        """How each decoder arm came about."""
+        return {run.arm: run for run in self.info.decoders}
 
     def on(self, domain: str) -> "Study":
         """The same arms on other texts, greedy only."""
@@ -170,45 +179,22 @@ def read_study(folder: StudyFolder) -> Study:
             hint=f"run `hyperfit evaluate {folder.path}` first" if is_run else None,
         )
     again = "run `hyperfit evaluate` again"
-    with _naming(folder.study_file, again):
-        about = Fields.of(read_json(folder.study_file))
-        require_shown(about)
-        digest = about.at("data").text("contexts_digest")
-        others = [texts.at("data").text("source") for texts in about.each("elsewhere")]
-        decoders = [read_decoder(entry) for entry in about.each("decoders")]
-        study = Study(
-            about.content, [], [], _curves(folder, about), _generations(folder, about),
-            [read_run(entry) for entry in about.each("runs")],
-            [read_matching(entry) for entry in about.each("entropy_matching")],
-            [read_agreement(entry) for entry in about.each("run_agreement")],
-            decoders={decoder.arm: decoder for decoder in decoders},
-            mauve=read_mauve(about.at("mauve")),
-        )  # fmt: skip
-    with _naming(folder.measurements_file, again):
-        measured = Fields.of(read_json(folder.measurements_file))
-        rows = measured.records("rows", Measurement)
-        tests = measured.records("tests", PairedTest)
-    return replace(
-        study,
+    about = read_file(StudyFile, folder.study_file, again)
+    measured = read_file(MeasurementsFile, folder.measurements_file, again)
+    others = [texts.data.source for texts in about.elsewhere]
+    rows = measured.rows
+    return Study(
+        info=about,
         rows=[row for row in rows if row.domain not in others],
-        tests=[test for test in tests if test.domain not in others],
+        tests=[test for test in measured.tests if test.domain not in others],
+        curves=_curves(folder, about),
+        generations=_generations(folder, about),
         elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
         tokens_per_second=_speeds(folder),
         judgements=_judgements(folder),
         tasks=_tasks(folder),
-        explained=read_explained(folder, digest),
+        explained=read_explained(folder, about.data.contexts_digest),
     )
-
-
-@contextmanager
-def _naming(path: Path, hint: str) -> Iterator[None]:
-    """Name the file in which a field does not fit."""
-    try:
-        yield
-    except FieldError as error:
-        raise InputError(
-            f"{path} does not fit this version of hyperfitting: {error}", hint=hint
-        ) from error
 
 
 def _judgements(folder: StudyFolder) -> list[Judgement]:
@@ -216,8 +202,7 @@ def _judgements(folder: StudyFolder) -> list[Judgement]:
     path = folder.judgements_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit judge` again"):
-        return [read_judgement(each) for each in Fields.of(read_json(path)).each("comparisons")]
+    return read_file(Judgements, path, "run `hyperfit judge` again").comparisons
 
 
 def _tasks(folder: StudyFolder) -> list[TaskScore]:
@@ -225,44 +210,32 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     path = folder.tasks_file
     if not path.exists():
         return []
-    with _naming(path, "run `hyperfit evaluate --tasks` again"):
-        return [read_task_score(row) for row in Fields.of(read_json(path)).each("rows")]
+    return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:
     """Tokens per second of every arm that was decoded here; of one too fast to time, nothing."""
-    path = folder.timings_file
-    if not path.exists():
+    if not folder.timings_file.exists():
         return {}
-    with _naming(path, "run `hyperfit evaluate` again"):
-        entries = Fields.of(read_json(path)).each("arms")
-        found = [(arm_in(entry), entry.maybe_number("tokens_per_second")) for entry in entries]
+    timed = read_file(TimingsFile, folder.timings_file, "run `hyperfit evaluate` again")
+    found = ((each.arm, each.tokens_per_second) for each in timed.arms)
     return {arm: speed for arm, speed in found if speed is not None}
 
 
-def _curves(folder: StudyFolder, about: Fields) -> dict[Arm, list[MonitorRow]]:
+def _curves(folder: StudyFolder, about: StudyFile) -> dict[Arm, list[MonitorRow]]:
     """Monitoring of every run; a checkpoint that is no run of ours has none."""
     return {
-        arm_in(run): _monitored(RunFolder(folder.path / run.text("path")))
-        for run in about.each("runs")
-        if run.raw("path") is not None
+        run.arm: RunFolder(folder.path / run.path).metrics()
+        for run in about.runs
+        if run.path is not None
     }
 
 
-def _monitored(run: RunFolder) -> list[MonitorRow]:
-    """The monitoring points of a run, every field of its own type."""
-    with _naming(run.metrics_file, "train that run again, or leave its metrics.jsonl out"):
-        return Fields({"rows": [asdict(row) for row in run.metrics()]}).records("rows", MonitorRow)
-
-
-def _generations(folder: StudyFolder, about: Fields) -> dict[tuple[Arm, Mode], list[Generation]]:
+def _generations(folder: StudyFolder, about: StudyFile) -> dict[tuple[Arm, Mode], list[Generation]]:
+    """The greedy texts of every model on the study's own texts."""
     found: dict[tuple[Arm, Mode], list[Generation]] = {}
-    for entry in about.each("generations"):
-        if "domain" in entry:  # other texts
-            continue
-        parameters = entry.at("arm_parameters").content
-        arm = Arm.named(entry.text("arm"), entry.maybe_whole("seed"), parameters)
-        mode: Mode = "natural" if entry.text("mode") == "natural" else "fixed_length"
-        if (arm, mode) not in found and not arm.is_control:
-            found[arm, mode] = folder.read_generations(entry.text("file"))
+    for entry in about.generations:
+        is_own = entry.domain is None and not entry.arm.is_control
+        if is_own and (entry.arm, entry.mode) not in found:
+            found[entry.arm, entry.mode] = folder.read_generations(entry.file)
     return found

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
 from hyperfitting.records.arms import label
-from hyperfitting.report.findings import Estimate
+from hyperfitting.records.estimates import Estimate
 from hyperfitting.report.load import Study
 from hyperfitting.untrusted import printable
 
 MISSING = "–"
+FIXED_LOOPED = "looped (fixed length)"  # not `looped_rate`, of texts that may end
 LABELS = {"val_loss": "Validation loss"}  # tested, but shown as perplexity
 
 
@@ -119,7 +120,7 @@ def cell(row: Measurement | None) -> Cell:
     """The table cell of a measurement."""
     if row is None:
         return estimate(None)
-    found = Estimate(row.mean, row.low, row.high, row.n, row.reason or "")
+    found = Estimate(value=row.mean, low=row.low, high=row.high, n=row.n, reason=row.reason)
     return estimate(found, METRICS[row.metric].decimals)
 
 
@@ -177,9 +178,21 @@ def metric_table(
     return Table(name, header, rows)
 
 
+def catalogue_table(study: Study, name: str) -> Table:
+    """Metrics of one table of the catalogue: the human text and all greedy arms.
+
+    An arm without any of them is left out.
+    """
+    shown = columns(study, name)
+    arms = [arm for arm in study.greedy if any(study.has(arm, metric) for metric, _ in shown)]
+    return metric_table(study, name, arms, shown)
+
+
 def difference(test: PairedTest) -> Cell:
     """The mean difference of a test."""
-    found = Estimate(test.difference, test.low, test.high, test.n, test.reason or "")
+    found = Estimate(
+        value=test.difference, low=test.low, high=test.high, n=test.n, reason=test.reason
+    )
     return estimate(found, signed=True)
 
 

@@ -2,26 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.progress import Progress
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study
-from hyperfitting.report.page import paper_tables, sections
-from hyperfitting.report.sections import (
-    controls,
-    decoders,
-    only_sharper,
-    quality,
-    results,
-    temperature,
-)
-from hyperfitting.report.tables import Table, equivalence_table, number, test_table
+from hyperfitting.report.page import sections, tables
+from hyperfitting.report.tables import number
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_text
 from hyperfitting.untrusted import printable
@@ -36,34 +30,9 @@ FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
 }
 
 
-def _tables(study: Study) -> list[Table]:
-    return [
-        results.every_arm(study),
-        results.trainings(study),
-        quality.quality(study),
-        quality.judgements(study),
-        decoders.decoders(study),
-        quality.domains(study),
-        quality.tasks(study),
-        only_sharper.evidence_table(study),
-        temperature.arms_table(study),
-        temperature.matching_table(study),
-        test_table(study, "tests", study.tests),
-        equivalence_table(study, "equivalence", study.tests),
-        results.ranks(study),
-        controls.provenance(study),
-        controls.static_bias(study),
-        controls.geometry(study),
-        controls.block_swap(study),
-        controls.token_kinds(study),
-        results.agreements(study),
-        *(table for _, table in paper_tables(study)),
-    ]
-
-
 def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     """Tables in every format and figures as PNG and PDF; returns the figures as SVG."""
-    for table in _tables(study):
+    for table in tables(study):
         for ending, render in FORMATS.items():
             path = folder.tables / f"{table.name}.{ending}"
             if table:
@@ -106,25 +75,31 @@ def _templates() -> Environment:
 
 def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
     """The page of a study as HTML; figures that are not given are absent."""
-    evaluate = study.info["evaluate"]
+    evaluate = study.info.evaluate
     return (
         _templates()
         .get_template("report.html.j2")
         .render(
             info=study.info,
-            sections=sections(study, svgs, config.num_examples),
+            sections=sections(study, svgs, config),
             svgs=svgs,
-            level=f"{evaluate['confidence']:.0%}",
-            resamples=number(evaluate["resamples"], 0),
+            level=f"{evaluate.confidence:.0%}",
+            resamples=number(evaluate.resamples, 0),
         )
     )
 
 
-def write_report(folder: StudyFolder, config: ReportConfig) -> None:
-    """Write `report/` of an evaluated folder from its files alone.
+def report(
+    given: Path, config: ReportConfig | None = None, progress: Progress | None = None
+) -> StudyFolder:
+    """Write `report/` of an evaluated run or study from its files alone.
 
     Raises:
-        InputError: the folder was not evaluated, or its files are damaged.
+        InputError: the folder was not evaluated yet, or its files are damaged.
     """
-    study = read_study(folder)
-    write_text(folder.report_file, render_page(study, _write_files(folder, study), config))
+    folder, config = StudyFolder(given), config or ReportConfig()
+    with (progress or Progress()).stage("report") as stage:
+        study = read_study(folder)
+        write_text(folder.report_file, render_page(study, _write_files(folder, study), config))
+        stage.update(1, str(folder.report_file))
+    return folder

@@ -1,18 +1,18 @@
-"""Forgetting: zero-shot tasks before and after tuning (definitions, section 8.9).
+"""Everything that touches lm-evaluation-harness: its tasks, and a model's answers to them.
 
-Tasks, prompts and metrics are those of EleutherAI's lm-evaluation-harness. It gets the models as
-we loaded them, and what it would change of them or of this process is put back.
+Tasks, prompts and metrics are EleutherAI's. The harness gets the models as we loaded them, and
+what it would change of them or of this process is put back.
 """
 
 import logging
-import math
 import os
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -21,53 +21,53 @@ from unittest.mock import patch  # replaces an attribute and puts it back
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import stats
 from torch.utils import collect_env
 
-from hyperfitting.compare.comparison import Comparison
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.errors import InputError, did_you_mean
-from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, vocabulary_rows
-from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress, Stage
-from hyperfitting.records import ORIGINAL
+from hyperfitting.records.tasks import Task
+from hyperfitting.tasks.forgetting import Found
 
 LOGITS_PER_PASS = 2**27  # 0.5 GB in float32, and the harness makes a second such tensor
-NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
-Found = Mapping[str, Any]  # what the harness returns for one model
 
 
-class _Score(NamedTuple):
-    row: dict[str, Any]
-    value_N: NDArray[np.float64] | None  # of each question, where the score is their mean
-    questions: list[tuple[Any, ...]]  # which they were, and with which prompt
+@dataclass(frozen=True, kw_only=True)
+class CheckedTasks:
+    """Tasks that can be used, with their data."""
+
+    manager: Any  # the harness's index of tasks
+    chosen: list[Any]  # tasks and groups, as the harness takes them
+    tasks: list[Any]  # every task that is asked, those of groups too
+    limit: int | None  # questions of each task
+    num_questions: int
 
 
-Scores = dict[tuple[str, str], _Score]  # by task or group, and by metric and filter of answers
+class Answered(NamedTuple):
+    """What the harness found of one model, and how it was run."""
+
+    found: Found
+    batch_size: int
+    cut_prompts: int  # longer than the model can read
 
 
-def run_tasks(
-    comparison: Comparison,
+def check_tasks(
     names: Sequence[str],
     config: EvaluateConfig,
-    progress: Progress,
-    *,
     include: Path | None = None,
     limit: int | None = None,
-) -> dict[str, Any]:
-    """Every model of a comparison on tasks, and tuned - original over the same questions.
+    progress: Progress | None = None,
+) -> CheckedTasks:
+    """Read tasks and their data; needs no model.
 
     A name is a task, group or tag of the harness or of the folder `include`, or a task's .yaml
     file. Named files are trusted with the functions they refer to; code from the hub is not,
-    unless `config` says so. `limit` takes the first questions of each task. No examples are shown
-    and no chat template is used.
+    unless `config` says so. `limit` takes the first questions of each task.
 
     Raises:
-        InputError: lm_eval is missing, a task is unknown or cannot be used, or a model cannot be
-            loaded.
+        InputError: lm_eval is missing, or a task is unknown or cannot be used.
     """
     if not names or (limit is not None and limit < 1):
         raise InputError(f"{len(names)} tasks, limit {limit}", needed="a task, a limit above 0")
@@ -76,37 +76,42 @@ def run_tasks(
             "tasks need EleutherAI's lm_eval, which is not installed",
             needed="the extra: pip install 'hyperfitting[tasks]'",
         )
-    with progress.stage("read tasks") as stage, _kept_apart(config):
+    with (progress or Progress()).stage("read tasks") as stage, _kept_apart(config):
         manager, chosen = _read_tasks(names, include)
-        tasks = manager.load(chosen)["tasks"].values()
+        tasks = list(manager.load(chosen)["tasks"].values())
         count = sum(min(len(task.eval_docs), limit or sys.maxsize) for task in tasks)
         stage.update(1, f"{len(tasks)} tasks, {count:,} questions")
-    tokenizer = load_tokenizer(comparison.model)
-    tuned = [(each.arm, each.load) for each in comparison.tuned]
-    arms: list[dict[str, Any]] = []
-    scores: list[Scores] = []
-    for arm, load in [(ORIGINAL, comparison.load_original), *tuned]:
-        model = load()
-        with progress.stage(f"tasks of {arm.name}", count) as stage, _kept_apart(config):
-            lm = _language_model(model, tokenizer, config, stage, count)
-            found = _evaluated(lm, tasks=chosen, task_manager=manager, limit=limit)
-            stage.update(count, f"{count:,} questions")
-        named = arm.to_json()
-        arms.append(named | {"batch_size": lm.batch_size, "cut_prompts": lm.cut})
-        scores.append(_scores(found, named))
-        del lm, model  # before the next is loaded
-    for each in scores[1:]:
-        for key, score in each.items():
-            score.row["difference"] = _difference(score, scores[0].get(key), config)
-    recorded = config.model_dump(include={"resamples", "confidence", "seed", "trust_remote_code"})
-    return {
-        "version": 1,
-        "harness": {"name": "lm_eval", "version": found["lm_eval_version"]},
-        "settings": {"limit": limit, "num_fewshot": 0, "chat_template": False} | recorded,
-        "tasks": [_about(task.config.task, found) for task in tasks],
-        "arms": arms,
-        "rows": [score.row for each in scores for score in each.values()],
-    }
+    return CheckedTasks(
+        manager=manager, chosen=chosen, tasks=tasks, limit=limit, num_questions=count
+    )
+
+
+def ask(
+    model: Any, tokenizer: Any, checked: CheckedTasks, config: EvaluateConfig, stage: Stage
+) -> Answered:
+    """One model's answers to all questions, without examples and without a chat template."""
+    count = checked.num_questions
+    with _kept_apart(config):
+        lm = _language_model(model, tokenizer, config, stage, count)
+        found = _evaluated(
+            lm, tasks=checked.chosen, task_manager=checked.manager, limit=checked.limit
+        )
+        stage.update(count, f"{count:,} questions")
+    return Answered(found, lm.batch_size, lm.cut)
+
+
+def about_tasks(checked: CheckedTasks, found: Found) -> list[Task]:
+    """What was run, as the harness tells it of one model."""
+    return [
+        Task(
+            task=name,
+            version=found["versions"][name],
+            num_fewshot=found["n-shot"][name],
+            num_questions=found["n-samples"][name]["original"],
+            source=found["configs"][name]["metadata"]["config_source"],
+        )
+        for name in (task.config.task for task in checked.tasks)
+    ]
 
 
 def _read_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, list[Any]]:
@@ -192,72 +197,6 @@ def _evaluated(lm: Any, **chosen: Any) -> Found:
         # No bootstrap of its own: that forks, and the errors of means need none.
         found: Found = evaluator.simple_evaluate(lm, num_fewshot=0, bootstrap_iters=0, **chosen)
     return found
-
-
-def _about(task: str, found: Found) -> dict[str, Any]:
-    return {
-        "task": task,
-        "version": found["versions"][task],
-        "num_fewshot": found["n-shot"][task],
-        "num_questions": found["n-samples"][task]["original"],
-        "source": found["configs"][task]["metadata"]["config_source"],
-    }
-
-
-def _scores(found: Found, named: Mapping[str, Any]) -> Scores:
-    """Every metric of every task and group, without a difference."""
-
-    def samples(name: str) -> list[Any]:
-        parts = found["group_subtasks"].get(name)
-        own = [found["samples"][name]] if parts is None else map(samples, parts)
-        return [sample for part in own for sample in part]
-
-    scores: Scores = {}
-    for task, results in found["results"].items():
-        for key, result in results.items():
-            metric, comma, kind = key.partition(",")
-            if not comma or metric.endswith("_stderr"):
-                continue
-            used = [each for each in samples(task) if each["filter"] == kind and metric in each]
-            value_N = _values([each[metric] for each in used], result)
-            error = None if value_N is None or len(used) < 2 else float(stats.sem(value_N))
-            row = {
-                "task": task,
-                "metric": metric,
-                "filter": kind,
-                "higher_is_better": found["higher_is_better"].get(task, {}).get(metric),
-                "value": float(result) if math.isfinite(result) else None,
-                "stderr": error,
-                "n": len(used),
-                "reason": NO_MEAN if value_N is None else ONE if error is None else None,
-                "difference": None,
-            }
-            asked = [(each["doc_id"], each["doc_hash"], each["prompt_hash"]) for each in used]
-            scores[task, key] = _Score({**named, **row}, value_N, asked)
-    return scores
-
-
-def _values(of_questions: list[Any], score: float) -> NDArray[np.float64] | None:
-    """The questions' values; None where the score is not their mean."""
-    if not all(isinstance(value, (bool, int, float, np.number)) for value in of_questions):
-        return None
-    value_N = np.array(of_questions, dtype=float)
-    return value_N if math.isclose(value_N.mean(), score, abs_tol=1e-12) else None
-
-
-def _difference(score: _Score, base: _Score | None, config: EvaluateConfig) -> dict[str, Any]:
-    """Tuned - original over the same questions."""
-    undefined = {"mean": None, "low": None, "high": None, "n": 0}
-    if base is None or base.questions != score.questions:
-        return undefined | {"reason": "the original has this metric of other questions"}
-    if base.value_N is None or score.value_N is None:
-        return undefined | {"reason": NO_MEAN}
-    interval = bootstrap_mean(
-        score.value_N - base.value_N,
-        resamples=config.resamples, confidence=config.confidence, seed=config.seed,
-    )  # fmt: skip
-    reason = ONE if interval.low is None else None
-    return interval._asdict() | {"n": len(score.questions), "reason": reason}
 
 
 @contextmanager

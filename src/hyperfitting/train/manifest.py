@@ -17,6 +17,8 @@ from hyperfitting.errors import InputError
 from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import Precision
+from hyperfitting.records.manifest import LossInterval, RunManifest, Trained, TrainingOutcome
+from hyperfitting.records.origins import Origin, TextEnd
 from hyperfitting.train.checkpoints import TrainState
 from hyperfitting.train.setup import Setup
 from hyperfitting.train.trainable import Trainable
@@ -37,49 +39,49 @@ def new_manifest(
     digests: Mapping[str, str],
     precision: Precision,
     setup: Setup,
-    ends: list[dict[str, Any]],
-) -> dict[str, Any]:
+    ends: list[TextEnd],
+) -> RunManifest:
     """The manifest of a run that starts now."""
     config = resolved.config
     content = config.model_dump(mode="json")
     if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
         content["model"]["name"] = str(Path(config.model.name).resolve())
-    return {
-        "version": 1,
-        "status": "training",
-        "arm": METHODS[config.train.method].arm,
-        "seed": config.train.seed,
-        "config": content,
-        "config_sources": dict(resolved.sources),
-        **digests,
-        "origin": _origin(trainable.model, digests["model_digest"]),
-        "contexts_digest": dataset.contexts.digest(),
-        "heldout_digest": dataset.heldout.digest(),
-        "train_digest": dataset.train.digest(),
-        "data_account": dataset.account,
-        "template_date": dataset.template_date,
-        "ends": ends,
-        "trainable": {
-            "count": trainable.count,
-            "blocks_0_based": trainable.blocks,
-            "blocks_1_based": trainable.blocks and [block + 1 for block in trainable.blocks],
-            "names": trainable.names,
-        },
-        "precision": precision,
-        "device": setup.train.device.type,
-        "engine": setup.notes,
-        "environment": environment(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    return RunManifest(
+        status="training",
+        arm=METHODS[config.train.method].arm,
+        seed=config.train.seed,
+        config=content,
+        config_sources=dict(resolved.sources),
+        model_digest=digests["model_digest"],
+        architecture_digest=digests["architecture_digest"],
+        origin=_origin(trainable.model, digests["model_digest"]),
+        contexts_digest=dataset.contexts.digest(),
+        heldout_digest=dataset.heldout.digest(),
+        train_digest=dataset.train.digest(),
+        data_account=dataset.account,
+        template_date=dataset.template_date,
+        ends=ends,
+        trainable=Trained(
+            count=trainable.count,
+            blocks_0_based=trainable.blocks,
+            blocks_1_based=trainable.blocks and [block + 1 for block in trainable.blocks],
+            names=trainable.names,
+        ),
+        precision=precision,
+        device=setup.train.device.type,
+        engine=setup.notes,
+        environment=environment(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
 
 
-def _origin(model: Any, digest: str) -> dict[str, Any] | None:
+def _origin(model: Any, digest: str) -> Origin | None:
     """Where the base came from; None where it was made in memory."""
     origin = origin_of(model)
-    return origin.about() | {"digest": digest} if origin else None
+    return origin.with_digest(digest) if origin else None
 
 
-def loss_interval(losses_N: NDArray[np.float64], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+def loss_interval(losses_N: NDArray[np.float64], labels_N: NDArray[np.int64]) -> LossInterval:
     """The interval of a mean loss per predicted token over the N training windows.
 
     How much other windows of the kind would change it; not another training. Null for one window.
@@ -90,29 +92,32 @@ def loss_interval(losses_N: NDArray[np.float64], labels_N: NDArray[np.int64]) ->
         np.asarray(losses_N, dtype=float) * weights_N, weights_N,
         resamples=draws, confidence=level, seed=0,
     )  # fmt: skip
-    return {"low": found.low, "high": found.high, "n": len(weights_N), "confidence": level}
+    return LossInterval(low=found.low, high=found.high, n=len(weights_N), confidence=level)
 
 
-def training_outcome(state: TrainState, final_loss: float, prefix_seconds: float) -> dict[str, Any]:
-    """What training did; times are in seconds, without monitoring and with it apart.
-
-    Losses are in nats per token. What monitoring found best is null where there was none.
-    """
-    return {
-        "epochs": len(state.train_loss),
-        "steps": state.step,
-        "stopped_by": state.stopped_by,
-        "train_loss": state.train_loss,
-        "final_loss": final_loss,
-        "best_ttr": state.best_ttr,
-        "best_step": state.best_step,
-        "best_val_loss": state.best_val_loss,
-        "best_val_step": state.best_val_step,
-        "best_val_epoch": _epoch_of(state, state.best_val_step),
-        "seconds": round(state.seconds, 3),
-        "prefix_seconds": round(prefix_seconds, 3),
-        "monitor_seconds": round(state.monitor_seconds, 3),
-    }
+def training_outcome(
+    state: TrainState,
+    final_loss: float,
+    prefix_seconds: float,
+    interval: LossInterval | None = None,
+) -> TrainingOutcome:
+    """What training did, of a state that came to its end."""
+    return TrainingOutcome(
+        epochs=len(state.train_loss),
+        steps=state.step,
+        stopped_by=state.stopped_by,
+        train_loss=state.train_loss,
+        final_loss=final_loss,
+        best_ttr=state.best_ttr,
+        best_step=state.best_step,
+        best_val_loss=state.best_val_loss,
+        best_val_step=state.best_val_step,
+        best_val_epoch=_epoch_of(state, state.best_val_step),
+        seconds=round(state.seconds, 3),
+        prefix_seconds=round(prefix_seconds, 3),
+        monitor_seconds=round(state.monitor_seconds, 3),
+        final_loss_interval=interval,
+    )
 
 
 def _epoch_of(state: TrainState, step: int | None) -> int | None:
@@ -120,31 +125,32 @@ def _epoch_of(state: TrainState, step: int | None) -> int | None:
     return next((row.epoch for row in state.rows if row.step == step), None)
 
 
-def checkpoint_about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def checkpoint_about(manifest: RunManifest) -> dict[str, Any]:
     """What the checkpoints of a run are sealed with; those of anything else are refused."""
-    return {name: manifest[name] for name in ("model_digest", "train_digest", "arm", "seed")}
+    return {n: getattr(manifest, n) for n in ("model_digest", "train_digest", "arm", "seed")}
 
 
-def same_run(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
     """The manifest of the run to resume, after checking that it is this one.
 
     Raises:
         InputError: a setting, the model or the data changed; the message names it.
     """
-    changed = changed_settings(before.get("config", {}), now["config"])
+    changed = changed_settings(before.config, now.config)
     for name in DIGESTS:
-        if before.get(name) != now[name]:
+        if getattr(before, name) != getattr(now, name):
             changed.append(f"{name.removesuffix('_digest')} (its content)")
     for name in ("precision", "device"):
-        if before.get(name) != now[name]:
-            changed.append(f"{name} was {before.get(name)}, is {now[name]}")
+        was, is_now = getattr(before, name), getattr(now, name)
+        if was != is_now:
+            changed.append(f"{name} was {was}, is {is_now}")
     if changed:
         raise InputError(
             f"the run to resume was started with other settings: {'; '.join(changed)}",
             needed="the settings it was started with",
             hint="--resume with --out alone takes them from the run",
         )
-    return before | {"status": "training"}
+    return before.model_copy(update={"status": "training"})
 
 
 def changed_settings(

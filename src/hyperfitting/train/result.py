@@ -7,8 +7,9 @@ from torch import Tensor
 
 from hyperfitting.config import ModelConfig, TrainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.checkpoint import Origin, keep_origin, origin_of
+from hyperfitting.models.checkpoint import keep_origin, origin_of
 from hyperfitting.models.load import load_result
+from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.manifest import checkpoint_about
@@ -33,11 +34,11 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
             tensors are not those of the result.
     """
     manifest = run.manifest()
-    config = TrainConfig.model_validate(manifest["config"]["train"])
+    config = TrainConfig.model_validate(manifest.config["train"])
     weights = Checkpoints(run.checkpoints, checkpoint_about(manifest)).weights(step)
     model = load_result(run, model_config)
     parameters = dict(model.named_parameters())
-    if absent := set(manifest["trainable"]["names"]) - set(weights):
+    if absent := set(manifest.trainable.names) - set(weights):
         raise InputError(
             f"the checkpoint of step {step} in {run.path} lacks {len(absent)} of the tensors that "
             f"were trained: {min(absent)}",
@@ -57,8 +58,9 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
             tensor.copy_(value)
     # The digest of the result's files is not that of this step.
     origin = origin_of(model)
-    notes = origin.notes if origin else ()
-    keep_origin(model, Origin(str(run.checkpoints / f"step-{step}"), "model", notes=notes))
+    notes = origin.notes if origin else []
+    place = str(run.checkpoints / f"step-{step}")
+    keep_origin(model, Origin(name=place, kind="model", notes=notes))
     return model.eval()
 
 

@@ -33,15 +33,18 @@ from hyperfitting.models.load import (
 )
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress, Stage
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import write_file
+from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.runs import RunFolder, require_free
 from hyperfitting.storage import (
     new_directory,
     only_writer,
     read_json,
     sweep_temporaries,
-    write_json,
 )
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
+from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.engine import engine_window_losses
 from hyperfitting.train.loop import Trainer, make_optimizer
 from hyperfitting.train.lora import save_adapter
@@ -63,6 +66,47 @@ USER_CACHE = Path("hyperfitting") / "prefix-cache"
 def user_cache_folder() -> Path:
     """Where disk caches of lone runs are shared: `$XDG_CACHE_HOME`, else `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / USER_CACHE
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    sources: Mapping[str, str] | None = None,
+    resume: bool = False,
+    dataset: Dataset | None = None,
+    cache_folder: Path | None = None,
+) -> RunFolder:
+    """Train one method on one data set into the new folder `out`, or go on with the run there.
+
+    Args:
+        config: everything the run depends on; `config.resolve.run_config` makes one with the
+            values that suit its method.
+        out: a new folder, or with `resume` that of a run that stopped.
+        progress: where progress is shown.
+        sources: where each value of the config comes from, for the manifest.
+        resume: go on from the newest whole checkpoint, or from the start.
+        dataset: the texts, read before.
+        cache_folder: of a prefix cache on disk; by default the user's cache.
+
+    Raises:
+        InputError: the folder is taken, or model, data or settings do not fit.
+        InterruptedRunError: Ctrl-C; the run was saved and can be resumed.
+    """
+    progress, run = progress or Progress(), RunFolder(out)
+    if not (resume and run.manifest_file.exists()):
+        require_free(out)
+    elif run.is_complete():
+        progress.say(f"{out} is complete: there is nothing to resume")
+        return run
+    if dataset is None:
+        started = read_json(run.manifest_file) if resume and run.manifest_file.exists() else {}
+        dataset = read_dataset(config, progress, started.get("template_date"))
+    resolved = Resolved(config, sources or {})
+    train_run(run, resolved, dataset, progress, cache_folder=cache_folder, resume=resume)
+    save_run_figure(run.metrics(), METHODS[config.train.method].arm, run.figure_file)
+    return run
 
 
 def train_run(
@@ -122,12 +166,12 @@ def train_run(
         )
         ends = tokens.listed_ends()
         manifest = new_manifest(resolved, dataset, trainable, digests, precision, setup, ends)
-        if resume and run.manifest_file.exists():
-            manifest = same_run(read_json(run.manifest_file), manifest)
+        if resume and (before := run.started()):
+            manifest = same_run(before, manifest)
         for path in (run.manifest_file, run.metrics_file, run.adapter, run.model):
             sweep_temporaries(path)
         sweep_temporaries(run.checkpoints / "step-*")
-        write_json(run.manifest_file, manifest)
+        write_file(run.manifest_file, manifest)
         save_dataset(run.windows_file, dataset)
         if len(tokens.ends) > 1:
             progress.say(f"  {tokens.ends_in_words()}")
@@ -191,10 +235,10 @@ def _trainer(
     accelerator: Accelerator,
     tokens: Tokens,
     progress: Progress,
-    manifest: Mapping[str, Any],
+    manifest: RunManifest,
 ) -> Trainer:
     if config.monitor.track:
-        settings = {key: str(value) for key, value in flatten(manifest["config"]).items()}
+        settings = {key: str(value) for key, value in flatten(manifest.config).items()}
         accelerator.init_trackers("hyperfitting", config=settings)
     monitor = make_monitor(run, config, dataset, trainable, setup, accelerator, tokens, progress)
     return Trainer(
@@ -231,12 +275,12 @@ def _train_and_save(
     setup: Setup,
     config: RunConfig,
     tokenizer: Any,
-    manifest: dict[str, Any],
+    manifest: RunManifest,
     progress: Progress,
 ) -> None:
     trainable = trainer.trainable
     steps = config.train.epochs * steps_per_epoch(config.train, len(setup.train))
-    with progress.stage(f"train {manifest['arm']}", steps) as stage:
+    with progress.stage(f"train {manifest.arm}", steps) as stage:
         trainer.stage = stage
         state = trainer.run()
         losses = engine_window_losses(setup.engine, setup.train, config.train.batch_size)
@@ -248,10 +292,9 @@ def _train_and_save(
     _save_result(run, trainable, tokenizer, config)
     if config.monitor.track:
         trainer.accelerator.end_training()
-    manifest["training"] = training_outcome(state, final_loss, setup.prefix_seconds)
-    manifest["training"]["final_loss_interval"] = interval
-    manifest["status"] = "complete"
-    write_json(run.manifest_file, manifest)
+    outcome = training_outcome(state, final_loss, setup.prefix_seconds, interval)
+    done = manifest.model_copy(update={"status": "complete", "training": outcome})
+    write_file(run.manifest_file, done)
 
 
 def _summary(state: TrainState, loss: float, windows: int, trainable: Trainable) -> str:

@@ -5,6 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hyperfitting.records.controls.block_swap import ORIGINAL_UPPER, TUNED_UPPER, BlockSwap
+from hyperfitting.records.controls.geometry import (
+    BLOCK_OUTPUT,
+    FINAL_NORM,
+    RMS_NORMALISED,
+    Geometry,
+)
 from hyperfitting.report.figures.style import (
     COLOURS,
     INK,
@@ -14,15 +21,8 @@ from hyperfitting.report.figures.style import (
     handle,
     look,
 )
-from hyperfitting.report.findings import (
-    BLOCK_OUTPUT,
-    FINAL_NORM,
-    RMS_NORMALISED,
-    BlockSwap,
-    Geometry,
-)
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections.controls import HYBRIDS
+from hyperfitting.report.sections.place import HYBRIDS
 
 COLUMNS = 3  # panels of block swap side by side
 
@@ -32,7 +32,7 @@ def geometry(study: Study) -> Figure | None:
 
     Layer 0 is the embedding. None without data.
     """
-    found = study.explained.geometry
+    found = study.explained.of(Geometry)
     if not found:
         return None
     arms = [each.arm for each in found]
@@ -66,13 +66,13 @@ def geometry(study: Study) -> Figure | None:
 
 def _layers(axes: Axes, found: Geometry, space: str, name: str, of: Look) -> None:
     layers = found.tap(space)
-    draw_estimates(axes, [row.layer for row in layers], [row.values[name] for row in layers], of)
+    draw_estimates(axes, [row.layer for row in layers], [row.estimates[name] for row in layers], of)
 
 
 def _after_norm(axes: Axes, found: Geometry, of: Look) -> None:
     """What is left of it after the final norm: one hollow point to the right of the last layer."""
     for row in found.tap(FINAL_NORM):
-        value = row.values["delta_dim"]
+        value = row.estimates["delta_dim"]
         if value.value is None:
             continue
         place = row.layer + 1
@@ -90,7 +90,7 @@ def _name_norm(axes: Axes, last: int) -> None:
 
 def block_swap(study: Study) -> Figure | None:
     """TTR of every hybrid against the number of last blocks, a panel per tuned arm."""
-    found = study.explained.block_swap
+    found = study.explained.of(BlockSwap)
     if not found:
         return None
     columns = min(COLUMNS, len(found))
@@ -106,8 +106,8 @@ def block_swap(study: Study) -> Figure | None:
         for axes in panels[::columns]:
             axes.set_ylabel("type-token ratio, greedy")
         handles = {
-            HYBRIDS["tuned_upper"]: handle(Look(INK, "o", "-", False)),
-            HYBRIDS["original_upper"]: handle(Look(COLOURS["original"], "s", "--", False)),
+            HYBRIDS[TUNED_UPPER]: handle(Look(INK, "o", "-", False)),
+            HYBRIDS[ORIGINAL_UPPER]: handle(Look(COLOURS["original"], "s", "--", False)),
             "each model itself": handle(Look(INK, "", ":", False)),
         }
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
@@ -117,15 +117,15 @@ def block_swap(study: Study) -> Figure | None:
 def _swap_panel(axes: Axes, found: BlockSwap) -> None:
     tuned = look(found.arm)
     looks = {
-        "tuned_upper": Look(tuned.colour, "o", "-", False),
-        "original_upper": Look(COLOURS["original"], "s", "--", False),
+        TUNED_UPPER: Look(tuned.colour, "o", "-", False),
+        ORIGINAL_UPPER: Look(COLOURS["original"], "s", "--", False),
     }
     for upper, of in looks.items():
-        rows = sorted((row for row in found.rows if row.upper == upper), key=lambda r: r.blocks)
-        draw_estimates(axes, [row.blocks for row in rows], [row.values["ttr"] for row in rows], of)
-    for name, colour in (("original", COLOURS["original"]), ("tuned", tuned.colour)):
-        value = found.references[name]["ttr"].value
-        if value is not None:
-            axes.axhline(value, color=colour, linestyle=":", linewidth=1)
+        rows = sorted((row for row in found.rows if row.hybrid == upper), key=lambda r: r.blocks)
+        draw_estimates(axes, [row.blocks for row in rows], [row.ttr for row in rows], of)
+    both = found.references
+    for reference, colour in ((both.original, COLOURS["original"]), (both.tuned, tuned.colour)):
+        if reference.ttr.value is not None:
+            axes.axhline(reference.ttr.value, color=colour, linestyle=":", linewidth=1)
     axes.set(xlabel=f"last blocks taken over, of {found.num_blocks}", ylim=(0, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from hyperfitting.records.controls.provenance import Provenance, Ranks
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look
-from hyperfitting.report.findings import Ranks
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections.controls import RANK_SHARES
+from hyperfitting.report.sections.ranks import RANK_LABELS
 from hyperfitting.report.tables import number
 
 # From the common to the rare: one hue, light to dark, and a light that serves both grounds.
@@ -22,7 +22,7 @@ SMOOTHED = 8  # positions in one point of the last panel
 
 def provenance(study: Study) -> Figure | None:
     """Histogram of ranks, shares of rank classes, and both by position; None without data."""
-    found = study.explained.provenance
+    found = study.explained.of(Provenance)
     if not found:
         return None
     arms = [each.arm for each in found]
@@ -49,10 +49,16 @@ def provenance(study: Study) -> Figure | None:
 
 def _histogram(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
     for _, of, ranks in shown:
-        shares = np.array(ranks.counts) / max(1, sum(ranks.counts))
-        axes.stairs(shares, ranks.edges, color=of.colour, linestyle=of.line, linewidth=1.6)
+        edges, counts = ranks.histogram.edges, ranks.histogram.counts
+        axes.stairs(
+            np.array(counts) / max(1, sum(counts)),
+            edges,
+            color=of.colour,
+            linestyle=of.line,
+            linewidth=1.6,
+        )
     axes.set_xscale("log", base=2)
-    largest = max(ranks.edges[-1] for _, _, ranks in shown)
+    largest = max(ranks.histogram.edges[-1] for _, _, ranks in shown)
     ticks = [rank for rank in (1, 2, 11, 50, 201, 1000, 10_000, 100_000) if rank < largest]
     axes.set_xticks(ticks, [f"{rank:,}" for rank in ticks])
     axes.set_xticks([], minor=True)
@@ -63,8 +69,8 @@ def _histogram(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
 def _shares(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
     for height, (_, _, ranks) in enumerate(reversed(shown)):
         left = 0.0
-        for key, shade in zip(RANK_SHARES, SHADES, strict=True):
-            share = ranks.shares[key].value or 0.0
+        for (_, found), shade in zip(ranks.shares.items(), SHADES, strict=True):
+            share = found.value or 0.0
             axes.barh(height, share, left=left, color=shade, height=0.7)
             if share > 0.06:
                 text = "white" if shade in SHADES[2:] else "#1c2028"
@@ -74,7 +80,7 @@ def _shares(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
     axes.set_yticks(range(len(shown)), [name for name, *_ in reversed(shown)])
     axes.set(xlim=(0, 1), xticks=[])
     axes.spines["bottom"].set_visible(False)
-    names = [name.removeprefix("rank ") for name in RANK_SHARES.values()]
+    names = [name.removeprefix("rank ") for name in RANK_LABELS]
     handles = [Line2D([], [], color=s, marker="s", linestyle="none") for s in SHADES]
     axes.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4)
     axes.set_title("Shares of rank classes")
@@ -82,10 +88,9 @@ def _shares(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
 
 def _by_position(axes: Axes, shown: Sequence[tuple[str, Look, Ranks]]) -> None:
     for _, of, ranks in shown:
-        first = np.array(ranks.by_position["rank_1"])
-        deep = np.array(ranks.by_position["rank_11_200"]) + np.array(
-            ranks.by_position["rank_gt_200"]
-        )
+        shares = ranks.by_position
+        first = np.array(shares.rank_1)
+        deep = np.array(shares.rank_11_200) + np.array(shares.rank_gt_200)
         for values, line in ((first, "-"), (deep, ":")):
             axes.plot(*_means(values), color=of.colour, linestyle=line)
     axes.set(title="By position", xlabel=f"token of the continuation, means of {SMOOTHED}")

@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from hyperfitting.config.methods import METHODS
 from hyperfitting.records import Arm
-from hyperfitting.report.findings import Estimate
+from hyperfitting.records.estimates import Estimate
 
 INK = "#5a6070"
 ANY_MARKER = "P"  # of decoders, and of methods that have no look of their own
@@ -83,12 +83,12 @@ def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
     return Look(colour, marker, LINES[place % len(LINES)], arm.is_sampled)
 
 
-def draw_estimates(axes: Axes, x: list[int], estimates: list[Estimate | None], of: Look) -> None:
+def draw_estimates(axes: Axes, x: list[int], estimates: Sequence[Estimate], of: Look) -> None:
     """A line with a band for the intervals; undefined points are left out."""
     points = [
         (place, found, found.value)
         for place, found in zip(x, estimates, strict=True)
-        if found is not None and found.value is not None
+        if found.value is not None
     ]
     axes.plot(
         [place for place, _, _ in points],

@@ -1,8 +1,13 @@
 """Other decoders beside tuned models: would drawing from the original do? Pure."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from hyperfitting.config import ReportConfig
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections.certainty import families_in_words
 from hyperfitting.report.sections.only_sharper import is_matched_sampled
 from hyperfitting.report.tables import (
     MISSING,
@@ -17,10 +22,31 @@ from hyperfitting.report.tables import (
     test_table,
 )
 
+TITLE = "Why not another decoder?"
 DECODER_METRICS = (
     "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
     "looped_rate",
 )  # fmt: skip
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+    """What the template shows; None without data."""
+    table, against = decoders(study), tests(study)
+    if not table and not against:
+        return None
+    return {
+        "table": table,
+        "sampled": sampled_instead(study),
+        "tests": against,
+        "equivalence": equivalence(study),
+        "families": families_in_words(study),
+        "sampling_seeds": max(1, study.info.evaluate.sampling_seeds),
+    }
+
+
+def tables(study: Study) -> list[Table]:
+    """For the files."""
+    return [decoders(study)]
 
 
 def decoders(study: Study) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
-from hyperfitting.report.listed import Matching
+from hyperfitting.records.matching import Matching
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     Cell,
@@ -97,23 +97,21 @@ def _sampled(study: Study, arm: Arm) -> Evidence:
 def _constant(study: Study, arm: Arm) -> Evidence:
     found = _matchings(study, arm)
     what = "temperature of equal entropy"
-    known = [m for m in found if m.step_residual_nats is not None and m.expected_nats is not None]
+    known = [(m, m.one_temperature) for m in found if m.one_temperature is not None]
     if not known:
         return Evidence(what, "one for all", "not compared over steps", "open")
-    left = max(m.step_residual_nats or 0.0 for m in known)
-    expected = max(m.expected_nats or 0.0 for m in known)
-    steps, contexts = ([m.of(kind) for m in known] for kind in ("per step", "per context"))
-    low, high = min(t.p5 or 0.0 for t in steps), max(t.p95 or 0.0 for t in steps)
+    left = max(one.step_residual_nats for _, one in known)
+    expected = max(one.expected_nats for _, one in known)
+    low, high = min(m.per_step.p5 for m, _ in known), max(m.per_step.p95 for m, _ in known)
     words = (
         f"per step {number(low, 2)} to {number(high, 2)} (5 to 95 %); one for each context misses "
         f"the entropy of a step by {_nats(left)} nats on average"
     )
     expects = f"one for all; then it misses by {scientific(expected)} nats"
     is_apart = any(
-        (m.spread_beyond_tolerance or 0.0) > LARGEST_SPREAD * (t.median or 0.0)
-        for m, t in zip(known, contexts, strict=True)
+        one.spread_beyond_tolerance > LARGEST_SPREAD * m.per_context.median for m, one in known
     )
-    unsolved = sum(t.unsolved for t in contexts)
+    unsolved = sum(m.per_context.unsolved for m, _ in known)
     if is_apart or (left > LARGEST_STEP_NATS and not unsolved):
         return Evidence(what, expects, words, "rejected")
     if unsolved:
@@ -159,7 +157,7 @@ def _verdict(study: Study, arm: Arm, found: Sequence[Evidence]) -> str:
     if unsure:
         reasons = "; ".join(unsure)
         return f"{name}: only sharper is neither shown nor rejected. Open: {reasons}."
-    tau = max(m.of("per context").median or 0.0 for m in _matchings(study, arm))
+    tau = max(m.per_context.median for m in _matchings(study, arm))
     if abs(tau - 1) <= LARGEST_SPREAD:
         return f"{name} is not changed: it is the original at temperature {number(tau, 2)}."
     return (

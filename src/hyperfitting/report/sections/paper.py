@@ -1,19 +1,27 @@
 """Our measurements in the layout of the paper's tables, with the paper's values beside them.
 
-A value of the paper is shown only where the model is the paper's and the table is the same. The
-paper is arXiv 2605.22579; its values are in `paper_tables.json`.
+A value of the paper is shown only where the model is the paper's and the table is the same.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from importlib import resources
 from typing import Any
 
+from hyperfitting.config import ReportConfig
 from hyperfitting.records import ORIGINAL, PAPER_NAMES, Arm, PairedTest, Prefix
+from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections.results import final_loss
+from hyperfitting.report.paper_values import (
+    ENTROPY_TABLES,
+    METHOD_TABLES,
+    STATIC_TABLES,
+    is_plain,
+    model_in_paper,
+    paper_rows,
+    printed,
+)
+from hyperfitting.report.sections.certainty import losses_in_words
+from hyperfitting.report.sections.training import final_loss
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
@@ -26,27 +34,7 @@ from hyperfitting.report.tables import (
     scientific,
 )
 
-# Hub ids of the models that the paper names. A folder counts by its last part.
-MODELS: Mapping[str, str] = {
-    "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T": "TinyLlama-1.1B",
-    "Qwen/Qwen2.5-1.5B": "Qwen2.5-1.5B",
-    "meta-llama/Llama-3.2-3B": "LLaMA-3.2-3B",
-    "google/gemma-2-2b": "Gemma-2-2B",
-    "meta-llama/Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
-    "meta-llama/Meta-Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
-    "Qwen/Qwen2.5-7B-Instruct": "Qwen2.5-7B-Instruct",
-}
-# Numbers of the paper's tables by model.
-ENTROPY_TABLES = {"TinyLlama-1.1B": 1, "Qwen2.5-1.5B": 9, "LLaMA-3.2-3B": 11, "Gemma-2-2B": 13}
-STATIC_TABLES = {"TinyLlama-1.1B": 2}
-METHOD_TABLES = {
-    "TinyLlama-1.1B": 3,
-    "Qwen2.5-1.5B": 10,
-    "LLaMA-3.2-3B": 12,
-    "Gemma-2-2B": 14,
-    "LLaMA-3.1-8B-Instruct": 15,
-    "Qwen2.5-7B-Instruct": 16,
-}
+TITLE = "The paper's tables"
 ENTROPY_ROWS: list[tuple[str, Prefix | None]] = [
     ("ttr", None),
     ("bigram_repetition", None),
@@ -74,40 +62,29 @@ FOOTNOTES = (
 )  # fmt: skip
 
 
-@cache
-def _tables() -> dict[int, dict[str, Any]]:
-    text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
-    return {table["table"]: table for table in json.loads(text)["tables"]}
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any]:
+    """What the template shows; without tables it says which of the paper's there are."""
+    return {
+        "tables": [(title, table) for title, table in paper_tables(study) if table],
+        "which": which_model(study),
+        "footnotes": FOOTNOTES,
+        "names": {ours: theirs for ours, theirs in PAPER_NAMES.items() if ours != theirs},
+        "losses": losses_in_words(study),
+    }
 
 
-def model_in_paper(name: str) -> str | None:
-    """The paper's name of a model given by hub id or folder, or None."""
-    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
-    known = {hub_id.rsplit("/", 1)[-1].lower(): theirs for hub_id, theirs in MODELS.items()}
-    return known.get(last)
+def tables(study: Study) -> list[Table]:
+    """For the files."""
+    return [table for _, table in paper_tables(study)]
 
 
-def _paper_rows(study: Study, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The rows of the paper's table for this model; empty where it has none."""
-    table = numbers.get(model_in_paper(study.info["model"]["name"]) or "")
-    return [] if table is None else list(_tables()[table]["rows"])
-
-
-def _printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, dict[str, Any]]:
-    """What the paper prints of an arm: text and fields. Other parameters are not in it."""
-    row = next((r for r in rows if r["arm"] == arm.name), None)
-    plain = _is_plain(arm)
-    metric = "top1_agreement" if metric.startswith("top1_agreement") else metric
-    found = row["metrics"].get(metric) if row and plain else None
-    if found is None or found["mean"] is None:
-        return "", {}
-    width = "" if found["pm"] is None else f" ± {number(found['pm'], 3)}"
-    return f"{number(found['mean'], 3)}{width}", found
-
-
-def _is_plain(arm: Arm) -> bool:
-    """Whether the paper has an arm like it: no settings, matched to nothing but hyperfitted."""
-    return not arm.settings and arm.matched_to in (None, "hyperfitted")
+def paper_tables(study: Study) -> list[tuple[str, Table]]:
+    """Our measurements in the layout of the paper's tables, with titles; empty without data."""
+    return [
+        ("Equal entropy (layout of the paper's Table 1)", entropy_table(study)),
+        ("Static injection (layout of the paper's Table 2)", static_table(study)),
+        ("Ways to train (layout of the paper's Table 3)", method_table(study)),
+    ]
 
 
 def _matched(study: Study, tuned: Arm) -> Arm | None:
@@ -121,7 +98,7 @@ def entropy_table(study: Study) -> Table:
     matched = None if tuned is None else _matched(study, tuned)
     if tuned is None or matched is None:
         return Table("paper_entropy_matched", [], [])
-    rows = _paper_rows(study, ENTROPY_TABLES)
+    rows = paper_rows(study, ENTROPY_TABLES)
     arms = [ORIGINAL, matched, tuned]
     header = [("metric", "")]
     header += [(_name(study, arm), "") for arm in arms]
@@ -129,7 +106,7 @@ def entropy_table(study: Study) -> Table:
     body = []
     for metric, prefix in ENTROPY_ROWS:
         cells = [
-            replace(cell(study.cell(arm, metric, prefix)), paper=_printed(rows, arm, metric)[0])
+            replace(cell(study.cell(arm, metric, prefix)), paper=printed(rows, arm, metric)[0])
             for arm in arms
         ]
         name = metric_label(metric) + (f" ({prefix})" if prefix else "")
@@ -140,8 +117,8 @@ def entropy_table(study: Study) -> Table:
 
 def _name(study: Study, arm: Arm) -> str:
     """The paper's name of an arm, unless our label says more."""
-    is_plain = _is_plain(arm) and study.num_seeds.get(arm, 1) == 1
-    return PAPER_NAMES.get(arm.name, study.label(arm)) if is_plain else study.label(arm)
+    is_theirs = is_plain(arm) and study.num_seeds.get(arm, 1) == 1
+    return PAPER_NAMES.get(arm.name, study.label(arm)) if is_theirs else study.label(arm)
 
 
 def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> list[Cell]:
@@ -155,7 +132,7 @@ def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> lis
 
 def _entropy_p(study: Study, tuned: Arm, rows: list[dict[str, Any]], metric: str) -> Cell:
     """The p-value of one row; what holds by construction or by definition has none."""
-    fields = _printed(rows, tuned, metric)[1]
+    fields = printed(rows, tuned, metric)[1]
     paper = ""
     if "p_value" in fields:
         sign = "" if fields["p_relation"] == "=" else f"{fields['p_relation']} "
@@ -192,28 +169,29 @@ def _test(study: Study, tuned: Arm, metric: str) -> PairedTest | None:
 
 def method_table(study: Study) -> Table:
     """Every way to train (Tables 3, 10, 12, 14, 15, 16)."""
-    rows = _paper_rows(study, METHOD_TABLES)
+    rows = paper_rows(study, METHOD_TABLES)
     header = [("model", ""), *((metric_label(metric), "") for metric in METHOD_COLUMNS)]
     header += [("Final loss", "nats per token")]
     body = []
     for arm in [ORIGINAL, *study.tuned]:
         cells = [
-            replace(cell(study.cell(arm, metric)), paper=_printed(rows, arm, metric)[0])
+            replace(cell(study.cell(arm, metric)), paper=printed(rows, arm, metric)[0])
             for metric in METHOD_COLUMNS
         ]
         loss = final_loss([run for run in study.runs if arm in (run.arm, run.arm.variant)])
         if arm.name == "original":
             loss = Cell(MISSING, reason="not trained")
-        paper = _printed(rows, arm, "final_loss")[0]
+        paper = printed(rows, arm, "final_loss")[0]
         body.append([Cell(study.label(arm)), *cells, replace(loss, paper=paper)])
     return Table("paper_methods", header, body)
 
 
 def static_table(study: Study) -> Table:
     """The original with the promoted tokens' shift at every strength (Table 2)."""
-    rows = _paper_rows(study, STATIC_TABLES)
+    rows = paper_rows(study, STATIC_TABLES)
     wanted = study.first and study.first.variant
-    found = next((f for f in study.explained.static_bias if f.arm.variant == wanted), None)
+    every = study.explained.of(StaticBias)
+    found = next((each for each in every if each.arm.variant == wanted), None)
     if found is None or not found.rows:
         return Table("paper_static_injection", [], [])
     metrics = ("ttr", "bigram_repetition")
@@ -227,18 +205,18 @@ def static_table(study: Study) -> Table:
         known = [r for r in rows if r["arm"] == arm.name and r.get("alpha", 0) == row.strength]
         known = known if found.arm.name == "hyperfitted" or not row.strength else []
         cells = [
-            replace(estimate(row.values[name]), paper=_printed(known, arm, name)[0])
+            replace(estimate(getattr(row, name)), paper=printed(known, arm, name)[0])
             for name in metrics
         ]
         if row.strength:
-            change = estimate(row.values["ttr_minus_original"], signed=True)
-            last = [change, Cell(p_text(row.p_holm))]
+            change = estimate(row.ttr_minus_original, signed=True)
+            last = [change, Cell(p_text(row.p))]
         else:
             last = [Cell(MISSING, reason="the reference")] * 2
         name = f"injected, strength {row.strength:g}" if row.strength else "original"
         body.append([Cell(name), *cells, *last])
     cells = [
-        replace(estimate(found.tuned.get(name)), paper=_printed(rows, found.arm, name)[0])
+        replace(estimate(getattr(found.tuned, name, None)), paper=printed(rows, found.arm, name)[0])
         for name in metrics
     ]
     no_test = [Cell(MISSING, reason="tested in the table of all paired tests")] * 2
@@ -248,7 +226,7 @@ def static_table(study: Study) -> Table:
 
 def which_model(study: Study) -> str:
     """One sentence: which of the paper's tables have this model, if any."""
-    name = study.info["model"]["name"]
+    name = study.info.model.name
     theirs = model_in_paper(name)
     if theirs is None:
         return f"The paper has no table for {name}: our values stand alone."

@@ -1,28 +1,33 @@
-"""Tables of quality beside variety, of judges, tasks and other texts. Pure."""
+"""Is it better, or only different? What the texts are worth beside their variety."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from hyperfitting.config import ReportConfig
 from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import (
-    MISSING,
-    Cell,
-    Table,
-    cell,
-    columns,
-    estimate,
-    metric_label,
-    metric_table,
-    number,
-    p_text,
-)
-from hyperfitting.untrusted import printable
+from hyperfitting.report.sections.certainty import losses_in_words
+from hyperfitting.report.tables import Table, cell, columns, metric_table, number
 
-DOMAIN_METRICS = (
-    "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
-)  # fmt: skip
-SHORT = {
-    "delta_dim_block_output": "dimensions, last block",
-    "delta_dim_post_final_norm": "dimensions, final norm",
-}
+TITLE = "Is it better, or only different?"
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+    """What the template shows; None without data."""
+    table = quality(study)
+    if len(table.header) == 1:
+        return None
+    notes = (mauve_in_words(study), coherence_in_words(study))
+    return {
+        "table": table,
+        "notes": [note for note in notes if note],
+        "losses": losses_in_words(study),
+    }
+
+
+def tables(study: Study) -> list[Table]:
+    """For the files."""
+    return [quality(study)]
 
 
 def quality(study: Study) -> Table:
@@ -37,88 +42,23 @@ def quality(study: Study) -> Table:
     return metric_table(study, "quality", arms, shown)
 
 
-def judgements(study: Study) -> Table:
-    """What a judge said of two arms (layout of the paper's Table 5), a row for each question."""
-    header = [
-        ("a against b", ""), ("judge", ""), ("question", ""), ("a wins", "%"), ("a loses", "%"),
-        ("tie", "%"), ("p", "sign test"), ("changes with the order", "%"), ("pairs", "left out"),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(f"{study.label(found.a)} against {study.label(found.b)}"),
-            Cell(printable(found.judge), note=found.protocol),
-            Cell(question),
-            *(estimate(rate, 1) for rate in rates.values()),
-            Cell(p_text(found.p[question]), reason=found.p_reasons[question]),
-            estimate(found.flips, 1)
-            if question == "winner"
-            else Cell(MISSING, reason="counted for the winner"),
-            Cell(number(found.n, 0), note=f"{found.left_out} left out"),
-        ]
-        for found in study.judgements
-        for question, rates in found.rates.items()
-    ]
-    return Table("judgements", header, rows)
-
-
-def tasks(study: Study) -> Table:
-    """Tasks before and after tuning, and the difference over the same questions."""
-    header = [
-        ("arm", ""), ("task", ""), ("metric", ""), ("value", ""), ("standard error", ""),
-        ("change", "tuned - original"), ("questions", ""),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(study.label(found.arm)),
-            Cell(printable(found.task)),
-            Cell(printable(found.metric)),
-            Cell(number(found.value, 3), reason=found.reason),
-            Cell(number(found.stderr, 3), reason=found.reason),
-            Cell("") if found.difference is None else estimate(found.difference, signed=True),
-            Cell(number(found.n, 0)),
-        ]
-        for found in study.tasks
-    ]
-    return Table("tasks", header, rows)
-
-
-def domains(study: Study) -> Table:
-    """The same models on every set of texts (layout of the paper's Table 6); empty for one."""
-    if not study.elsewhere:
-        return Table("domains", [], [])
-    places = [study, *(study.on(domain) for domain in study.elsewhere)]
-    names = [study.domain, *study.elsewhere]
-    columns = [
-        (place, name, metric)
-        for place, name in zip(places, names, strict=True)
-        for metric in DOMAIN_METRICS
-        if any(place.has(arm, metric) for arm in study.greedy)
-    ]
-    header = [("arm", "")]
-    header += [(SHORT.get(metric, metric_label(metric)), name) for _, name, metric in columns]
-    rows = [
-        [Cell(study.label(arm)), *(cell(place.cell(arm, metric)) for place, _, metric in columns)]
-        for arm in study.greedy
-    ]
-    return Table("domains", header, rows)
-
-
 def mauve_in_words(study: Study) -> str:
     """What MAUVE was taken with; empty where it was not taken."""
     found = study.mauve
     if found is None:
         return ""
-    spread = "" if found.spread is None else f", spread at most {number(found.spread, 3)}"
+    largest, first = found.largest_spread, found.of_arms[0]
+    spread = "" if largest is None else f", spread at most {number(largest, 3)}"
     small = ""
-    if found.is_small:
+    if any(each.small_sample for each in found.of_arms):
         small = (
-            f" {found.n} texts a side are few (below 1,000): the values are too high and noisy, "
+            f" {first.n} texts a side are few (below 1,000): the values are too high and noisy, "
             "and serve to compare arms of this table only."
         )
     return (
         f"MAUVE against the human texts: features of {found.features} at the last token of context "
-        f"and continuation (at most {found.token_limit} tokens), n = {found.n} texts a side, "
-        f"{found.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
+        f"and continuation (at most {found.token_limit} tokens), n = {first.n} texts a side, "
+        f"{first.buckets} buckets, c = 5, mean of {found.kmeans_seeds} k-means seeds{spread}. "
         "Intervals resample contexts within the buckets found. "
         f"{small}{_human_mauve(study)}"
     )
@@ -127,12 +67,12 @@ def mauve_in_words(study: Study) -> str:
 def _human_mauve(study: Study) -> str:
     """The value of human texts, apart from the column, with what sets it apart."""
     found, row = study.mauve, study.human_mauve
-    if found is None or row is None or row.mean is None:
+    if found is None or found.human is None or row is None or row.mean is None:
         return ""
     value = cell(row).text
     return (
-        f" One half of the human texts against the other: {value} (n = {found.human_n} a side, "
-        f"{found.human_buckets} buckets). That is no ceiling for the arms: n and buckets differ, "
+        f" One half of the human texts against the other: {value} (n = {found.human.n} a side, "
+        f"{found.human.buckets} buckets). That is no ceiling for the arms: n and buckets differ, "
         "and the halves have different contexts, while an arm shares each context with its "
         "human text."
     )
@@ -140,7 +80,7 @@ def _human_mauve(study: Study) -> str:
 
 def coherence_in_words(study: Study) -> str:
     """Which model the coherence is taken under; empty where it was not taken."""
-    model = study.info["evaluate"]["coherence_model"]
+    model = study.info.evaluate.coherence_model
     if model is None:
         return ""
     return (

@@ -1,8 +1,17 @@
 """Is a tuned model only sharper? Tables and sentences on the original at equal entropy."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm, Prefix
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections.only_sharper import is_like_with_like
+from hyperfitting.report.sections.certainty import families_in_words
+from hyperfitting.report.sections.only_sharper import (
+    evidence_table,
+    is_like_with_like,
+    verdicts,
+)
 from hyperfitting.report.tables import (
     Cell,
     Table,
@@ -13,6 +22,7 @@ from hyperfitting.report.tables import (
     test_table,
 )
 
+TITLE = "Is it only sharper?"
 METRICS: list[tuple[str, Prefix | None]] = [
     ("ttr", None),
     ("bigram_repetition", None),
@@ -20,6 +30,29 @@ METRICS: list[tuple[str, Prefix | None]] = [
     ("prediction_entropy_own_nats", None),
     ("tau_star", None),
 ]
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+    """What the template shows; None without data."""
+    table = arms_table(study)
+    if not table:
+        return None
+    return {
+        "table": table,
+        "invariance": invariance_in_words(study),
+        "verdicts": verdicts(study),
+        "evidence": evidence_table(study),
+        "families": families_in_words(study),
+        "tests": tests(study),
+        "equivalence": equivalence(study),
+        "matching": matching_table(study),
+        "sampling_seeds": study.info.evaluate.sampling_seeds,
+    }
+
+
+def tables(study: Study) -> list[Table]:
+    """For the files."""
+    return [evidence_table(study), arms_table(study), matching_table(study)]
 
 
 def _order(study: Study) -> list[Arm]:
@@ -63,7 +96,7 @@ def invariance_in_words(study: Study) -> str:
         return ""
     positions, differences, ties = (
         number(sum(getattr(found, name) for found in study.matching), 0)
-        for name in ("greedy_positions", "greedy_differences", "rounding_ties")
+        for name in ("greedy_positions", "greedy_differences", "greedy_ties_by_rounding")
     )
     return (
         "Greedy text is the same at every temperature, because dividing all logits by one positive "

@@ -1,0 +1,182 @@
+"""What `evaluate` and `explain` are given, as a value, and the one place that opens it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field
+
+from hyperfitting.compare.checkpoints import open_checkpoints
+from hyperfitting.compare.comparison import Comparison, Here
+from hyperfitting.compare.domains import open_runs_on
+from hyperfitting.compare.runs import open_runs
+from hyperfitting.config import CheckpointsConfig
+from hyperfitting.errors import InputError
+from hyperfitting.progress import Progress
+from hyperfitting.records.record import FileRecord, Record, read_file
+from hyperfitting.records.study import TunedEntry
+from hyperfitting.runs import RunFolder, StudyFolder, require_free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Run folders, or studies whose runs are taken again.
+
+    `data` names the texts, by default those the runs were trained on; `text_field` is their
+    column.
+    """
+
+    folders: tuple[Path, ...]
+    data: tuple[str, ...] = ()
+    text_field: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Models that are at hand, in memory for example; one comparison for each set of texts."""
+
+    comparisons: tuple[Comparison, ...]
+
+
+Subject = Runs | CheckpointsConfig | Opened
+Given = Subject | Comparison | str | Path | Sequence[str | Path]  # folders are of runs
+
+
+class _Day(Record):
+    template_date: str | None = None
+
+
+class _Before(FileRecord):
+    """What of an earlier `study.json` is used again."""
+
+    runs: list[TunedEntry] = Field(default_factory=list)
+    data: _Day = _Day()
+
+
+def subject_of(given: Given) -> Subject:
+    """Runs or checkpoints from whatever a caller names them by."""
+    if isinstance(given, Runs | CheckpointsConfig | Opened):
+        return given
+    if isinstance(given, Comparison):
+        return Opened((given,))
+    folders = (given,) if isinstance(given, str | Path) else given
+    return Runs(folders=tuple(map(Path, folders)))
+
+
+def new_study(subject: Subject, out: Path | None) -> StudyFolder:
+    """The folder that is written: `out`, or the one folder that was given.
+
+    `out` may hold the runs that are given, as a demo that was interrupted leaves them.
+
+    Raises:
+        InputError: `out` is taken, or missing where it is needed.
+    """
+    if out is not None:
+        if not _is_around(out, subject):
+            require_free(out)
+        return StudyFolder(out)
+    if isinstance(subject, Runs) and len(subject.folders) == 1:
+        return StudyFolder(subject.folders[0])
+    given = f"{len(subject.folders)} folders are" if isinstance(subject, Runs) else "models are"
+    raise InputError(
+        f"{given} given, but no place for the comparison", needed="--out with a new folder"
+    )
+
+
+def study_to_explain(subject: Subject, out: Path | None) -> StudyFolder:
+    """The folder that controls are written to: a new one, or a study of the same texts.
+
+    Raises:
+        InputError: as `new_study`; or runs on other texts without a folder of their own.
+    """
+    if not isinstance(subject, Runs):
+        if out is not None and StudyFolder(out).study_file.exists():
+            return StudyFolder(out)
+    elif subject.data and out is None:
+        raise InputError(
+            "other texts (--data) are given, but no place for what is found on them",
+            needed="--out with a new folder",
+        )
+    return new_study(subject, out)
+
+
+def _is_around(out: Path, subject: Subject) -> bool:
+    """Whether `out` is a study's folder that holds these runs and was not evaluated yet."""
+    if not isinstance(subject, Runs) or StudyFolder(out).study_file.exists():
+        return False
+    place = StudyFolder(out).runs.resolve()
+    return all(folder.resolve().parent == place for folder in subject.folders)
+
+
+def open_subject(
+    subject: Subject, here: Here, progress: Progress, *, best_val: bool = False
+) -> list[Comparison]:
+    """One comparison for each set of texts; the first is what a study is about.
+
+    With `best_val` the runs' checkpoints of lowest validation loss are arms too.
+
+    Raises:
+        InputError: no finished runs there, models that cannot be compared, or texts that do not
+            serve.
+    """
+    if best_val and not isinstance(subject, Runs):
+        raise InputError(
+            "best checkpoints (best_val) are asked for of models that are no runs",
+            needed="run folders, or without this setting",
+        )
+    if isinstance(subject, Opened):
+        return list(subject.comparisons)
+    if isinstance(subject, CheckpointsConfig):
+        return [open_checkpoints(subject, here, progress)]
+    folders = run_folders(subject.folders)
+    if subject.data:
+        return open_runs_on(
+            folders, subject.data, subject.text_field, here, progress, best_val=best_val
+        )
+    if subject.text_field is not None:
+        raise InputError(
+            f"the column {subject.text_field!r} (--text-field) is given without texts",
+            needed="--data with the texts that have it, or without --text-field",
+        )
+    return [open_runs(folders, here, best_val=best_val)]
+
+
+def run_folders(folders: Sequence[Path]) -> list[Path]:
+    """The runs at these folders, and those of the studies among them.
+
+    Raises:
+        InputError: one is neither, or compares checkpoints that are no runs.
+    """
+    runs: list[Path] = []
+    for path in folders:
+        study = StudyFolder(path)
+        if not study.study_file.exists():
+            RunFolder(path).manifest()
+            runs.append(path)
+            continue
+        # Its checkpoints of lowest validation loss are of these runs and have no folder.
+        listed = [entry for entry in _listed(study) if not entry.arm.is_best_val]
+        if not listed:
+            raise InputError(f"{study.study_file} lists no runs", needed="a whole study")
+        if not all(entry.path for entry in listed):
+            raise InputError(
+                f"{path} compares checkpoints that are no runs", needed="--base and --tuned again"
+            )
+        runs += [path / name for name in dict.fromkeys(entry.path or "" for entry in listed)]
+    return runs
+
+
+def _listed(study: StudyFolder) -> list[TunedEntry]:
+    return read_file(_Before, study.study_file, "give its runs/ARM-seed-S folders").runs
+
+
+def on_its_day(checkpoints: CheckpointsConfig, study: StudyFolder) -> CheckpointsConfig:
+    """The same checkpoints on texts of the day that the study's chat template wrote."""
+    if not study.study_file.exists() or checkpoints.data.template_date is not None:
+        return checkpoints
+    written = read_file(_Before, study.study_file, "choose another --out").data.template_date
+    if not written:
+        return checkpoints
+    data = checkpoints.data.model_copy(update={"template_date": date.fromisoformat(written)})
+    return checkpoints.model_copy(update={"data": data})

@@ -1,0 +1,79 @@
+"""`hyperfit evaluate`: check, score, measure, test, write. It reads from top to bottom."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hyperfitting.compare.comparison import Here
+from hyperfitting.compare.subject import Given, new_study, open_subject, subject_of
+from hyperfitting.config import EvaluateConfig
+from hyperfitting.evaluate.bench import Bench, bench_of
+from hyperfitting.evaluate.measurements import measurements, set_measurements
+from hyperfitting.evaluate.paired_tests import paired_tests
+from hyperfitting.evaluate.per_context import metric_values
+from hyperfitting.evaluate.plan import check
+from hyperfitting.evaluate.scoring import Scored, score
+from hyperfitting.evaluate.write import Evaluated, write_study
+from hyperfitting.progress import Progress
+from hyperfitting.records.record import write_file
+from hyperfitting.runs import StudyFolder
+from hyperfitting.tasks.run import run_tasks
+
+
+def evaluate(
+    given: Given,
+    config: EvaluateConfig | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> StudyFolder:
+    """Score tuned models beside their original and the human text.
+
+    Args:
+        given: a run or study folder or several, `Runs` with texts of their own, or two
+            checkpoints (`CheckpointsConfig`). On a second and further source of texts models are
+            decoded greedily only, so that domains can be compared.
+        config: what is generated and measured; by default every default.
+        out: a new folder. A lone run or study keeps the result in its own.
+        progress: where progress is shown.
+
+    Raises:
+        InputError: no finished runs there, models that cannot be compared, something asked for
+            that is not there, or `out` is taken. Nothing is written then.
+    """
+    config, progress = config or EvaluateConfig(), progress or Progress()
+    subject = subject_of(given)
+    study = new_study(subject, out)
+    plan = check(config, progress)
+    here = Here(config.device, config.trust_remote_code)
+    first, *others = open_subject(subject, here, progress, best_val=config.best_val)
+    home = bench_of(first, plan, progress, measures_layers=bool(others))
+    away = [
+        bench_of(
+            each, plan, progress,
+            is_greedy_only=True, measures_layers=True, original=home.original,
+        )
+        for each in others
+    ]  # fmt: skip
+    found = []
+    for bench in (home, *away):
+        if others:
+            progress.say(f"texts of {bench.comparison.domain}")
+        found.append(_measured(bench, score(bench)))
+    write_study(study, found)
+    study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
+    if plan.tasks is not None:
+        write_file(study.tasks_file, run_tasks(plan.tasks, first, config, progress))
+    return study
+
+
+def _measured(bench: Bench, scored: Scored) -> Evaluated:
+    """From what arms wrote and scored to values, means with intervals, and tests."""
+    config, about = bench.config, {
+        "model": bench.comparison.model.name, "domain": bench.comparison.domain,
+    }  # fmt: skip
+    with bench.progress.stage("intervals and tests") as stage:
+        values = [v for arm in scored.arms for v in metric_values(arm, config.natural_tokens)]
+        rows = measurements(values, config, **about)
+        rows += set_measurements(scored.of_sets, config, **about)
+        tests = [replace(each, domain=about["domain"]) for each in paired_tests(values, config)]
+        stage.update(1, f"{len(rows)} measurements, {len(tests)} paired tests")
+    return Evaluated(bench=bench, scored=scored, values=values, rows=rows, tests=tests)

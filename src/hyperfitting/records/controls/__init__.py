@@ -1,0 +1,38 @@
+"""What `hyperfit explain` found: `explain/NAME.json` holds one record of each tuned model.
+
+The name of a control is the name of its file, of its module here, and of its line in `CONTROLS`
+of `explain/controls.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from hyperfitting.records.controls.block_swap import BlockSwap
+from hyperfitting.records.controls.geometry import Geometry
+from hyperfitting.records.controls.provenance import Provenance
+from hyperfitting.records.controls.static_bias import StaticBias
+from hyperfitting.records.controls.tokens import ChosenKinds
+from hyperfitting.records.origins import Environment, Origin
+from hyperfitting.records.record import FileRecord, OfArm
+
+RECORDS: Mapping[str, type[OfArm]] = {
+    "geometry": Geometry,
+    "provenance": Provenance,
+    "static_bias": StaticBias,
+    "block_swap": BlockSwap,
+    "tokens": ChosenKinds,
+}
+
+Found = TypeVar("Found", bound=OfArm)
+
+
+class ControlFile(FileRecord, Generic[Found]):
+    """A file of one control: on which texts and with which settings it ran, and what it found."""
+
+    contexts_digest: str
+    model: str
+    origin: Origin | None = None  # of the original; None for models in memory
+    num_contexts: int
+    explain: dict[str, Any]
+    environment: Environment
+    arms: list[Found]

@@ -1,0 +1,48 @@
+"""What a number comes from besides its settings: a checkpoint, the ends of texts, a machine."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from hyperfitting.records.record import Record
+
+
+class Origin(Record):
+    """Where a loaded model or adapter came from.
+
+    `revision` is what was asked for, `commit` what the hub made of it (None for a folder).
+    `notes` say what of the checkpoint was not used, or is other than its files say.
+    """
+
+    name: str
+    kind: Literal["model", "adapter"]
+    revision: str | None = None
+    commit: str | None = None
+    quantization: str | None = None
+    digest: str | None = None  # of an adapter's files; that of whole weights costs a pass
+    notes: list[str] = Field(default_factory=list)
+
+    def with_notes(self, *notes: str) -> "Origin":
+        """The same with further notes."""
+        return self.model_copy(update={"notes": [*self.notes, *notes]})
+
+    def with_digest(self, digest: str) -> "Origin":
+        """The same, its weights identified."""
+        return self.model_copy(update={"digest": digest})
+
+
+class TextEnd(Record):
+    """A token that ends a text, and why."""
+
+    id: int
+    token: str
+    why: list[str]
+
+
+class Environment(Record):
+    """Versions and facts of a machine that a number may depend on."""
+
+    python: str
+    platform: str
+    threads: int
+    packages: dict[str, str]

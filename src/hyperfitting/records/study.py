@@ -1,0 +1,226 @@
+"""What an evaluated study keeps: `study.json`, `measurements.json` and `timings.json`."""
+
+from typing import Any
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+)
+
+from hyperfitting.records.arms import Arm
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.manifest import LossInterval
+from hyperfitting.records.matching import Matching
+from hyperfitting.records.measured import Measurement, Mode, PairedTest
+from hyperfitting.records.origins import Environment, Origin, TextEnd
+from hyperfitting.records.record import ArmField, FileRecord, OfArm, Record
+
+
+class _Open(Record):
+    """A mapping of which the page reads a few fields, and whose others are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Account(_Open):
+    """What became of the documents that were read; further counts by their names."""
+
+    read: int
+    empty: int
+    duplicate: int
+    too_short: int
+    nothing_to_train_on: int
+    held_out: int
+    training_windows_available: int
+
+
+class Data(_Open):
+    """Which texts a study is about: the settings of `config.DataConfig` and what came of them."""
+
+    source: str
+    windows: str
+    context_tokens: int
+    continuation_tokens: int
+    contexts_digest: str
+    template_date: str | None = None
+    account: Account
+
+
+class EvaluateSettings(_Open):
+    """The settings of `config.EvaluateConfig` that numbers are printed with."""
+
+    natural_tokens: int
+    sampling_seeds: int
+    resamples: int
+    confidence: float
+    coherence_model: str | None = None
+
+
+class StudiedModel(_Open):
+    """The original: its settings of `config.ModelConfig`, digest and origin."""
+
+    name: str
+    digest: str | None = None
+    origin: Origin | None = None  # studies of older versions have none
+
+
+class TrainingFacts(Record):
+    """How a tuned model came about; what is not known of a foreign checkpoint is None."""
+
+    method: str | None = None
+    blocks_0_based: list[int] | None = None
+    final_loss: float | None = None
+    final_loss_interval: LossInterval | None = None  # since it is taken
+    epochs: int | None = None
+    trainable_params: int | None = None
+    num_train: int | None = None
+    stopped_by: str | None = None
+    train_seconds: float | None = None
+    checkpoint: str | None = None  # of one that is no run of ours
+
+
+class TunedEntry(TrainingFacts, OfArm):
+    """A tuned model of the study; the path of its run is seen from the study's folder."""
+
+    path: str | None
+    origin: Origin | None = None
+
+
+class MauveArm(OfArm):
+    """How MAUVE of one arm was taken."""
+
+    n: int
+    buckets: int | None
+    dimensions: int | None
+    per_seed: list[list[float]]
+    spread: float | None
+    small_sample: bool
+    reason: str | None
+
+
+class MauveSettings(Record):
+    """What MAUVE has to be printed with (definitions, section 2.7)."""
+
+    features: str
+    position: str
+    token_limit: int
+    texts_cut: int
+    scaling: float
+    kmeans_seeds: int
+    arms: list[MauveArm]
+
+    @property
+    def human(self) -> MauveArm | None:
+        """One half of the human texts against the other."""
+        return next((each for each in self.arms if each.arm.model == "human"), None)
+
+    @property
+    def of_arms(self) -> list[MauveArm]:
+        """Every arm but the human one."""
+        return [each for each in self.arms if each.arm.model != "human"]
+
+    @property
+    def largest_spread(self) -> float | None:
+        """The largest spread over k-means seeds of any arm."""
+        spreads = [each.spread for each in self.of_arms if each.spread is not None]
+        return max(spreads, default=None)
+
+
+class Texts(Record):
+    """One set of held-out texts, and how MAUVE was taken on it."""
+
+    data: Data
+    num_contexts: int
+    mauve: MauveSettings | None  # {} in the file where it was not taken
+
+    @field_validator("mauve", mode="before")
+    @classmethod
+    def _nothing(cls, content: Any) -> Any:
+        return content or None
+
+    @field_serializer("mauve")
+    def _empty(self, mauve: MauveSettings | None) -> dict[str, Any]:
+        return {} if mauve is None else mauve.model_dump(mode="json")
+
+
+class Agreement(MeanEstimate):
+    """Top-1 agreement of two trainings of one kind on human text (definitions, section 8.6)."""
+
+    a: ArmField
+    b: ArmField
+
+
+class DecoderRun(Record):
+    """How one decoder arm came about."""
+
+    arm: ArmField
+    decoder: str  # as `hyperfit generate --decoder` takes it
+    is_deterministic: bool
+    alone_equals_batch: float | None  # share of contexts; None where it draws
+    alone_n: int
+
+
+class GenerationsFile(Record):
+    """One file of continuations. `parameters` say how they were decoded."""
+
+    name: str = Field(alias="arm")
+    seed: int | None
+    arm_parameters: dict[str, Any]
+    mode: Mode
+    length: int
+    parameters: dict[str, Any]
+    file: str
+    ties: int
+    cached_equals_uncached: float | None
+    domain: str | None = None  # of texts that are not those the study is about; else not written
+
+    @model_serializer(mode="wrap")
+    def _without_domain(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        return {k: v for k, v in content.items() if k != "domain" or v is not None}
+
+    @property
+    def arm(self) -> Arm:
+        """Who wrote them."""
+        return Arm.named(self.name, self.seed, self.arm_parameters)
+
+
+class StudyFile(Texts, FileRecord):
+    """What was compared, and where each number came from."""
+
+    definitions_version: int
+    model: StudiedModel
+    elsewhere: list[Texts]
+    ends: list[TextEnd] = Field(default_factory=list)
+    evaluate: EvaluateSettings
+    runs: list[TunedEntry]
+    helpers: list[Origin] = Field(default_factory=list)
+    entropy_matching: list[Matching]
+    run_agreement: list[Agreement]
+    decoding: dict[str, Any] = Field(default_factory=dict)
+    decoders: list[DecoderRun]
+    generations: list[GenerationsFile]
+    environment: Environment
+
+
+class MeasurementsFile(FileRecord):
+    """Every mean with its interval, and every test."""
+
+    rows: list[Measurement]
+    tests: list[PairedTest]
+
+
+class Speed(OfArm):
+    """Tokens of the fixed-length continuations a second; None where they took no time."""
+
+    tokens_per_second: float | None
+
+
+class TimingsFile(FileRecord):
+    """Clock times, apart from what a second evaluation writes alike."""
+
+    arms: list[Speed]

@@ -1,0 +1,72 @@
+"""What the paper prints, by model and arm; its values are in `paper_tables.json`.
+
+The paper is arXiv 2605.22579.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from hyperfitting.records import Arm
+from hyperfitting.report.load import Study
+from hyperfitting.report.tables import number
+
+# Hub ids of the models that the paper names. A folder counts by its last part.
+MODELS: Mapping[str, str] = {
+    "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T": "TinyLlama-1.1B",
+    "Qwen/Qwen2.5-1.5B": "Qwen2.5-1.5B",
+    "meta-llama/Llama-3.2-3B": "LLaMA-3.2-3B",
+    "google/gemma-2-2b": "Gemma-2-2B",
+    "meta-llama/Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": "LLaMA-3.1-8B-Instruct",
+    "Qwen/Qwen2.5-7B-Instruct": "Qwen2.5-7B-Instruct",
+}
+# Numbers of the paper's tables by model.
+ENTROPY_TABLES = {"TinyLlama-1.1B": 1, "Qwen2.5-1.5B": 9, "LLaMA-3.2-3B": 11, "Gemma-2-2B": 13}
+STATIC_TABLES = {"TinyLlama-1.1B": 2}
+METHOD_TABLES = {
+    "TinyLlama-1.1B": 3,
+    "Qwen2.5-1.5B": 10,
+    "LLaMA-3.2-3B": 12,
+    "Gemma-2-2B": 14,
+    "LLaMA-3.1-8B-Instruct": 15,
+    "Qwen2.5-7B-Instruct": 16,
+}
+
+
+@cache
+def _tables() -> dict[int, dict[str, Any]]:
+    text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
+    return {table["table"]: table for table in json.loads(text)["tables"]}
+
+
+def model_in_paper(name: str) -> str | None:
+    """The paper's name of a model given by hub id or folder, or None."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
+    known = {hub_id.rsplit("/", 1)[-1].lower(): theirs for hub_id, theirs in MODELS.items()}
+    return known.get(last)
+
+
+def paper_rows(study: Study, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The rows of the paper's table for this model; empty where it has none."""
+    table = numbers.get(model_in_paper(study.info.model.name) or "")
+    return [] if table is None else list(_tables()[table]["rows"])
+
+
+def printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, dict[str, Any]]:
+    """What the paper prints of an arm: text and fields. Other parameters are not in it."""
+    row = next((r for r in rows if r["arm"] == arm.name), None)
+    plain = is_plain(arm)
+    metric = "top1_agreement" if metric.startswith("top1_agreement") else metric
+    found = row["metrics"].get(metric) if row and plain else None
+    if found is None or found["mean"] is None:
+        return "", {}
+    width = "" if found["pm"] is None else f" ± {number(found['pm'], 3)}"
+    return f"{number(found['mean'], 3)}{width}", found
+
+
+def is_plain(arm: Arm) -> bool:
+    """Whether the paper has an arm like it: no settings, matched to nothing but hyperfitted."""
+    return not arm.settings and arm.matched_to in (None, "hyperfitted")

@@ -1,0 +1,30 @@
+"""How texts end that may end themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hyperfitting.config import ReportConfig
+from hyperfitting.report.load import Study
+from hyperfitting.report.sections.training import trainings
+from hyperfitting.report.tables import Table, catalogue_table, number
+
+TITLE = "How texts end"
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+    """What the template shows; None without data."""
+    table = catalogue_table(study, "endings")
+    if len(table.header) == 1:
+        return None
+    taught = study.info.data.windows != "fixed" or not trainings(study)
+    excluded = 300 / study.info.num_contexts  # per cent, at 95 %
+    return {
+        "table": table,
+        "excluded": number(excluded, 0) if excluded < 100 else None,
+        "never_taught": not taught,
+    }
+
+
+def tables(_study: Study) -> list[Table]:
+    """None of its own: endings are columns of the table of all arms."""
+    return []

@@ -1,0 +1,98 @@
+"""Judged arms on the page: named as every other table names them, whoever wrote the file."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.judge.verb import judge
+from hyperfitting.records import Arm
+from hyperfitting.report.load import read_study
+from hyperfitting.report.sections.judge import judgements
+from hyperfitting.report.sections.results import every_arm
+from hyperfitting.runs import StudyFolder
+from tests.comparing import EVALUATE, changed, comparison, dataset
+from tests.judge.serving import serving, verdict
+
+ARMS = [
+    Arm("late_stage_lora", 0), Arm("late_stage_lora", 1),
+    Arm("full_lora", 0, (("lora.rank", 4),)), Arm("full_lora", 0, (("lora.rank", 8),)),
+]  # fmt: skip
+# What is asked for, and what the page calls it.
+SIDES = {
+    "late_stage_lora,seed=0": "late_stage_lora (seed 0)",
+    "late_stage_lora,seed=1,decoder=greedy": "late_stage_lora (seed 1)",
+    "full_lora,lora.rank=4": "full_lora (rank=4)",
+    "full_lora,lora.rank=8": "full_lora (rank=8)",
+    "original+min_p,sampling_seed=0": "original+min_p (min_p=0.1)",
+    "late_stage_lora_sampled,seed=1,sampling_seed=1": "late_stage_lora_sampled (seed 1)",
+    "original_entropy_matched_sampled,matched_to=full_lora,lora.rank=8,sampling_seed=0":
+        "original_entropy_matched_sampled (matched_to=full_lora, rank=8)",
+    "human": "human",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model_folder):
+    """Two seeds, two settings and a decoder, evaluated; every side judged against the next."""
+    makers = [lambda i=i: changed(scale=0.3 + i / 10) for i in range(len(ARMS))]
+    compared = comparison(model_folder, *makers, data=dataset(2))
+    tuned = [replace(each, arm=arm) for each, arm in zip(compared.tuned, ARMS, strict=True)]
+    study = StudyFolder(tmp_path_factory.mktemp("judged") / "study")
+    config = EVALUATE.model_copy(update={"decoders": "min_p:0.1"})
+    evaluate(replace(compared, tuned=tuned), config, study.path)
+    names = list(SIDES)
+    with pytest.MonkeyPatch.context() as patch, serving(key=None, answer=tie) as server:
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        for a, b in zip(names, [*names[1:], names[0]], strict=True):
+            settings = JudgeConfig(a=a, b=b, model="m", endpoint=server.url)
+            judge(study.path, settings)
+    return study
+
+
+def tie(_):
+    return json.dumps(verdict("tie"))
+
+
+def judged(folder):
+    rows = judgements(read_study(folder)).rows
+    return [row[0].value for row in rows if row[2].value == "winner"]
+
+
+def expected():
+    labels = list(SIDES.values())
+    return [f"{a} against {b}" for a, b in zip(labels, [*labels[1:], labels[0]], strict=True)]
+
+
+def test_a_judged_arm_has_the_name_that_other_tables_give_it(folder):
+    assert judged(folder) == expected()
+    others = {row[0].value for row in every_arm(read_study(folder)).rows}
+    assert set(SIDES.values()) <= others
+
+
+def test_the_file_tells_an_arm_from_its_decoding(folder):
+    written = json.loads(folder.judgements_file.read_text())
+    sides = [entry["a"] for entry in written["comparisons"]]
+    assert sides[1] == {
+        "arm": "late_stage_lora", "seed": 1, "parameters": {}, "mode": "fixed_length",
+        "length": 10, "decoding": {"decoder": "greedy"},
+    }  # fmt: skip
+    assert sides[3]["parameters"] == {"lora.rank": 8}
+    assert sides[4]["parameters"] == {"min_p": 0.1}
+    assert sides[4]["decoding"] == {"decoder": "min_p", "min_p": 0.1, "sampling_seed": 0}
+
+
+def test_a_file_that_had_both_in_one_gives_the_same_names(folder, tmp_path):
+    """As 0.1 wrote it: the decoding stood where an arm's own parameters stand elsewhere."""
+    written = json.loads(folder.judgements_file.read_text())
+    for entry in written["comparisons"]:
+        for side in (entry["a"], entry["b"]):
+            side["parameters"] = side.pop("decoding")
+    copy = tmp_path / "results.json"
+    copy.write_text(json.dumps(written))
+    old = StudyFolder(folder.path)
+    old.judgements_file = copy
+    assert judged(old) == expected()
