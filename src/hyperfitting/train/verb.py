@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -32,6 +31,7 @@ from hyperfitting.models.load import (
     stored_quantization,
 )
 from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import write_file
@@ -191,7 +191,7 @@ def train_run(
             raise
 
 
-def _load_to_train(config: RunConfig) -> Any:
+def _load_to_train(config: RunConfig) -> CausalLM:
     """The base model in main memory; a quantised one where it stays, on its device.
 
     Raises:
@@ -205,7 +205,7 @@ def _load_to_train(config: RunConfig) -> Any:
     return load_model(config.model.model_copy(update={"device": "cpu"}))
 
 
-def _check_fit(model: Any, dataset: Dataset, config: RunConfig) -> None:
+def _check_fit(model: CausalLM, dataset: Dataset, config: RunConfig) -> None:
     check_fit(
         model,
         max(int(dataset.train.ids_NT.max()), int(dataset.heldout.ids_NT.max())),
@@ -274,7 +274,7 @@ def _train_and_save(
     trainer: Trainer,
     setup: Setup,
     config: RunConfig,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     manifest: RunManifest,
     progress: Progress,
 ) -> None:
@@ -305,7 +305,9 @@ def _summary(state: TrainState, loss: float, windows: int, trainable: Trainable)
     )
 
 
-def _save_result(run: RunFolder, trainable: Trainable, tokenizer: Any, config: RunConfig) -> None:
+def _save_result(
+    run: RunFolder, trainable: Trainable, tokenizer: Tokenizer, config: RunConfig
+) -> None:
     """The adapter or the model, complete or not at all."""
     target = run.adapter if trainable.has_adapter else run.model
     with new_directory(target) as folder:
@@ -318,7 +320,7 @@ def _save_result(run: RunFolder, trainable: Trainable, tokenizer: Any, config: R
         _require_saved(trainable.model, folder, config)
 
 
-def _require_saved(model: Any, folder: Path, config: RunConfig) -> None:
+def _require_saved(model: CausalLM, folder: Path, config: RunConfig) -> None:
     """Refuse a saved model that is not read back as what was trained.
 
     Raises:
