@@ -9,18 +9,21 @@ A random Llama model, continuations of fixed length, repeats interleaved, median
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
+from common import (
+    Result,
+    about,
+    add_sizes,
+    add_threads,
+    finish,
+    interleaved_medians,
+    parser_of,
+    random_llama,
+    versions_in_words,
+)
 from memory import PeakMemory
-
-from hyperfitting import __version__
 
 PACKAGES = ("torch", "transformers", "numpy")
 CANDIDATES = 10
@@ -36,26 +39,6 @@ AGAINST_GENERATE: dict[str, dict[str, Any]] = {
 }
 CONTRASTIVE = f"contrastive_search:alpha=0.6,k={CANDIDATES}"
 ALONE = (CONTRASTIVE, "adaptive_contrastive_search", "guard", "mirostat", "top_n_sigma:1.0")
-
-
-def make_model(settings: argparse.Namespace) -> Any:
-    """A random model."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=settings.vocabulary,
-        hidden_size=settings.hidden,
-        intermediate_size=settings.hidden * 11 // 4,
-        num_hidden_layers=settings.blocks,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.06,
-        tie_word_embeddings=False,
-    )
-    return LlamaForCausalLM(config).eval()
 
 
 def make_tasks(settings: argparse.Namespace, model: Any) -> dict[str, Callable[[], None]]:
@@ -110,7 +93,7 @@ def _written(decoded: Any, tokens: int) -> None:
     assert all(len(text.ids) == tokens for text in decoded)
 
 
-def measure(settings: argparse.Namespace) -> dict[str, Any]:
+def measure(settings: argparse.Namespace) -> Result:
     """Median seconds of every task, and the ratios."""
     from hyperfitting.allocation import keep_large_buffers
 
@@ -119,19 +102,14 @@ def measure(settings: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(settings.threads)
     memory = PeakMemory("cpu")
-    tasks = make_tasks(settings, make_model(settings))
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for repeat in range(settings.repeats + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if repeat:  # the first round warms up
-                times[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+    model = random_llama(
+        vocabulary=settings.vocabulary, hidden=settings.hidden, blocks=settings.blocks
+    )
+    seconds = interleaved_medians(make_tasks(settings, model), settings.repeats)
     few = max(1, settings.batch // CANDIDATES)
-    result: dict[str, Any] = {
+    result: Result = {
         "against": "transformers generate with a DynamicCache",
-        "machine": platform.processor() or platform.machine(),
+        **about(PACKAGES),
         "threads": settings.threads,
         "rows": few * CANDIDATES,
         "contexts_contrastive": few,
@@ -142,7 +120,6 @@ def measure(settings: argparse.Namespace) -> dict[str, Any]:
         "blocks": settings.blocks,
         "vocabulary": settings.vocabulary,
         "repeats": settings.repeats,
-        "packages": {"hyperfitting": __version__} | {p: metadata.version(p) for p in PACKAGES},
         "peak_mb": memory.mb(),
         "measured_by": memory.method,
     }
@@ -160,10 +137,9 @@ def _plain(name: str) -> str:
     return name.split(":")[0].replace(" ", "_")
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """The result as a table."""
-    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
-    print(f"Against {result['against']}; {packages}; {result['threads']} threads")
+    print(f"Against {result['against']}; {versions_in_words(result)}; {result['threads']} threads")
     print(
         f"{result['rows']} rows x {result['tokens']} tokens after {result['context']}, hidden "
         f"{result['hidden']}, {result['blocks']} blocks, vocabulary {result['vocabulary']:,}, "
@@ -187,29 +163,20 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to try the script")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--batch", type=int, help="rows at most (40; quick: 20)")
+    parser = parser_of(__doc__)
     parser.add_argument("--context", type=int, default=32, help="tokens of a context")
-    parser.add_argument("--tokens", type=int, help="new tokens (96; quick: 24)")
-    parser.add_argument("--hidden", type=int, help="width (256; quick: 128)")
-    parser.add_argument("--blocks", type=int, help="(8; quick: 4)")
-    parser.add_argument("--vocabulary", type=int, help="(32,000; quick: 8,000)")
-    parser.add_argument("--repeats", type=int, help="(5; quick: 3)")
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=threads)
+    add_threads(parser)
+    fill = add_sizes(
+        parser,
+        {
+            "batch": (40, 20, "rows at most"), "tokens": (96, 24, "new tokens"),
+            "hidden": (256, 128, "width"), "blocks": (8, 4, "of the model"),
+            "vocabulary": (32_000, 8_000, "tokens"), "repeats": (5, 3, "of every decoder"),
+        },
+    )  # fmt: skip
     settings = parser.parse_args()
-    defaults = {"batch": (40, 20), "tokens": (96, 24), "hidden": (256, 128), "blocks": (8, 4),
-                "vocabulary": (32_000, 8_000), "repeats": (5, 3)}  # fmt: skip
-    for name, (full, quick) in defaults.items():
-        if getattr(settings, name) is None:
-            setattr(settings, name, quick if settings.quick else full)
-    result = measure(settings)
-    if settings.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    fill(settings)
+    finish(settings, measure(settings), show)
 
 
 if __name__ == "__main__":

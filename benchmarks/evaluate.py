@@ -11,18 +11,24 @@ vocabulary is a process of its own.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib import metadata
 from typing import Any
 
+from common import (
+    Result,
+    about,
+    add_sizes,
+    add_threads,
+    finish,
+    parser_of,
+    random_llama,
+    short,
+    versions_in_words,
+)
 from memory import PeakMemory
-
-from hyperfitting import __version__
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy")
 LAST_BLOCKS = 2
@@ -35,23 +41,10 @@ LOOP = "a loop over positions with scipy.stats.spearmanr, scipy.stats.rankdata a
 def make_models(settings: argparse.Namespace, vocabulary: int) -> tuple[Any, Any]:
     """A random model and a copy whose last blocks differ."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=settings.hidden,
-        intermediate_size=settings.hidden * 11 // 4,
-        num_hidden_layers=settings.blocks,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.06,
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(0)
-    original = LlamaForCausalLM(config).eval()
-    tuned = LlamaForCausalLM(config).eval()
-    tuned.load_state_dict(original.state_dict())
+    sizes = {"vocabulary": vocabulary, "hidden": settings.hidden, "blocks": settings.blocks}
+    original, tuned = (random_llama(**sizes, positions=256) for _ in range(2))
+    torch.manual_seed(1)
     with torch.no_grad():
         for block in tuned.model.layers[-LAST_BLOCKS:]:
             for parameter in block.parameters():
@@ -200,30 +193,29 @@ def in_process(settings: argparse.Namespace, vocabulary: int) -> dict[str, Any]:
 
 def measure_all(settings: argparse.Namespace) -> dict[str, Any]:
     """Every vocabulary, and how time and memory grow."""
-    result: dict[str, Any] = {
+    result: Result = {
         "against": LOOP,
-        "machine": platform.processor() or platform.machine(),
+        **about(PACKAGES),
         "threads": settings.threads,
         "contexts": settings.contexts,
         "continuation": settings.continuation,
         "hidden": settings.hidden,
         "blocks": settings.blocks,
         "vocabularies": settings.vocabulary,
-        "packages": {"hyperfitting": __version__} | {p: metadata.version(p) for p in PACKAGES},
     }
     for vocabulary in settings.vocabulary:
         found = in_process(settings, vocabulary)
-        result |= {f"{name}_{vocabulary // 1000}k": value for name, value in found.items()}
-    sizes = [f"{v // 1000}k" for v in settings.vocabulary]
+        result |= {f"{name}_{short(vocabulary)}": value for name, value in found.items()}
+    sizes = list(map(short, settings.vocabulary))
     result["ratio_scipy_loop"] = min(result[f"ratio_scipy_loop_{size}"] for size in sizes)
+    result["peak_mb"] = max(result[f"peak_mb_{size}"] for size in sizes)
     result["growth_mb"] = result[f"peak_mb_{sizes[-1]}"] - result[f"peak_mb_{sizes[0]}"]
     return result
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """The result as a table."""
-    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
-    print(f"Against {result['against']}; {packages}; {result['threads']} threads")
+    print(f"Against {result['against']}; {versions_in_words(result)}; {result['threads']} threads")
     print(
         f"{result['contexts']} contexts x {result['continuation']} tokens, hidden "
         f"{result['hidden']}, {result['blocks']} blocks, the last {LAST_BLOCKS} of them tuned"
@@ -231,7 +223,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"  {'vocabulary':>10}{'pass s':>9}{'peak MB':>9}{'ours ms':>9}{'loop ms':>9}"
           f"{'ratio':>8}{'apart':>10}{'first block calls':>19}")  # fmt: skip
     for vocabulary in result["vocabularies"]:
-        size = f"{vocabulary // 1000}k"
+        size = short(vocabulary)
         calls = [result[f"first_block_calls_{name}_{size}"] for name in ("original", "tuned")]
         print(
             f"  {vocabulary:>10,}{result[f'seconds_{size}']:>9.1f}"
@@ -244,36 +236,25 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to try the script")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--contexts", type=int, help="texts (300; quick: 12)")
+    parser = parser_of(__doc__)
     parser.add_argument("--continuation", type=int, default=96, help="tokens scored of a text")
-    parser.add_argument("--hidden", type=int, help="width (256; quick: 64)")
-    parser.add_argument("--blocks", type=int, default=8)
-    parser.add_argument("--vocabulary", type=int, nargs="+", help="sizes (32k, 128k)")
-    parser.add_argument("--resamples", type=int, help="bootstrap draws (10,000; quick: 500)")
-    parser.add_argument("--repeats", type=int, help="of the kernels (5; quick: 2)")
-    parser.add_argument("--loop-positions", type=int, help="of the loop a repeat (24; quick: 6)")
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=threads)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    add_threads(parser)
+    fill = add_sizes(
+        parser,
+        {
+            "contexts": (300, 12, "texts"), "hidden": (256, 64, "width"),
+            "blocks": (8, 8, "of the models"), "resamples": (10_000, 500, "bootstrap draws"),
+            "vocabulary": ([32_000, 128_000], [2_000, 8_000], "sizes"),
+            "repeats": (5, 2, "of the kernels"), "loop_positions": (24, 6, "of the loop a repeat"),
+        },
+    )  # fmt: skip
     settings = parser.parse_args()
-    quick = settings.quick
-    settings.contexts = settings.contexts or (12 if quick else 300)
-    settings.hidden = settings.hidden or (64 if quick else 256)
-    settings.vocabulary = settings.vocabulary or ([2_000, 8_000] if quick else [32_000, 128_000])
-    settings.resamples = settings.resamples or (500 if quick else 10_000)
-    settings.repeats = settings.repeats or (2 if quick else 5)
-    settings.loop_positions = settings.loop_positions or (6 if quick else 24)
+    fill(settings)
     if settings.child:
         print(json.dumps(run_vocabulary(settings)))
-        return
-    result = measure_all(settings)
-    if settings.json:
-        print(json.dumps(result))
     else:
-        show(result)
+        finish(settings, measure_all(settings), show)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ import gc
 import json
 import math
 import os
-import platform
-import resource
 import sys
 import tempfile
 import time
 import traceback
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +71,9 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from common import Result, about, finish, machine, note, parser_of, versions_in_words  # noqa: E402
+from memory import process_peak_mb  # noqa: E402
 
-from hyperfitting import __version__  # noqa: E402
 from hyperfitting.config import MonitorConfig, PrefixCacheConfig, TrainConfig  # noqa: E402
 from hyperfitting.data.windows import Windows  # noqa: E402
 from hyperfitting.models.anatomy import anatomy  # noqa: E402
@@ -118,8 +116,7 @@ class Clock(Stage):
 def peak_mb(device: torch.device, *, anew: bool = False) -> float:
     """Most memory in use: of the GPU (since the last call that said `anew`), or the process."""
     if device.type != "cuda":
-        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return process_peak_mb()
     highest = torch.cuda.max_memory_allocated(device) / 1e6
     if anew:
         torch.cuda.reset_peak_memory_stats(device)
@@ -277,7 +274,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
                 row = {"model": name, "compile": compiles, "error": text}
                 traceback.print_exc()
             clean_up(options.device)
-            print(json.dumps(row), file=sys.stderr, flush=True)  # in case the rest is cut off
+            note(json.dumps(row))  # in case the rest is cut off
             rows.append(row)
     whole = [row for row in rows if "error" not in row]
     return {
@@ -291,9 +288,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         "contexts": f"{options.contexts} x {options.context_tokens}+{options.continuation_tokens}",
         "paper_hours": PAPER_HOURS,
         "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "packages": {"hyperfitting": __version__}
-        | {name: metadata.version(name) for name in PACKAGES},
+        **about(PACKAGES),
         "peak_mb": max((peak(row) for row in whole), default=None),
         "rows": rows,
     }
@@ -304,10 +299,9 @@ def peak(row: dict[str, Any]) -> float:
     return max(value for name, value in row.items() if name.startswith("peak_mb"))
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """The result as a table."""
-    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
-    print(f"{result['device']}, bf16; {packages}")
+    print(f"{result['device']}, bf16; {versions_in_words(result)}")
     print(
         f"Late-Stage LoRA, last 5 blocks, rank 16, batch {result['batch']} x {result['tokens']}, "
         f"{result['windows']} windows, cache {result['cache']}; paper: "
@@ -335,9 +329,7 @@ def show(result: dict[str, Any]) -> None:
 
 def parse() -> argparse.Namespace:
     """Options, with the sizes that follow from them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tiny Llama; runs on a CPU too")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser = parser_of(__doc__, quick="a tiny Llama; runs on a CPU too")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="default: all")
     parser.add_argument("--steps", type=int, help="least steps to time (500; quick: 6)")
     parser.add_argument("--compile", nargs="+", choices=["on", "off"], help="default: both")
@@ -353,7 +345,7 @@ def parse() -> argparse.Namespace:
     options.contexts = 4 if quick else MonitorConfig().num_contexts
     options.context_tokens, options.continuation_tokens = (8, 8) if quick else (32, 96)
     options.device = torch.device("cuda" if has_gpu else "cpu")
-    options.device_name = torch.cuda.get_device_name() if has_gpu else platform.machine() + " CPU"
+    options.device_name = torch.cuda.get_device_name() if has_gpu else machine() + " CPU"
     names = (part for part in PEAK_FLOPS if part in options.device_name)
     options.peak_flops = PEAK_FLOPS.get(next(names, ""))
     return options
@@ -363,13 +355,9 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     if options.device.type == "cpu" and not options.quick:
-        print("torch finds no CUDA device here: --quick runs without one", file=sys.stderr)
+        note("torch finds no CUDA device here: --quick runs without one")
         sys.exit(2)
-    result = measure_all(options)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    finish(options, measure_all(options), show)
 
 
 if __name__ == "__main__":

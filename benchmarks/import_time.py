@@ -3,13 +3,12 @@
 Against: an empty Python process, which is the floor. Medians of interleaved repeats.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
+
+from common import Result, about, add_sizes, finish, interleaved_medians, parser_of
+from memory import children_peak_mb
 
 COMMANDS = {
     "python": "pass",
@@ -22,42 +21,44 @@ HEAVY = (
 )
 
 
-def seconds(code: str) -> float:
-    """Wall-clock time of a fresh interpreter that runs `code`."""
-    start = time.perf_counter()
+def run(code: str) -> None:
+    """A fresh interpreter that runs `code`."""
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 repeats instead of 15")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    arguments = parser.parse_args()
-    repeats = 3 if arguments.quick else 15
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(repeats + 1):
-        for name, code in COMMANDS.items():
-            times[name].append(seconds(code))
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+def measure(repeats: int) -> Result:
+    """Median seconds of each command, and what the import takes beyond Python."""
+    tasks = {name: partial(run, code) for name, code in COMMANDS.items()}
+    medians = interleaved_medians(tasks, repeats)
     heavy = subprocess.run([sys.executable, "-c", HEAVY], check=True, capture_output=True)
-    result = {
+    return {
         "repeats": repeats,
-        "python": platform.python_version(),
+        **about(),
         "median_s_python_alone": round(medians["python"], 4),
         "median_s_import": round(medians["import"], 4),
         "median_s_help": round(medians["help"], 4),
         "import_time_s": round(medians["import"] - medians["python"], 4),
+        "ratio_help_python": round(medians["help"] / medians["python"], 2),
         "heavy_modules_loaded": int(heavy.stdout),
+        "peak_mb": round(children_peak_mb(), 1),
     }
-    if arguments.json:
-        print(json.dumps(result))
-        return
-    print(f"Python {result['python']}, {repeats} interleaved repeats, medians in seconds")
+
+
+def show(result: Result) -> None:
+    """The result as a list."""
+    print(f"Python {result['python']}, {result['repeats']} interleaved repeats, medians in seconds")
     for name, value in result.items():
-        if isinstance(value, (int, float)) and name != "repeats":
+        if isinstance(value, int | float) and name != "repeats":
             print(f"  {name:<24} {value}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = parser_of(__doc__, quick="3 repeats instead of 15")
+    fill = add_sizes(parser, {"repeats": (15, 3, "of every command")})
+    settings = parser.parse_args()
+    fill(settings)
+    finish(settings, measure(settings.repeats), show)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,25 @@ our own chunks run and not torch's; it is compared with full logits without the 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
+from common import (
+    Result,
+    about,
+    add_sizes,
+    add_threads,
+    finish,
+    note,
+    parser_of,
+    short,
+    versions_in_words,
+)
 from memory import PeakMemory
-
-from hyperfitting import __version__
 
 CASES = ("ours", "ours_softcap", "plain")
 SOFTCAP = 30.0
@@ -121,23 +128,17 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def short(vocabulary: int) -> str:
-    """32000 is 32k."""
-    return f"{vocabulary // 1000}k"
-
-
 def measure_all(settings: argparse.Namespace) -> dict[str, Any]:
     """Medians of interleaved repeats, ratios and growth."""
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for number in range(settings.repeats):
         for vocabulary in settings.vocabulary:
             for case in CASES:
-                note = f"repeat {number + 1}/{settings.repeats}: {case} {short(vocabulary)}"
-                print(note, file=sys.stderr, flush=True)
+                note(f"repeat {number + 1}/{settings.repeats}: {case} {short(vocabulary)}")
                 answer = measure(case, vocabulary, settings)
                 found.setdefault((case, vocabulary), []).append(answer)
     some = found["ours", settings.vocabulary[0]][0]
-    result: dict[str, Any] = {
+    result: Result = {
         "against": "cross-entropy on full logits (torch.nn.functional)",
         "positions": settings.positions,
         "hidden": settings.hidden,
@@ -148,9 +149,8 @@ def measure_all(settings: argparse.Namespace) -> dict[str, Any]:
         "threads": settings.threads,
         "tuned_allocator": some["tuned_allocator"],
         "measured_by": some["measured_by"],
-        "python": platform.python_version(),
-        "packages": {"hyperfitting": __version__}
-        | {name: metadata.version(name) for name in PACKAGES},
+        **about(PACKAGES),
+        "peak_mb": max(each["peak_mb"] for answers in found.values() for each in answers),
     }
     for (case, vocabulary), answers in found.items():
         for name in ("peak_mb", "seconds"):
@@ -188,9 +188,9 @@ def disagreement(found: dict[tuple[str, int], list[dict[str, Any]]]) -> float:
     return max(abs(ours - plain) / plain for ours, plain in pairs)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """The result as a table."""
-    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
+    packages = versions_in_words(result)
     allocator = "tuned" if result["tuned_allocator"] else "system"
     print(f"Against {result['against']}; {packages}; {result['device']}, {result['dtype']}")
     print(
@@ -221,36 +221,29 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to try the script")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser = parser_of(__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--hidden", type=int, help="width of the hidden states (512; quick: 64)")
-    parser.add_argument("--positions", type=int, help="tokens (8 x 256; quick: 8 x 64)")
-    parser.add_argument("--vocabulary", type=int, nargs="+", help="sizes (32k, 128k, 256k)")
-    parser.add_argument("--repeats", type=int, help="processes of each case (3; quick: 2)")
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=threads)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    add_threads(parser)
+    fill = add_sizes(
+        parser,
+        {
+            "hidden": (512, 64, "width of the hidden states"),
+            "positions": (8 * 256, 8 * 64, "tokens"),
+            "vocabulary": ([32_000, 128_000, 256_000], [8_000, 32_000], "sizes"),
+            "repeats": (3, 2, "processes of each case"),
+        },
+    )
     settings = parser.parse_args()
-    quick = settings.quick
+    fill(settings)
     if settings.device == "cuda" and not has_gpu():
-        print("torch finds no CUDA device here: --device cpu", file=sys.stderr)
+        note("torch finds no CUDA device here: --device cpu")
         sys.exit(2)
-    settings.hidden = settings.hidden or (64 if quick else 512)
-    settings.positions = settings.positions or 8 * (64 if quick else 256)
-    full_sizes = [32_000, 128_000, 256_000]
-    settings.vocabulary = settings.vocabulary or ([8_000, 32_000] if quick else full_sizes)
-    settings.repeats = settings.repeats or (2 if quick else 3)
     if settings.case:
         print(json.dumps(run_case(settings)))
-        return
-    result = measure_all(settings)
-    if settings.json:
-        print(json.dumps(result))
     else:
-        show(result)
+        finish(settings, measure_all(settings), show)
 
 
 if __name__ == "__main__":

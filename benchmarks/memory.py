@@ -13,6 +13,21 @@ def status_mb(field: str) -> float:
     return int(lines[0].split()[1]) * 1024 / 1e6
 
 
+def children_peak_mb() -> float:
+    """Most memory that a process which this one started and waited for ever held."""
+    return _maximum_mb(resource.RUSAGE_CHILDREN)
+
+
+def process_peak_mb() -> float:
+    """Most memory that this process ever held."""
+    return _maximum_mb(resource.RUSAGE_SELF)
+
+
+def _maximum_mb(of: int) -> float:
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
+    return resource.getrusage(of).ru_maxrss / unit
+
+
 class PeakMemory:
     """Most memory held since it was made, beyond what was held then."""
 
@@ -43,5 +58,4 @@ class PeakMemory:
             return torch.cuda.max_memory_allocated() / 1e6
         if self.method == "VmHWM":
             return status_mb("VmHWM")
-        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return process_peak_mb()

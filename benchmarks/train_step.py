@@ -12,8 +12,6 @@ import ctypes
 import gc
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,11 +24,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from common import Result, about, add_threads, finish, machine, note, parser_of, versions_in_words
+from memory import process_peak_mb
+
 from hyperfitting.allocation import SWITCH, keep_large_buffers
 
 OURS = "ours_late_stage_lora"
 THEIRS = ("trl_full_lora", "trl_last5", "trl_full_sft")
-PACKAGES = ("hyperfitting", "torch", "transformers", "peft", "trl", "accelerate", "datasets")
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 WORKER_ENVIRONMENT = {
     "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # compiling takes as long as the first time
@@ -267,18 +268,12 @@ def work(arm: str, size: Size, compiles: str, threads: int) -> None:
         one_round, about = ours_arm(size, compiles) if arm == OURS else trl_arm(size, arm, folder)
         answer: dict[str, Any] = about | {"tuned_allocator": is_tuned}
         while True:
-            print(json.dumps(answer | {"peak_mb": peak_mb()}), file=answers, flush=True)
+            print(json.dumps(answer | {"peak_mb": process_peak_mb()}), file=answers, flush=True)
             if not sys.stdin.readline():
                 return
             seconds, loss = one_round()
             answer = {"seconds": seconds, "loss": loss}
             hand_back_memory()
-
-
-def peak_mb() -> float:
-    """Most memory that this process ever held."""
-    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def hand_back_memory() -> None:
@@ -375,19 +370,6 @@ def measure(size: Size, compiles: str, allocator: str, threads: int) -> dict[str
     return table
 
 
-def note(text: str) -> None:
-    """Tell a person what is running; standard output belongs to the results."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def cpu_name() -> str:
-    """As the system calls it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def sizes(quick: bool, blocks: list[int] | None) -> list[Size]:
     """Deep models get fewer repeats."""
     if quick:
@@ -417,18 +399,17 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         "against": f"TRL {version('trl')} SFTTrainer with PEFT {version('peft')}",
         "compile": compiles,
         "threads": arguments.threads,
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "cpu": machine(),
+        **about(PACKAGES),
         "peak_mb": max(peaks),
         "tables": tables,
     }
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """The result as tables."""
     print(f"Against {result['against']}; {result['cpu']}, {result['threads']} threads, float32")
-    print(", ".join(f"{name} {number}" for name, number in result["packages"].items()))
+    print(versions_in_words(result))
     for allocator, depths in result["tables"].items():
         for table in depths.values():
             size, arms = Size(**table["size"]), table["arms"]
@@ -458,9 +439,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tiny model, to try the script")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser = parser_of(__doc__, quick="a tiny model, to try the script")
     parser.add_argument("--blocks", type=int, nargs="+", help="depths (22 32 80; quick: 4)")
     parser.add_argument("--compile", choices=["on", "off"], help="ours (on; quick: off)")
     parser.add_argument(
@@ -468,8 +447,7 @@ def main() -> None:
         choices=["both", "tuned", "system"],
         help="glibc as hyperfit sets it, or as it comes, for all arms (both; quick: tuned)",
     )
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=threads, help="of every arm")
+    add_threads(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -484,11 +462,7 @@ def main() -> None:
     least = (QUICK if arguments.quick else Size()).last_blocks
     if min(arguments.blocks or [least]) < least:
         parser.error(f"--blocks: at least {least}, the blocks that train")
-    result = measure_all(arguments)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    finish(arguments, measure_all(arguments), show)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Shape letters: B rows of a batch, T tokens of a row, V vocabulary.
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from transformers import GenerationConfig
@@ -18,6 +18,7 @@ from hyperfitting.generate.step import Feed, together
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, logits_of, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, undisturbed
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 PROOF_BEAMS = 4
@@ -25,7 +26,7 @@ CACHES: tuple[Literal["own", "none"], ...] = ("own", "none")  # transformers' or
 
 
 @contextmanager
-def _without_own_settings(model: Any) -> Iterator[None]:
+def _without_own_settings(model: CausalLM) -> Iterator[None]:
     """Hide the checkpoint's generation config, which would fill whatever is left open."""
     own = model.generation_config
     model.generation_config = GenerationConfig()
@@ -37,7 +38,7 @@ def _without_own_settings(model: Any) -> Iterator[None]:
 
 @torch.no_grad()
 def beam_search(
-    model: Any,
+    model: CausalLM,
     contexts: Sequence[Sequence[int]],
     *,
     beams: int,
@@ -92,7 +93,7 @@ def beam_search(
 
 
 def _generated(
-    model: Any, batch: Sequence[Sequence[int]], config: GenerationConfig
+    model: CausalLM, batch: Sequence[Sequence[int]], config: GenerationConfig
 ) -> tuple[list[list[int]], list[float]]:
     """Continuations by `generate` and their scores; shorter contexts filled up on the left."""
     width = max(map(len, batch))
@@ -107,7 +108,7 @@ def _generated(
     return output.sequences[:, width:].tolist(), output.sequences_scores.tolist()
 
 
-def beam_feed_of(model: Any) -> Feed:
+def beam_feed_of(model: CausalLM) -> Feed:
     """How transformers' search may run this model.
 
     Raises:
@@ -116,7 +117,7 @@ def beam_feed_of(model: Any) -> Feed:
     return _feeds(base_of(model))
 
 
-def _found(model: Any) -> tuple[Feed, bool]:
+def _found(model: CausalLM) -> tuple[Feed, bool]:
     """The first way in which the scores of all beams are those of each text alone."""
     truth = probe(model)
     pads = feed_of(model).pads
@@ -134,7 +135,7 @@ def _found(model: Any) -> tuple[Feed, bool]:
     )
 
 
-def _scores_right(model: Any, feed: Feed, truth: Probe, places: tuple[int, ...]) -> bool:
+def _scores_right(model: CausalLM, feed: Feed, truth: Probe, places: tuple[int, ...]) -> bool:
     config = GenerationConfig(
         num_beams=PROOF_BEAMS, num_return_sequences=PROOF_BEAMS, length_penalty=0.0,
         do_sample=False, max_new_tokens=truth.steps, eos_token_id=None, bos_token_id=None,

@@ -24,6 +24,7 @@ from hyperfitting.generate.feed import searching_feed_of
 from hyperfitting.generate.step import Feed, Rows, together
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import rope_switch
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 
@@ -116,7 +117,7 @@ class _Search:
     """A batch of texts, the hidden states they are compared with, and a cache K times as wide."""
 
     def __init__(
-        self, model: Any, contexts: Sequence[Sequence[int]], feed: Feed, *, room: int, k: int
+        self, model: CausalLM, contexts: Sequence[Sequence[int]], feed: Feed, *, room: int, k: int
     ) -> None:
         self.rows = Rows(model, contexts, feed)
         output = self.rows.output(output_hidden_states=True)
@@ -158,7 +159,7 @@ class _Search:
         return token_BK.gather(1, winner_B[:, None])[:, 0], tied_BK.sum(dim=-1) > 1
 
 
-def _last_hidden(model: Any, output: Any) -> Tensor:
+def _last_hidden(model: CausalLM, output: Any) -> Tensor:
     """Transformers' last hidden states, [B, T, D].
 
     Raises:
@@ -178,14 +179,14 @@ def _unit(hidden: Tensor) -> Tensor:
 
 
 def contrastive_search(
-    model: Any, contexts: Sequence[Sequence[int]], *, k: int, alpha: float, **options: Any
+    model: CausalLM, contexts: Sequence[Sequence[int]], *, k: int, alpha: float, **options: Any
 ) -> list[Decoded]:
     """Contrastive search with one k and alpha for all steps; `options` as `search`."""
     return search(model, contexts, Constant(k, alpha), **options)
 
 
 def adaptive_contrastive_search(
-    model: Any, contexts: Sequence[Sequence[int]], *, q: float, **options: Any
+    model: CausalLM, contexts: Sequence[Sequence[int]], *, q: float, **options: Any
 ) -> list[Decoded]:
     """Contrastive search with k and alpha from entropies; `options` as `search`."""
     return search(model, contexts, Adaptive(q), **options)
@@ -193,7 +194,7 @@ def adaptive_contrastive_search(
 
 @torch.no_grad()
 def search(
-    model: Any,
+    model: CausalLM,
     contexts: Sequence[Sequence[int]],
     plan: Plan,
     *,

@@ -6,7 +6,6 @@ Shape letters: B rows of a batch, T tokens of a row so far, V vocabulary.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.nn.functional import pad
 from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import greedy
 from hyperfitting.generate.decode import Stepper
+from hyperfitting.models.types import CausalLM
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Contrast:
 
     alpha: float
     amateur_temperature: float
-    amateur: Any
+    amateur: CausalLM
     _stepper: Stepper | None = field(default=None, init=False)
 
     def __call__(

@@ -7,7 +7,7 @@ decoder unseen, and so that ties are settled and counted. Knows token ids only, 
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.feed import feed_of
 from hyperfitting.generate.step import Rows, together
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 
@@ -28,7 +29,7 @@ class Decoded(NamedTuple):
 class Stepper:
     """Feeds a batch of contexts and then one token a step, in groups that may run together."""
 
-    def __init__(self, model: Any, contexts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: CausalLM, contexts: Sequence[Sequence[int]]) -> None:
         self.model, self.feed = model, feed_of(model)
         self._start(contexts)
 
@@ -106,7 +107,7 @@ class Written:
 
 @torch.no_grad()
 def _decode_batch(
-    model: Any,
+    model: CausalLM,
     contexts: Sequence[Sequence[int]],
     rows: range,
     choose: Chooser,
@@ -133,7 +134,7 @@ def _decode_batch(
 
 
 def decode(
-    model: Any,
+    model: CausalLM,
     contexts: Sequence[Sequence[int]],
     choose: Chooser = greedy,
     *,

@@ -16,13 +16,14 @@ from hyperfitting.generate.step import Feed, Rows
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, runs_in_batches, undisturbed
+from hyperfitting.models.types import CausalLM
 
 CACHES: tuple[Literal["roomy", "own"], ...] = ("roomy", "own")
 ALONE = Feed("none", positions=False, batches=False, pads=False)  # as the truth was computed
 PAIR, UNEQUAL, SHORT = (0, 1), (0, 2), (2,)  # rows of the probe
 
 
-def feed_of(model: Any) -> Feed:
+def feed_of(model: CausalLM) -> Feed:
     """How this model is fed when it decodes.
 
     Raises:
@@ -31,7 +32,7 @@ def feed_of(model: Any) -> Feed:
     return _feeds(model)
 
 
-def searching_feed_of(model: Any) -> Feed:
+def searching_feed_of(model: CausalLM) -> Feed:
     """How a model is fed in a search that copies rows, so that its cache takes them in any order.
 
     Raises:
@@ -40,7 +41,7 @@ def searching_feed_of(model: Any) -> Feed:
     return _searching_feeds(model)
 
 
-def said_of(model: Any, feed: Feed | None = None, *, longest: int = 0) -> str | None:
+def said_of(model: CausalLM, feed: Feed | None = None, *, longest: int = 0) -> str | None:
     """What a user should know of how texts of up to `longest` tokens are decoded.
 
     None where it is as usual.
@@ -66,7 +67,7 @@ def said_of(model: Any, feed: Feed | None = None, *, longest: int = 0) -> str | 
     return f"a {kind!r} model is decoded {'; '.join(said)}" if said else None
 
 
-def described(model: Any, *, longest: int = 0) -> dict[str, Any]:
+def described(model: CausalLM, *, longest: int = 0) -> dict[str, Any]:
     """How a model's texts of up to `longest` tokens are decoded, as study files list it."""
     feed = feed_of(model)
     return {
@@ -77,7 +78,7 @@ def described(model: Any, *, longest: int = 0) -> dict[str, Any]:
     }
 
 
-def _found(model: Any) -> tuple[Feed, bool]:
+def _found(model: CausalLM) -> tuple[Feed, bool]:
     batches = runs_in_batches(model)
     truth = probe(model)
     with undisturbed(model):
@@ -85,7 +86,7 @@ def _found(model: Any) -> tuple[Feed, bool]:
         return _padding(model, feed, truth), truth.proves
 
 
-def _ladder(model: Any, batches: bool) -> Iterator[Feed]:
+def _ladder(model: CausalLM, batches: bool) -> Iterator[Feed]:
     """Feeds to try, the best first."""
     arguments = accepted_arguments(model)
     positions = (True, False) if "position_ids" in arguments else (False,)
@@ -97,7 +98,7 @@ def _ladder(model: Any, batches: bool) -> Iterator[Feed]:
         yield from (replace(feed, positions=given) for given in positions)
 
 
-def _first(model: Any, feeds: Iterator[Feed], truth: Probe) -> Feed:
+def _first(model: CausalLM, feeds: Iterator[Feed], truth: Probe) -> Feed:
     """The first that is proved; what the truth was computed with needs no proof."""
     proved = (
         feed
@@ -108,7 +109,7 @@ def _first(model: Any, feeds: Iterator[Feed], truth: Probe) -> Feed:
     return next(proved, ALONE)
 
 
-def _padding(model: Any, feed: Feed, truth: Probe) -> Feed:
+def _padding(model: CausalLM, feed: Feed, truth: Probe) -> Feed:
     """The feed with padding, where that was proved too."""
     padded = replace(feed, pads=True)
     differ = len(truth.rows[0]) > len(truth.rows[2])
@@ -117,7 +118,7 @@ def _padding(model: Any, feed: Feed, truth: Probe) -> Feed:
 
 
 def _follows(
-    model: Any, feed: Feed, truth: Probe, places: tuple[int, ...], *, swapped: bool = False
+    model: CausalLM, feed: Feed, truth: Probe, places: tuple[int, ...], *, swapped: bool = False
 ) -> bool:
     """Whether rows of the probe, decoded so, get the logits of each alone at every step."""
     ids = [truth.rows[p] for p in places]
@@ -143,7 +144,7 @@ def _follows(
     return True
 
 
-def _found_for_search(model: Any) -> tuple[Feed, bool]:
+def _found_for_search(model: CausalLM) -> tuple[Feed, bool]:
     feed = feed_of(model)
     if feed.cache == "none":
         return feed, False  # found again at no cost

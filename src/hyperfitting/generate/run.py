@@ -13,11 +13,12 @@ from hyperfitting.generate.decoders import DECODERS, load
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.specs import DecoderSpec
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 
 def chooser(
-    spec: DecoderSpec, seeds_N: Sequence[Sequence[int]] | None = None, amateur: Any = None
+    spec: DecoderSpec, seeds_N: Sequence[Sequence[int]] | None = None, amateur: CausalLM = None
 ) -> Chooser:
     """What `decode` chooses with, of a decoder that does not search.
 
@@ -40,7 +41,7 @@ def chooser(
     return make(**spec.parameters, **needs)
 
 
-def said_for(spec: DecoderSpec, model: Any, *, longest: int = 0) -> str | None:
+def said_for(spec: DecoderSpec, model: CausalLM, *, longest: int = 0) -> str | None:
     """What a user should know of how this decoder runs this model; None where it is as usual.
 
     `longest` counts the tokens of the longest text, context and continuation.
@@ -53,12 +54,12 @@ def said_for(spec: DecoderSpec, model: Any, *, longest: int = 0) -> str | None:
 
 def run_decoder(
     spec: DecoderSpec,
-    model: Any,
+    model: CausalLM,
     contexts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
     seeds_N: Sequence[Sequence[int]] | None = None,
-    amateur: Any = None,
+    amateur: CausalLM = None,
     banned: Sequence[int] = (),
     ends: Collection[int] = (),
     batch_size: int = 32,

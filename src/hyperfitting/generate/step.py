@@ -14,6 +14,7 @@ from torch import Tensor
 from hyperfitting.generate.cache import only_roomy, roomy_cache, settle
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, rope_switch
+from hyperfitting.models.types import CausalLM
 
 # What models call a cache that they return and take back.
 OWN_CACHES = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
@@ -32,7 +33,7 @@ class Feed:
 class Rows:
     """Rows that run together: their tokens so far, and what the model keeps of them."""
 
-    def __init__(self, model: Any, contexts: Sequence[Sequence[int]], feed: Feed) -> None:
+    def __init__(self, model: CausalLM, contexts: Sequence[Sequence[int]], feed: Feed) -> None:
         width, device = max(map(len, contexts)), model.device
         padding_B = torch.tensor([width - len(c) for c in contexts], device=device)
         rows = [[0] * (width - len(context)) + list(context) for context in contexts]

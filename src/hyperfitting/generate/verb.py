@@ -20,11 +20,12 @@ from hyperfitting.models.tuned import (
     load_tuned,
     require_same_tokenizer,
 )
+from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
 
 
-def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[Any, Any]:
+def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM, Tokenizer]:
     """A model and its tokenizer: a run, an adapter on the base it names, or a whole checkpoint.
 
     An adapter's own tokenizer must read `texts` as its base's does.
@@ -100,7 +101,7 @@ def generate(
     ]
 
 
-def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Any) -> Any:
+def _amateur(config: GenerateConfig, spec: DecoderSpec, tokenizer: Tokenizer) -> CausalLM:
     if config.amateur is None:
         return None
     if not spec.needs_amateur:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig
@@ -21,6 +21,7 @@ from hyperfitting.models.checkpoint import (
     origin_of,
 )
 from hyperfitting.models.load import quiet_transformers
+from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 
 
@@ -57,8 +58,8 @@ def at_named_revision(base: ModelConfig, named: NamedBase | None) -> ModelConfig
 
 
 def put_adapter(
-    model: Any, checkpoint: Checkpoint, base: ModelConfig, *, is_known_base: bool = False
-) -> Any:
+    model: CausalLM, checkpoint: Checkpoint, base: ModelConfig, *, is_known_base: bool = False
+) -> CausalLM:
     """Mutates `model`, the loaded base: every tensor of the adapter is put on it.
 
     `is_known_base`: `base` is what it was trained on, whatever name the adapter gives it.
@@ -106,7 +107,7 @@ def _no_fit(checkpoint: Checkpoint, base: ModelConfig, reason: str) -> InputErro
     )
 
 
-def _on_another_base(checkpoint: Checkpoint, base: ModelConfig, model: Any) -> list[str]:
+def _on_another_base(checkpoint: Checkpoint, base: ModelConfig, model: CausalLM) -> list[str]:
     """A line where the adapter names another base, or another revision, than it is put on."""
     named, origin = named_base(checkpoint), origin_of(model)
     if named is None:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hyperfitting.errors import InputError
+from hyperfitting.models.types import CausalLM
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,17 @@ class Anatomy:
     softcap: float | None  # logits are softcap * tanh(logits / softcap)
 
 
-def base_of(model: Any) -> Any:
+def base_of(model: CausalLM) -> CausalLM:
     """The transformers model beneath an adapter, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def is_known_family(model: Any) -> bool:
+def is_known_family(model: CausalLM) -> bool:
     """Whether the table says where this model's parts are."""
     return base_of(model).config.model_type in FAMILIES
 
 
-def anatomy(model: Any) -> Anatomy:
+def anatomy(model: CausalLM) -> Anatomy:
     """The parts of a model (or of the model beneath an adapter).
 
     Raises:
@@ -108,7 +109,7 @@ def anatomy(model: Any) -> Anatomy:
     )
 
 
-def require_plain_head(model: Any) -> None:
+def require_plain_head(model: CausalLM) -> None:
     """Refuse a head that is more than a matrix: training computes its loss from the matrix alone.
 
     Raises:
@@ -123,7 +124,7 @@ def require_plain_head(model: Any) -> None:
         )
 
 
-def decoder_blocks(model: Any) -> dict[str, nn.Module]:
+def decoder_blocks(model: CausalLM) -> dict[str, nn.Module]:
     """The decoder blocks in order, by their full module names, of any model.
 
     Outside the table they are the one list of modules with as many entries as the config
@@ -151,7 +152,7 @@ def decoder_blocks(model: Any) -> dict[str, nn.Module]:
     return {f"{outermost[0]}.{i}": block for i, block in enumerate(lists[outermost[0]])}
 
 
-def linear_modules(model: Any, block_names: list[str]) -> list[str]:
+def linear_modules(model: CausalLM, block_names: list[str]) -> list[str]:
     """Full names of every linear layer inside the named blocks."""
     return [
         name
@@ -161,6 +162,6 @@ def linear_modules(model: Any, block_names: list[str]) -> list[str]:
     ]
 
 
-def stores_weights_transposed(model: Any, modules: list[str]) -> bool:
+def stores_weights_transposed(model: CausalLM, modules: list[str]) -> bool:
     """Whether these layers keep (in, out) matrices, as GPT-2's do; PEFT must be told."""
     return all(isinstance(model.get_submodule(name), Conv1D) for name in modules)

@@ -23,6 +23,7 @@ from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import InputError
+from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 from hyperfitting.untrusted import printable
 
@@ -50,7 +51,7 @@ def recorded_origins() -> Iterator[list[Origin]]:
         _records[:] = [each for each in _records if each is not record]
 
 
-def keep_origin(model: Any, origin: Origin) -> None:
+def keep_origin(model: CausalLM, origin: Origin) -> None:
     """Mutates `model`: it carries its origin, and the log tells the notes, each once."""
     model.hyperfitting_origin = origin
     for record in _records:
@@ -64,7 +65,7 @@ def _tell(note: str) -> None:
     logger.warning("note: %s", printable(note))
 
 
-def origin_of(model: Any) -> Origin | None:
+def origin_of(model: CausalLM) -> Origin | None:
     """Where a model was loaded from; None where it was made in memory."""
     found: Origin | None = getattr(model, "hyperfitting_origin", None)
     return found

@@ -8,7 +8,7 @@ is trained stays float32 there too.
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
+from hyperfitting.models.types import CausalLM
 
 DTYPE = torch.float32
 Precision = Literal["fp32", "bf16"]
@@ -99,7 +100,7 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def halve_frozen_weights(model: Any) -> None:
+def halve_frozen_weights(model: CausalLM) -> None:
     """Mutates `model`: bfloat16 weights, for a base that stays frozen.
 
     Buffers keep their dtype: in bfloat16 the rotary frequencies would turn far positions visibly.

@@ -3,15 +3,16 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+
+from hyperfitting.models.types import CausalLM
 
 # Where a model came from and what wrote it; neither changes what it computes.
 _ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
 
 
-def architecture_digest(model: Any, apart_from: Sequence[str] = ()) -> str:
+def architecture_digest(model: CausalLM, apart_from: Sequence[str] = ()) -> str:
     """Identifies what the config makes of the weights: rope, windows, norms, attention code.
 
     Settings in `apart_from` are left out.
@@ -22,7 +23,7 @@ def architecture_digest(model: Any, apart_from: Sequence[str] = ()) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def model_digest(model: Any) -> str:
+def model_digest(model: CausalLM) -> str:
     """Identifies the weights: a hash of every parameter's name, shape and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

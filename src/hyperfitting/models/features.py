@@ -20,6 +20,7 @@ from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, positions_of, rope_switch
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.proof import runs_in_batches
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 MAX_TOKENS = 1024  # of the published pipeline
@@ -35,7 +36,7 @@ class TextFeatures(NamedTuple):
 
 @torch.no_grad()
 def last_hidden_states(
-    model: Any, rows: Sequence[Sequence[int]], *, batch_size: int, stage: Stage | None = None
+    model: CausalLM, rows: Sequence[Sequence[int]], *, batch_size: int, stage: Stage | None = None
 ) -> NDArray[np.float32]:
     """The decoder's output, after the final norm, at the last token of each row, [N, D].
 
@@ -81,7 +82,7 @@ def _batches(short: Sequence[int], long: Sequence[int], batch_size: int) -> Iter
         yield from (rows[n : n + batch_size] for n in range(0, len(rows), batch_size))
 
 
-def _decoder_output(model: Any, decoder: Any, ids_BT: Tensor) -> Tensor:
+def _decoder_output(model: CausalLM, decoder: Any, ids_BT: Tensor) -> Tensor:
     """What the head would be given, [B, T, D].
 
     Raises:

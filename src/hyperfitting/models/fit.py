@@ -6,12 +6,13 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.interface import embedding_rows, positions_of
 from hyperfitting.models.load import load_model_config
+from hyperfitting.models.types import CausalLM
 
 SHORTER_WINDOWS = "lower data.window_tokens, data.continuation_tokens or natural_tokens"
 
 
 def check_fit(
-    model: Any, largest_id: int, width: int, name: str, hint: str = SHORTER_WINDOWS
+    model: CausalLM, largest_id: int, width: int, name: str, hint: str = SHORTER_WINDOWS
 ) -> None:
     """Refuse tokens the model has no embedding for and texts longer than its positions.
 

@@ -6,7 +6,7 @@ V vocabulary. Logits exist for a few rows at a time only, so memory does not gro
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from hyperfitting.measure.ranks import token_ranks
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
 LOGITS_PER_PASS = 2**23  # 32 MB in float32; one row is the least that is run
@@ -33,7 +34,7 @@ class TokenScores(NamedTuple):
 
 
 def _scored_batches(
-    model: Any, rows: Sequence[Sequence[int]], num_scored: int
+    model: CausalLM, rows: Sequence[Sequence[int]], num_scored: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Batches of rows: their indices, logits of the scored positions, tokens there.
 
@@ -55,7 +56,7 @@ def _scored_batches(
 
 @torch.no_grad()
 def score_rows(
-    model: Any,
+    model: CausalLM,
     rows: Sequence[Sequence[int]],
     num_scored: int,
     *,
@@ -83,7 +84,7 @@ def score_rows(
 
 @torch.no_grad()
 def rank_rows(
-    model: Any, rows: Sequence[Sequence[int]], num_scored: int, *, banned: Sequence[int] = ()
+    model: CausalLM, rows: Sequence[Sequence[int]], num_scored: int, *, banned: Sequence[int] = ()
 ) -> NDArray[np.int64]:
     """Rank of the last `num_scored` tokens of every row under `model`, [N, K].
 
@@ -98,7 +99,7 @@ def rank_rows(
 
 
 def window_losses(
-    model: Any,
+    model: CausalLM,
     ids_NT: NDArray[np.int64],
     label_NT: NDArray[np.bool_],
     length_N: NDArray[np.int64],

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.types import CausalLM
 
 TWO_ROPES = ("longrope", "su")  # "su" is its name in older configs
 ORIGINAL_POSITIONS = "original_max_position_embeddings"
 
 
-def accepted_arguments(model: Any) -> set[str]:
+def accepted_arguments(model: CausalLM) -> set[str]:
     """Names that the model's forward pass takes, also beneath an adapter.
 
     Others may be swallowed by a `**kwargs` unseen, so only these are given to it.
@@ -25,7 +26,7 @@ def accepted_arguments(model: Any) -> set[str]:
     return set(inspect.signature(base_of(model).forward).parameters)
 
 
-def logits_of(model: Any, ids_BT: Tensor, keep: int) -> Tensor:
+def logits_of(model: CausalLM, ids_BT: Tensor, keep: int) -> Tensor:
     """The model's own final float32 logits at the last `keep` positions, [B, keep, V].
 
     Computed without a cache, mask or positions.
@@ -46,7 +47,7 @@ def logits_of(model: Any, ids_BT: Tensor, keep: int) -> Tensor:
     return logits_BKV.float()
 
 
-def vocabulary_rows(model: Any) -> int:
+def vocabulary_rows(model: CausalLM) -> int:
     """Width V of the logits: rows of the output matrix, or measured where there is none."""
     head = getattr(base_of(model).get_output_embeddings(), "weight", None)
     if head is not None and head.ndim == 2 and head.is_floating_point():
@@ -56,7 +57,7 @@ def vocabulary_rows(model: Any) -> int:
         return logits_of(model, ids_BT, 1).shape[-1]
 
 
-def embedding_rows(model: Any) -> int:
+def embedding_rows(model: CausalLM) -> int:
     """Token ids that the model has an embedding for are below this.
 
     Raises:

@@ -32,6 +32,7 @@ from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
+from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
 
@@ -55,7 +56,7 @@ def quiet_transformers() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def load_tokenizer(config: ModelConfig) -> Any:
+def load_tokenizer(config: ModelConfig) -> Tokenizer:
     """The model's tokenizer. A missing padding token is fine: padding goes by position.
 
     Raises:
@@ -64,7 +65,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     return load_tokenizer_of(config, require_whole(locate(config)))
 
 
-def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Any:
+def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     """The tokenizer of a checkpoint, which need hold no model.
 
     Raises:
@@ -108,7 +109,7 @@ def stored_quantization(checkpoint: Checkpoint) -> str | None:
     return method
 
 
-def is_quantized(model: Any) -> bool:
+def is_quantized(model: CausalLM) -> bool:
     """Whether a loaded model holds quantised weights: they are not moved, and never train."""
     return bool(getattr(model, "is_quantized", False))
 
@@ -197,7 +198,7 @@ def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError
     )
 
 
-def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = None) -> Any:
+def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = None) -> CausalLM:
     """The trained model of a run: its own weights, or its adapter on the base model.
 
     With `digest` the base is loaded only where it is the one with that digest.
@@ -220,7 +221,7 @@ def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = Non
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
 
 
-def require_digest(model: Any, digest: str, config: ModelConfig) -> None:
+def require_digest(model: CausalLM, digest: str, config: ModelConfig) -> None:
     """Refuse a base model that is not the one runs were trained from.
 
     Raises:

@@ -23,6 +23,7 @@ from hyperfitting.models.digests import architecture_digest
 from hyperfitting.models.forward import LOGITS_PER_PASS
 from hyperfitting.models.interface import logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
+from hyperfitting.models.types import CausalLM, Tokenizer
 
 TOKENS_PER_PASS = 4096  # positions that go through a block together
 
@@ -55,8 +56,8 @@ Observer = Callable[[LayerStates], None]
 class Pair:
     """An original and a tuned model, and how many of their lower blocks are the same."""
 
-    original: Any
-    tuned: Any
+    original: CausalLM
+    tuned: CausalLM
     shared_blocks: int
     recorded: dict[tuple[Any, ...], list[BlockInputs]] = field(default_factory=dict, repr=False)
 
@@ -70,7 +71,7 @@ class Pair:
         """Tokens that both models have a logit for, with the padding they share."""
         return min(vocabulary_rows(self.original), vocabulary_rows(self.tuned))
 
-    def vocabulary(self, tokenizer: Any) -> int:
+    def vocabulary(self, tokenizer: Tokenizer) -> int:
         """Tokens that the tokenizer has and both models know."""
         return min(self.num_logits, len(tokenizer))
 
@@ -80,7 +81,7 @@ class Pair:
         return len(anatomy(self.original).blocks)
 
 
-def make_pair(original: Any, tuned: Any) -> Pair:
+def make_pair(original: CausalLM, tuned: CausalLM) -> Pair:
     """Check that two models can be compared, and find the blocks they share.
 
     Mutates `tuned`: a weight that equals the original's is kept in memory once.
@@ -107,7 +108,7 @@ ARCHITECTURE = (
 )
 
 
-def require_one_architecture(original: Any, tuned: Any) -> None:
+def require_one_architecture(original: CausalLM, tuned: CausalLM) -> None:
     """Refuse configs of two architectures.
 
     Raises:
@@ -133,7 +134,7 @@ APART_FROM_BLOCKS = (
 )
 
 
-def _compute_alike(original: Any, tuned: Any) -> bool:
+def _compute_alike(original: CausalLM, tuned: CausalLM) -> bool:
     """Whether equal weights mean equal blocks: one rope, one window, one norm, one softcap."""
     digests = {architecture_digest(base_of(m), APART_FROM_BLOCKS) for m in (original, tuned)}
     return len(digests) == 1
@@ -144,7 +145,7 @@ def _plain(name: str) -> str:
     return name.replace(".base_layer.", ".")
 
 
-def share_equal_weights(original: Any, tuned: Any) -> int:
+def share_equal_weights(original: CausalLM, tuned: CausalLM) -> int:
     """Mutates `tuned`: its weights that equal the original's become the original's tensors.
 
     Returns how many bytes that saved.
@@ -194,7 +195,7 @@ class _Side:
     """
 
     def __init__(
-        self, model: Any, ids_NT: Tensor, batch: int, recorded: dict[Any, list[BlockInputs]]
+        self, model: CausalLM, ids_NT: Tensor, batch: int, recorded: dict[Any, list[BlockInputs]]
     ) -> None:
         self.parts = anatomy(model)
         self.ids_NT, self.batch = ids_NT, batch
@@ -328,7 +329,7 @@ def _unknown(
 
 
 @contextmanager
-def swapped(lower: Any, upper: Any, blocks: int) -> Iterator[Any]:
+def swapped(lower: CausalLM, upper: CausalLM, blocks: int) -> Iterator[CausalLM]:
     """`lower` with the last `blocks` blocks, final norm and head of `upper`, while it lasts.
 
     Mutates `lower` and puts everything back. Embeddings stay those of `lower`.

@@ -17,6 +17,7 @@ from torch import Tensor
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import embedding_rows, logits_of, positions_of, rope_switch
+from hyperfitting.models.types import CausalLM
 
 LENGTH, STEPS = 12, 3  # tokens of a row, and those of them that are decoded
 SHORT = 6  # tokens of the row that is shorter
@@ -31,7 +32,7 @@ EFFECT_SHARE = 0.1  # of what the earlier tokens change; a fault of less could n
 T = TypeVar("T")
 
 
-def _signature(model: Any) -> tuple[Any, ...]:
+def _signature(model: CausalLM) -> tuple[Any, ...]:
     """What the answer may depend on besides weights: modules, attention code, device, dtype."""
     base = base_of(model)
     parameter = next(base.parameters())
@@ -48,7 +49,7 @@ class Kept(Generic[T]):
         self._make = make
         self._known: WeakKeyDictionary[Any, tuple[tuple[Any, ...], T]] = WeakKeyDictionary()
 
-    def __call__(self, model: Any) -> T:
+    def __call__(self, model: CausalLM) -> T:
         """The answer. `make` also says whether it proves anything; if not, it is not kept."""
         signature = _signature(model)
         known = self._known.get(base_of(model))
@@ -79,7 +80,7 @@ class Probe:
 
 
 @contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
+def undisturbed(model: CausalLM) -> Iterator[None]:
     """Evaluation mode, no gradients and full precision while a model is proved."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -91,7 +92,7 @@ def undisturbed(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def probe(model: Any) -> Probe:
+def probe(model: CausalLM) -> Probe:
     """Run the rows of the proof, each alone.
 
     Raises:
@@ -111,7 +112,7 @@ def probe(model: Any) -> Probe:
         return Probe(rows, logits, allowed, min(STEPS, len(rows[2]) - 1), tells)
 
 
-def _rows(model: Any) -> tuple[list[int], ...]:
+def _rows(model: CausalLM) -> tuple[list[int], ...]:
     """Token ids that any vocabulary has and no config names as special."""
     config = base_of(model).config
     limits = [n for n in (positions_of(config), rope_switch(config)) if n]
@@ -137,7 +138,7 @@ def _length(config: Any) -> int:
     return LENGTH + max(small, default=0)
 
 
-def _alone(model: Any, row: list[int]) -> Tensor:
+def _alone(model: CausalLM, row: list[int]) -> Tensor:
     """Logits of the last positions of one row, [K, V]."""
     kind = base_of(model).config.model_type
     ids_1T = torch.tensor([row], device=model.device)
@@ -164,7 +165,7 @@ def _apart(one: Tensor, other: Tensor) -> float:
     return float(torch.where(one == other, 0.0, (one - other).abs()).amax())
 
 
-def _require_causal(model: Any, found: Probe) -> None:
+def _require_causal(model: CausalLM, found: Probe) -> None:
     """Cut a row off, and let another go on otherwise: the logits until there must stay.
 
     Raises:
@@ -195,7 +196,7 @@ def _require_causal(model: Any, found: Probe) -> None:
         )
 
 
-def _proved_batches(model: Any) -> tuple[bool, bool]:
+def _proved_batches(model: CausalLM) -> tuple[bool, bool]:
     found = probe(model)
     with undisturbed(model):
         _require_causal(model, found)
@@ -208,7 +209,7 @@ def _proved_batches(model: Any) -> tuple[bool, bool]:
 _batches = Kept(_proved_batches)
 
 
-def runs_in_batches(model: Any) -> bool:
+def runs_in_batches(model: CausalLM) -> bool:
     """Whether rows of one length get together what each gets alone; proves the model causal.
 
     Raises:
@@ -217,7 +218,7 @@ def runs_in_batches(model: Any) -> bool:
     return _batches(model)
 
 
-def require_causal(model: Any) -> None:
+def require_causal(model: CausalLM) -> None:
     """Refuse a model in which later tokens change the logits of earlier ones.
 
     Raises:

@@ -8,12 +8,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import CONFIG, Checkpoint, name_few
+from hyperfitting.models.types import CausalLM
 
 PLAIN = {"F64", "F32", "F16", "BF16"}  # as safetensors calls the types of weights
 
 
 def checked_notes(
-    model: Any, info: Mapping[str, Any], checkpoint: Checkpoint, *, is_quantized: bool
+    model: CausalLM, info: Mapping[str, Any], checkpoint: Checkpoint, *, is_quantized: bool
 ) -> list[str]:
     """Lines on what of a checkpoint was not used or is not what its files say.
 
@@ -46,7 +47,7 @@ def checked_notes(
     return notes + _of_head(model, checkpoint)
 
 
-def _require_complete(model: Any, info: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+def _require_complete(model: CausalLM, info: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     if info["missing_keys"]:  # transformers would leave them at random values
         raise InputError(
             f"{checkpoint.name} lacks weights of a {model.config.model_type!r} model: "
@@ -61,7 +62,7 @@ def _require_complete(model: Any, info: Mapping[str, Any], checkpoint: Checkpoin
         )
 
 
-def _of_architecture(model: Any, checkpoint: Checkpoint) -> list[str]:
+def _of_architecture(model: CausalLM, checkpoint: Checkpoint) -> list[str]:
     """Whether what was loaded is what the config says was saved.
 
     Raises:
@@ -82,7 +83,7 @@ def _of_architecture(model: Any, checkpoint: Checkpoint) -> list[str]:
     return [f"{checkpoint.name} was saved as {saved[0]}; its language model was loaded: {loaded}"]
 
 
-def _of_types(model: Any, checkpoint: Checkpoint) -> list[str]:
+def _of_types(model: CausalLM, checkpoint: Checkpoint) -> list[str]:
     """The types in which weights are stored.
 
     Raises:
@@ -110,7 +111,7 @@ def _of_types(model: Any, checkpoint: Checkpoint) -> list[str]:
     ]
 
 
-def _of_head(model: Any, checkpoint: Checkpoint) -> list[str]:
+def _of_head(model: CausalLM, checkpoint: Checkpoint) -> list[str]:
     """Whether head and embedding are one matrix, as the config says."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hyperfitting.data.borders import borders_of
+from hyperfitting.models.types import Tokenizer
 
 # Read where there are no texts: what pre-tokenizers, normalisers and added tokens differ in.
 PROBE = (
@@ -44,7 +45,7 @@ def is_set_up_alike(ours: Any, theirs: Any) -> bool:
     return one is not None and one == other
 
 
-def _pipeline(tokenizer: Any) -> dict[str, Any] | None:
+def _pipeline(tokenizer: Tokenizer) -> dict[str, Any] | None:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.models.interface import vocabulary_rows
+from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records import Mode
 from hyperfitting.records.origins import TextEnd
 
 WORD_MARKS = ("\u0120", "\u2581")  # how byte-level BPE and SentencePiece write a leading space
 
 
-def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
+def token_texts(tokenizer: Tokenizer, count: int) -> tuple[list[str], list[bool]]:
     """The text of tokens 0..count-1, each decoded alone, and whether it opens with a space."""
     texts = [str(tokenizer.decode([i])) for i in range(count)]
     raw = tokenizer.convert_ids_to_tokens(list(range(count)))
@@ -23,7 +23,7 @@ def token_texts(tokenizer: Any, count: int) -> tuple[list[str], list[bool]]:
     return texts, starts
 
 
-def end_reasons(model: Any, tokenizer: Any) -> dict[int, list[str]]:
+def end_reasons(model: CausalLM, tokenizer: Tokenizer) -> dict[int, list[str]]:
     """Every token that ends a text, with the reasons why: see `borders.end_tokens`."""
     declared = model.generation_config.eos_token_id
     declared = declared if isinstance(declared, list) else [declared]
@@ -32,12 +32,12 @@ def end_reasons(model: Any, tokenizer: Any) -> dict[int, list[str]]:
     return {i: why for i, why in found.items() if i < rows}  # one it has no row for never comes
 
 
-def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+def end_token_ids(model: CausalLM, tokenizer: Tokenizer) -> list[int]:
     """Every token that ends a text: see `end_reasons`."""
     return sorted(end_reasons(model, tokenizer))
 
 
-def unwritable_token_ids(model: Any, tokenizer: Any) -> list[int]:
+def unwritable_token_ids(model: CausalLM, tokenizer: Tokenizer) -> list[int]:
     """Special tokens and vocabulary rows beyond the tokenizer: no part of a text."""
     rows = vocabulary_rows(model)
     special = {i for i in special_token_ids(tokenizer) if i < rows}
@@ -59,11 +59,11 @@ class Tokens:
 
     ends: list[int]
     unwritable: list[int]  # special tokens and vocabulary padding
-    tokenizer: Any
+    tokenizer: Tokenizer
     reasons: Mapping[int, Sequence[str]]  # why each of the ends is one
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any) -> "Tokens":
+    def of(cls, model: CausalLM, tokenizer: Tokenizer) -> "Tokens":
         """Read both sets from a model and its tokenizer."""
         reasons = end_reasons(model, tokenizer)
         return cls(list(reasons), unwritable_token_ids(model, tokenizer), tokenizer, reasons)
@@ -80,7 +80,7 @@ class Tokens:
         each = (f"{end.token} ({', '.join(end.why)})" for end in self.listed_ends())
         return f"a text ends with {' or '.join(each)}"
 
-    def for_model(self, model: Any) -> "Tokens":
+    def for_model(self, model: CausalLM) -> "Tokens":
         """These tokens as another model has them, which may end texts otherwise or be padded."""
         return Tokens.of(model, self.tokenizer)
 

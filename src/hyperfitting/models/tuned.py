@@ -27,6 +27,7 @@ from hyperfitting.models.checkpoint import (
 from hyperfitting.models.load import load_model, load_model_config, load_tokenizer_of
 from hyperfitting.models.pair import require_one_architecture
 from hyperfitting.models.tokenizers import PROBE, difference_between, is_set_up_alike
+from hyperfitting.models.types import CausalLM, Tokenizer
 
 Kind = Literal["adapter", "model"]
 # Of the squared length of what an adapter adds: how far weights may be from those they are taken
@@ -128,7 +129,7 @@ def _unclear(checkpoint: Checkpoint, reason: str) -> InputError:
 
 def load_tuned(
     tuned: ModelConfig, base: ModelConfig, kind: Kind | None = None, *, note: str | None = None
-) -> Any:
+) -> CausalLM:
     """A tuned checkpoint: an adapter on its base, or a whole model.
 
     `kind` is what `kind_of_tuned` told, where it was asked before. `note` joins those of
@@ -153,7 +154,7 @@ def load_tuned(
 
 
 def require_same_tokenizer(
-    base: ModelConfig, tuned: ModelConfig, tokenizer: Any, texts: Iterable[str] = ()
+    base: ModelConfig, tuned: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str] = ()
 ) -> str | None:
     """Refuse a tuned checkpoint that reads texts as other tokens than its base does.
 

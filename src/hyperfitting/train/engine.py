@@ -27,6 +27,7 @@ from hyperfitting.models.blocks import (
     release_prefix,
 )
 from hyperfitting.models.interface import logits_of
+from hyperfitting.models.types import CausalLM
 from hyperfitting.train.loss import IGNORED, Head, head_logits, summed_nll
 from hyperfitting.train.prefix_cache import HiddenStore
 
@@ -93,7 +94,7 @@ class WholeModelEngine:
     No attention mask: padding stands on the right, where no real token looks.
     """
 
-    def __init__(self, model: Any, autocast: Callable[[], Any]) -> None:
+    def __init__(self, model: CausalLM, autocast: Callable[[], Any]) -> None:
         self.model, self.autocast = model, autocast
 
     def _token_nll(self, inputs: Tensor, target_BT: Tensor) -> Tensor:

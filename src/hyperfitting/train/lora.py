@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -15,11 +14,12 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import stores_weights_transposed
 from hyperfitting.models.checkpoint import ADAPTER_WEIGHTS, origin_of
 from hyperfitting.models.load import quiet_transformers
+from hyperfitting.models.types import CausalLM
 
 INITIAL = "pissa-initial"  # folder name; PEFT recognises a base-changing start by its adapter name
 
 
-def add_adapters(model: Any, targets: list[str], lora: LoraConfig, seed: int) -> Any:
+def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: int) -> CausalLM:
     """Mutates `model`: freezes it and puts a LoRA adapter on every module in `targets`.
 
     PEFT skips names that match nothing without a word, so the result is compared with the
@@ -60,7 +60,7 @@ def add_adapters(model: Any, targets: list[str], lora: LoraConfig, seed: int) ->
 
 
 def save_adapter(
-    adapted: Any, initial: dict[str, torch.Tensor], folder: Path, lora: LoraConfig
+    adapted: CausalLM, initial: dict[str, torch.Tensor], folder: Path, lora: LoraConfig
 ) -> None:
     """Write an adapter that `PeftModel.from_pretrained` loads on the unmodified base.
 
@@ -115,7 +115,7 @@ def _saved_name(name: str) -> str:
     )
 
 
-def _save_start(adapted: Any, initial: dict[str, torch.Tensor], folder: Path) -> None:
+def _save_start(adapted: CausalLM, initial: dict[str, torch.Tensor], folder: Path) -> None:
     """Write the adapter as it was before the first step."""
     now = {n: p.detach().clone() for n, p in adapted.named_parameters() if n in initial}
     config = adapted.peft_config["default"]

@@ -14,6 +14,7 @@ from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
 from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.types import CausalLM
 from hyperfitting.records.manifest import LossInterval, RunManifest, Trained, TrainingOutcome
 from hyperfitting.records.origins import Origin
 from hyperfitting.train.checkpoints import TrainState
@@ -64,7 +65,7 @@ def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> R
     )
 
 
-def _origin(model: Any, digest: str) -> Origin | None:
+def _origin(model: CausalLM, digest: str) -> Origin | None:
     """Where the base came from; None where it was made in memory."""
     origin = origin_of(model)
     return origin.with_digest(digest) if origin else None

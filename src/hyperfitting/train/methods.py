@@ -19,11 +19,12 @@ from hyperfitting.models.anatomy import (
 )
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import is_quantized
+from hyperfitting.models.types import CausalLM
 from hyperfitting.train.lora import add_adapters
 from hyperfitting.train.trainable import Trainable, account
 
 
-def prepare(model: Any, config: TrainConfig) -> Trainable:
+def prepare(model: CausalLM, config: TrainConfig) -> Trainable:
     """Mutates `model`: freezes it or adds adapters as the method asks.
 
     Raises:
@@ -38,13 +39,13 @@ def prepare(model: Any, config: TrainConfig) -> Trainable:
     return SET_UP[method.trains](model, method, config)
 
 
-def _everything(model: Any, _method: Method, config: TrainConfig) -> Trainable:
+def _everything(model: CausalLM, _method: Method, config: TrainConfig) -> Trainable:
     """Every parameter; `account` counts no blocks then."""
     model.requires_grad_(True)
     return account(model, None, has_adapter=False, rate=config.learning_rate)
 
 
-def _blocks_and_norm(model: Any, method: Method, config: TrainConfig) -> Trainable:
+def _blocks_and_norm(model: CausalLM, method: Method, config: TrainConfig) -> Trainable:
     """The method's blocks and the final norm; embeddings and head stay frozen."""
     indices, names = trained_blocks(model, method, config)
     if not is_known_family(model):
@@ -59,7 +60,7 @@ def _blocks_and_norm(model: Any, method: Method, config: TrainConfig) -> Trainab
     return account(model, indices, has_adapter=False, rate=config.learning_rate)
 
 
-def _adapters(model: Any, method: Method, config: TrainConfig) -> Trainable:
+def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable:
     """A LoRA on every linear layer of the method's blocks."""
     indices, names = trained_blocks(model, method, config)
     targets = linear_modules(model, names)
@@ -101,7 +102,9 @@ def require_trainable(config: TrainConfig, name: str, quantization: str | None) 
         )
 
 
-def trained_blocks(model: Any, method: Method, config: TrainConfig) -> tuple[list[int], list[str]]:
+def trained_blocks(
+    model: CausalLM, method: Method, config: TrainConfig
+) -> tuple[list[int], list[str]]:
     """0-based indices and names of the blocks that the method trains.
 
     Raises:

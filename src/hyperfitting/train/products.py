@@ -18,6 +18,8 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from hyperfitting.models.types import CausalLM
+
 ADAPTER = "default"
 
 
@@ -63,7 +65,7 @@ def _is_plain(layer: PeftLinear) -> bool:
     )
 
 
-def use_adapted_products(model: Any) -> int:
+def use_adapted_products(model: CausalLM) -> int:
     """Mutates the plain LoRA layers of `model` to train through one product each.
 
     Without gradients, and under autocast, PEFT's own forward pass runs.

@@ -1,7 +1,5 @@
 """The model of a finished run as it was at one of its checkpoints."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -9,13 +7,14 @@ from hyperfitting.config import ModelConfig, TrainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import keep_origin, origin_of
 from hyperfitting.models.load import load_result
+from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.manifest import checkpoint_about
 
 
-def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int) -> Any:
+def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int) -> CausalLM:
     """The trained model after `step` steps, in evaluation mode; `load_result` gives the last one.
 
     The result of the run is loaded and the trained tensors of `checkpoints/step-N` replace its

@@ -24,6 +24,7 @@ from hyperfitting.models.anatomy import (
 from hyperfitting.models.blocks import Tail, hidden_entering
 from hyperfitting.models.interface import crosses_switch, rope_switch
 from hyperfitting.models.load import is_quantized
+from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Progress
 from hyperfitting.train.engine import Engine, Source, TailEngine, WholeModelEngine
 from hyperfitting.train.prefix_cache import CacheKey, HiddenStore, make_store
@@ -125,7 +126,7 @@ def set_up(
     return Setup(tail_engine, sources[0], sources[1], notes, prefix_seconds)
 
 
-def _require_one_rope(model: Any, windows: Windows) -> None:
+def _require_one_rope(model: CausalLM, windows: Windows) -> None:
     """Refuse windows whose padding, and not their text, decides how positions are turned.
 
     Raises:

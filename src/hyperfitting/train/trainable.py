@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hyperfitting.errors import InputError
+from hyperfitting.models.types import CausalLM
 
 
 @dataclass(frozen=True)
 class Trainable:
     """A model set up for training, and what of it trains."""
 
-    model: Any
+    model: CausalLM
     names: list[str]  # trained parameters, full names
     count: int  # trained scalars
     blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
@@ -41,7 +41,9 @@ class Trainable:
                 tensor.data = trained[name]
 
 
-def account(model: Any, blocks: list[int] | None, *, has_adapter: bool, rate: float) -> Trainable:
+def account(
+    model: CausalLM, blocks: list[int] | None, *, has_adapter: bool, rate: float
+) -> Trainable:
     """What of `model` requires gradients, and a copy of it as it is now.
 
     Raises:
