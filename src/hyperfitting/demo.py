@@ -21,7 +21,7 @@ from hyperfitting.train.verb import train
 
 def demo(
     config: DemoConfig,
-    out: Path,
+    out: str | Path,
     progress: Progress | None = None,
     *,
     sources: Mapping[str, str] | None = None,
@@ -39,6 +39,7 @@ def demo(
         InputError: the folder is taken, or the settings do not fit.
     """
     progress = progress or Progress()
+    out = Path(out)
     require_free(out)
     evaluating = _beside(config.model, config.evaluate)
     # Now, and not after minutes of training:

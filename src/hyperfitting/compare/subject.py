@@ -64,7 +64,7 @@ def subject_of(given: Given) -> Subject:
     return Runs(folders=tuple(map(Path, folders)))
 
 
-def new_study(subject: Subject, out: Path | None) -> StudyFolder:
+def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
     """The folder that is written: `out`, or the one folder that was given.
 
     `out` may hold the runs that are given, as a demo that was interrupted leaves them.
@@ -73,9 +73,10 @@ def new_study(subject: Subject, out: Path | None) -> StudyFolder:
         InputError: `out` is taken, or missing where it is needed.
     """
     if out is not None:
+        out = Path(out)
         if not _is_around(out, subject):
             require_free(out)
-        return StudyFolder(out)
+        return StudyFolder(Path(out))
     if isinstance(subject, Runs) and len(subject.folders) == 1:
         return StudyFolder(subject.folders[0])
     given = f"{len(subject.folders)} folders are" if isinstance(subject, Runs) else "models are"
@@ -84,15 +85,15 @@ def new_study(subject: Subject, out: Path | None) -> StudyFolder:
     )
 
 
-def study_to_explain(subject: Subject, out: Path | None) -> StudyFolder:
+def study_to_explain(subject: Subject, out: str | Path | None) -> StudyFolder:
     """The folder that controls are written to: a new one, or a study of the same texts.
 
     Raises:
         InputError: as `new_study`; or runs on other texts without a folder of their own.
     """
     if not isinstance(subject, Runs):
-        if out is not None and StudyFolder(out).study_file.exists():
-            return StudyFolder(out)
+        if out is not None and StudyFolder(Path(out)).study_file.exists():
+            return StudyFolder(Path(out))
     elif subject.data and out is None:
         raise InputError(
             "other texts (--data) are given, but no place for what is found on them",
@@ -103,7 +104,7 @@ def study_to_explain(subject: Subject, out: Path | None) -> StudyFolder:
 
 def _is_around(out: Path, subject: Subject) -> bool:
     """Whether `out` is a study's folder that holds these runs and was not evaluated yet."""
-    if not isinstance(subject, Runs) or StudyFolder(out).study_file.exists():
+    if not isinstance(subject, Runs) or StudyFolder(Path(out)).study_file.exists():
         return False
     place = StudyFolder(out).runs.resolve()
     return all(folder.resolve().parent == place for folder in subject.folders)

@@ -84,6 +84,20 @@ def resumed_layer(config: Mapping[str, Any]) -> Layer:
     return Layer("run to resume", {k: v for k, v in leaves.items() if k not in ignored})
 
 
+def run_config(
+    model: str, data: str, method: str, settings: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """The config of one training run, with the values that suit its method, model and texts.
+
+    `settings` maps the keys that `hyperfit config show train` lists to values, which win.
+
+    Raises:
+        InputError: an unknown setting, or a value that is not accepted.
+    """
+    named = {"model.name": model, "data.source": data, "train.method": method}
+    return resolve_run([Layer("call", named | dict(settings or {}))]).config
+
+
 def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
     """The config of `hyperfit train` from the user's layers, in rising priority.
 

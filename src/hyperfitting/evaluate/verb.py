@@ -22,7 +22,7 @@ from hyperfitting.tasks.run import run_tasks
 def evaluate(
     given: Given,
     config: EvaluateConfig | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> StudyFolder:
     """Score tuned models beside their original and the human text.

@@ -152,7 +152,7 @@ def _observe_what_is_shared(pair: Pair, rows: Texts, layers: Sequence[LayersObse
 def explain(
     given: Given,
     config: ExplainConfig | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
     *,
     only: Sequence[str] | None = None,
@@ -173,7 +173,7 @@ def explain(
     config, progress = config or ExplainConfig(), progress or Progress()
     subject = subject_of(given)
     if isinstance(subject, CheckpointsConfig) and out is not None:
-        subject = on_its_day(subject, StudyFolder(out))
+        subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
     here = Here(config.device, config.trust_remote_code)
     comparison, *others = open_subject(subject, here, progress)

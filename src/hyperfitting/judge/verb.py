@@ -74,9 +74,9 @@ def _open_judge(config: JudgeConfig) -> tuple[Judge, str]:
 
 
 def judge(
-    study: Path,
+    study: str | Path,
     config: JudgeConfig,
-    out: Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
     *,
     dry_run: bool = False,
@@ -101,8 +101,8 @@ def judge(
             the key, or another job writes to the folder.
     """
     progress = progress or Progress()
-    plan = _plan(StudyFolder(study), config, progress)
-    folder = StudyFolder(study).judge if out is None else JudgeFolder(out)
+    plan = _plan(StudyFolder(Path(study)), config, progress)
+    folder = StudyFolder(Path(study)).judge if out is None else JudgeFolder(Path(out))
     opened: Judge | None = None
     name = config.model
     if dry_run and not config.local:  # needs no key

@@ -90,14 +90,14 @@ def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> 
 
 
 def report(
-    given: Path, config: ReportConfig | None = None, progress: Progress | None = None
+    given: str | Path, config: ReportConfig | None = None, progress: Progress | None = None
 ) -> StudyFolder:
     """Write `report/` of an evaluated run or study from its files alone.
 
     Raises:
         InputError: the folder was not evaluated yet, or its files are damaged.
     """
-    folder, config = StudyFolder(given), config or ReportConfig()
+    folder, config = StudyFolder(Path(given)), config or ReportConfig()
     with (progress or Progress()).stage("report") as stage:
         study = read_study(folder)
         write_text(folder.report_file, render_page(study, _write_files(folder, study), config))

@@ -43,7 +43,7 @@ def user_cache_folder() -> Path:
 
 def train(
     config: RunConfig,
-    out: Path,
+    out: str | Path,
     progress: Progress | None = None,
     *,
     sources: Mapping[str, str] | None = None,
@@ -67,10 +67,10 @@ def train(
         InputError: the folder is taken, or model, data or settings do not fit.
         InterruptedRunError: Ctrl-C; the run was saved and can be resumed.
     """
-    progress, run = progress or Progress(), RunFolder(out)
+    progress, run = progress or Progress(), RunFolder(Path(out))
     before = run.started() if resume else None
     if before is None:
-        require_free(out)
+        require_free(run.path)
     elif before.status == "complete":
         progress.say(f"{out} is complete: there is nothing to resume")
         return run
