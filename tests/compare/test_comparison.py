@@ -92,7 +92,7 @@ def test_runs_of_one_method_and_seed_are_told_apart_by_what_differs(runs):
     lone = open_runs(paths(runs)[:1], HERE)
     assert [t.arm for t in lone.tuned] == [Arm("late_stage_lora", 0)]
     for run, tuned in zip(runs, compared.tuned[2:], strict=True):
-        assert tuned.facts.epochs == run.manifest()["training"]["best_val_epoch"]
+        assert tuned.facts.epochs == run.manifest().outcome.best_val_epoch
 
 
 def test_a_study_is_strict_json_and_its_parts_fit_together(study, runs):

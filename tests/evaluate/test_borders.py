@@ -166,7 +166,7 @@ def test_it_ends_in_the_study_too(base):
     assert {g.ending for g in arms["tuned"].natural} == {"ended"}
     assert {len(g.continuation_ids) for g in arms["tuned"].natural} == {1}
     assert all(stop not in g.continuation_ids for g in arms["tuned"].fixed)
-    assert {end["token"] for end in tokens.listed_ends()} == {END, STOP}
+    assert {end.token for end in tokens.listed_ends()} == {END, STOP}
 
 
 def test_an_end_that_is_no_special_token_is_not_part_of_the_text(tmp_path):

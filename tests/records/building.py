@@ -14,7 +14,8 @@ from pydantic import ValidationError
 import hyperfitting.records
 from hyperfitting.judge.store import Answer
 from hyperfitting.records import Arm, Generation, Measurement, MonitorRow, PairedTest
-from hyperfitting.records.record import FileRecord, Record
+from hyperfitting.records.controls.provenance import Histogram
+from hyperfitting.records.record import FileRecord, OfArm, Record
 
 ROWS = [Answer, Generation, Measurement, MonitorRow, PairedTest]  # lines of files, no records
 NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
@@ -114,6 +115,10 @@ def values(annotation):
 def records(draw, kind):
     """A record of this kind; what its own rules refuse is drawn again."""
     content = {field.name: draw(values(field.annotation)) for field in fields_of(kind)}
+    if kind is Histogram:  # an edge more than counts
+        content["counts"] = draw(st.lists(WHOLE, min_size=1, max_size=2))
+        size = len(content["counts"]) + 1
+        content["edges"] = draw(st.lists(WHOLE, min_size=size, max_size=size))
     if issubclass(kind, FileRecord):
         content["version"] = kind.VERSION
     try:
@@ -133,18 +138,22 @@ class Place(NamedTuple):
 def places(kind, content, path="", steps=()):
     """Every field of a record and of the records inside it, as `content` holds them."""
     for field in fields_of(kind):
-        if field.annotation is Arm:
-            for key in ("arm", "seed", "parameters"):
-                yield Place(f"{path}{key}", (*steps, key), Field(key, key, None, True))
-            continue
         here, own = f"{path}{field.key}", (*steps, field.key)
+        if field.annotation is Arm:
+            is_among_others = issubclass(kind, OfArm) and field.key == "arm"
+            start, before = (path, steps) if is_among_others else (f"{here}.", own)
+            for key in ("arm", "seed", "parameters"):
+                yield Place(f"{start}{key}", (*before, key), Field(key, key, None, True))
+            continue
+        if field.key not in content:  # one that is left out where it is None
+            continue
         yield Place(here, own, field)
         yield from _inside(field.annotation, content[field.key], here, own)
 
 
 def _inside(annotation, content, path, steps):
     inner = [each for each in get_args(annotation) if each is not type(None)]
-    if content is None:
+    if content is None or (not content and type(None) in get_args(annotation)):
         return
     if is_record(annotation):
         yield from places(annotation, content, f"{path}.", steps)

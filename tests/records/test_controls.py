@@ -9,6 +9,7 @@ import pytest
 from hyperfitting.errors import InputError
 from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.controls.provenance import RANK_CLASSES
+from hyperfitting.records.origins import Environment
 from hyperfitting.records.record import FieldError, as_json, read, read_file, write_file
 from tests.comparing import EXPLAIN, changed, comparison, dataset, explained
 from tests.report.planted import explained as planted
@@ -47,7 +48,8 @@ def test_a_record_goes_to_json_and_back(name, study, request):
 def test_a_file_of_a_control_goes_to_disk_and_back(name, found, tmp_path):
     kind, path = ControlFile[RECORDS[name]], tmp_path / f"{name}.json"
     file = kind(
-        contexts_digest="1" * 64, model="m", num_contexts=6, explain={"seed": 0}, environment={},
+        contexts_digest="1" * 64, model="m", num_contexts=6, explain={"seed": 0},
+        environment=Environment(python="3", platform="p", threads=1, packages={}),
         arms=[found[name]],
     )  # fmt: skip
     write_file(path, file)

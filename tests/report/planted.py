@@ -10,6 +10,10 @@ ATTACK = '<script>alert(1)</script>\x1b[31m & "quotes" {{ 7 * 7 }}'
 DIGEST = "1" * 64
 MATCHED = "original_entropy_matched"
 
+ENVIRONMENT = {
+    "packages": {"torch": "2"}, "python": "3.11", "platform": "any", "threads": 2,
+}  # fmt: skip
+
 
 def measurement(arm, metric, mean, seed=None, **changes):
     plain = {"low": mean and mean - 0.01, "high": mean and mean + 0.01, "n": 2, "undefined": 0}
@@ -277,7 +281,7 @@ def plant(
             for i, a in enumerate(described) for b in described[i + 1 :]
         ],
         "generations": generations,
-        "environment": {"packages": {"torch": "2"}, "python": "3.11", "threads": 2},
+        "environment": ENVIRONMENT,
     }  # fmt: skip
     study.study_file.write_text(json.dumps(info))
     study.measurements_file.write_text(
@@ -288,7 +292,7 @@ def plant(
         entries = [explained(arm, seed, parameters) for seed in seeds]
         for part in entries[0]:
             content = {"version": 1, "contexts_digest": DIGEST, "model": name}
-            content |= {"num_contexts": 2, "explain": {}, "environment": {}}
+            content |= {"num_contexts": 2, "explain": {}, "environment": ENVIRONMENT}
             content["arms"] = [entry[part] for entry in entries]
             study.explain_file(part).write_text(json.dumps(content))
     return study

@@ -14,7 +14,6 @@ from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.record import write_file
 from hyperfitting.records.tasks import Harness, TaskResults, TaskScore, TaskSettings
 from hyperfitting.report.load import read_study
-from hyperfitting.report.page import sections
 from hyperfitting.report.sections.decoders import decoders
 from hyperfitting.report.sections.domains import domains
 from hyperfitting.report.sections.judge import judgements
@@ -22,7 +21,7 @@ from hyperfitting.report.sections.quality import mauve_in_words, quality
 from hyperfitting.report.sections.results import every_arm
 from hyperfitting.report.sections.tasks import tasks
 from hyperfitting.report.verb import report
-from tests.judge.serving import serving, verdict
+from tests.judge.serving import sections, serving, verdict
 from tests.report.planted import plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
