@@ -9,13 +9,13 @@ import typer
 
 from hyperfitting.cli.main import app
 from hyperfitting.config.methods import METHODS
+from hyperfitting.explain.controls import CONTROLS
 from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.measure.catalogue import METRICS
 
 ROOT = Path(__file__).parent.parent
 SOURCE, DOCS = ROOT / "src" / "hyperfitting", ROOT / "docs"
 HISTORY = {"log.md", "CHANGELOG.md"}  # of what was, under the names it had
-CONTROLS = ("provenance", "static_bias", "geometry", "block_swap", "tokens")
 REFERENCE = re.compile(r"definitions,\s+(?:#\s+)?sections?\s+([\d.,\sand]*\d)")
 
 
