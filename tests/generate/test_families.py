@@ -88,7 +88,7 @@ def test_awkward_families_decode_and_score_as_the_whole_text_says(kind):
 def test_every_family(kind):
     model, texts = check(kind)
     how = described(model)
-    print(f"\nROW| {kind} | {how['cache']} | {how['together']} | {witness(model, texts)} |")
+    print(f"\nROW| {kind} | {how.cache} | {how.together} | {witness(model, texts)} |")
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlnet", "prophetnet"])

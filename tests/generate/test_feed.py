@@ -12,6 +12,7 @@ from hyperfitting.generate.decode import decode
 from hyperfitting.generate.feed import described, feed_of, said_of, searching_feed_of
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import parse_decoder
+from hyperfitting.records.origins import DecodingFacts
 from tests.families import tiny_of
 from tests.generate import naive
 from tests.generate.test_families import CONTEXTS, plain_logits, whole_text_anew
@@ -22,12 +23,12 @@ KINDS = ["mamba", "rwkv", "openai-gpt", "minimax"]
 
 def test_what_models_are_fed_with():
     found = {kind: described(tiny_of(kind)) for kind in ["llama", "mamba", "openai-gpt"]}
-    assert found["llama"] == {
-        "cache": "ours", "position_ids": True, "together": "any lengths", "note": None,
-    }  # fmt: skip
-    assert found["mamba"]["cache"] == "the model's"
-    assert found["openai-gpt"]["cache"] == "none"
-    assert "each token runs the whole text anew" in found["openai-gpt"]["note"]
+    assert found["llama"] == DecodingFacts(
+        cache="ours", position_ids=True, together="any lengths", note=None
+    )
+    assert found["mamba"].cache == "the model's"
+    assert found["openai-gpt"].cache == "none"
+    assert "each token runs the whole text anew" in found["openai-gpt"].note
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,15 +119,15 @@ def test_what_a_model_swallows_unseen_is_not_relied_on(dropped, cache, together)
     expected = decode(tiny_model(), CONTEXTS, max_new_tokens=8)
     Swallows(model, dropped)
     found = described(model)
-    assert (found["cache"], found["together"]) == (cache, together)
+    assert (found.cache, found.together) == (cache, together)
     assert decode(model, CONTEXTS, max_new_tokens=8) == expected
     assert (said_of(model) is None) == (cache == "ours" and together == "any lengths")
 
 
 def test_position_ids_that_a_model_reads_otherwise_are_left_out():
     model = tiny_of("roberta")  # its positions begin behind its padding id
-    assert described(model)["position_ids"] is False
-    assert described(model)["together"] == "one length"
+    assert described(model).position_ids is False
+    assert described(model).together == "one length"
 
 
 def test_a_cache_that_cannot_be_reordered_serves_greedy_only():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.evaluate.arms import ArmOutputs
@@ -12,9 +11,10 @@ from hyperfitting.records import Arm
 from hyperfitting.records.study import Agreement
 
 
-def _apart_from_order(arm: Arm) -> tuple[str, dict[str, Any]]:
+def _apart_from_order(arm: Arm) -> Arm:
     """What two runs of one kind have in common."""
-    return arm.model, {key: value for key, value in arm.settings if key != "order_seed"}
+    settings = ((key, value) for key, value in arm.settings if key != "order_seed")
+    return Arm(arm.model, settings=tuple(settings))
 
 
 def run_agreements(arms: Sequence[ArmOutputs], config: EvaluateConfig) -> list[Agreement]:

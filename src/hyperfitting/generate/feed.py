@@ -8,7 +8,7 @@ padded together where that was proved as well.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, runs_in_batches, undisturbed
 from hyperfitting.models.types import CausalLM
+from hyperfitting.records.origins import DecodingFacts
 
 CACHES: tuple[Literal["roomy", "own"], ...] = ("roomy", "own")
 ALONE = Feed("none", positions=False, batches=False, pads=False)  # as the truth was computed
@@ -67,15 +68,15 @@ def said_of(model: CausalLM, feed: Feed | None = None, *, longest: int = 0) -> s
     return f"a {kind!r} model is decoded {'; '.join(said)}" if said else None
 
 
-def described(model: CausalLM, *, longest: int = 0) -> dict[str, Any]:
+def described(model: CausalLM, *, longest: int = 0) -> DecodingFacts:
     """How a model's texts of up to `longest` tokens are decoded, as study files list it."""
     feed = feed_of(model)
-    return {
-        "cache": {"roomy": "ours", "own": "the model's", "none": "none"}[feed.cache],
-        "position_ids": feed.positions,
-        "together": "any lengths" if feed.pads else "one length" if feed.batches else "one text",
-        "note": said_of(model, longest=longest),
-    }
+    return DecodingFacts(
+        cache={"roomy": "ours", "own": "the model's", "none": "none"}[feed.cache],
+        position_ids=feed.positions,
+        together="any lengths" if feed.pads else "one length" if feed.batches else "one text",
+        note=said_of(model, longest=longest),
+    )
 
 
 def _found(model: CausalLM) -> tuple[Feed, bool]:

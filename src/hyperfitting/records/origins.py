@@ -39,6 +39,15 @@ class TextEnd(Record):
     why: list[str]
 
 
+class DecodingFacts(Record):
+    """How a model is fed while it writes, and what that costs; the note is for a person."""
+
+    cache: str  # ours, the model's, or none
+    position_ids: bool
+    together: str  # which rows run as one batch
+    note: str | None
+
+
 class Environment(Record):
     """Versions and facts of a machine that a number may depend on."""
 

@@ -16,7 +16,7 @@ from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.manifest import LossInterval
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.measured import Measurement, Mode, PairedTest
-from hyperfitting.records.origins import Environment, Origin, TextEnd
+from hyperfitting.records.origins import DecodingFacts, Environment, Origin, TextEnd
 from hyperfitting.records.record import ArmField, FileRecord, OfArm, Record
 
 
@@ -201,7 +201,7 @@ class StudyFile(Texts, FileRecord):
     helpers: list[Origin] = Field(default_factory=list)
     entropy_matching: list[Matching]
     run_agreement: list[Agreement]
-    decoding: dict[str, Any] = Field(default_factory=dict)
+    decoding: DecodingFacts | None = None  # None where an earlier version evaluated
     decoders: list[DecoderRun]
     generations: list[GenerationsFile]
     environment: Environment

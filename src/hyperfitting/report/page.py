@@ -5,7 +5,7 @@ absent from the page.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import Study
@@ -29,7 +29,7 @@ from hyperfitting.report.sections import (
     tokens,
     training,
 )
-from hyperfitting.report.tables import Table
+from hyperfitting.report.tables import Content, Table
 
 
 class Section(Protocol):
@@ -39,7 +39,7 @@ class Section(Protocol):
 
     def content(
         self, study: Study, svgs: Mapping[str, str], config: ReportConfig, /
-    ) -> dict[str, Any] | None:
+    ) -> Content | None:
         """What its template is given as `section`; None where there is nothing to show."""
 
     def tables(self, study: Study, /) -> list[Table]:
@@ -68,9 +68,7 @@ SECTIONS: Mapping[str, Section] = {
 }
 
 
-def sections(
-    study: Study, svgs: Mapping[str, str], config: ReportConfig
-) -> dict[str, dict[str, Any]]:
+def sections(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> dict[str, Content]:
     """The content of every section with data, by its id."""
     found = {name: each.content(study, svgs, config) for name, each in SECTIONS.items()}
     return {

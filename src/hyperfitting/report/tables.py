@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.records import SIGNIFICANT, Arm, Measurement, PairedTest, Prefix
@@ -12,6 +13,7 @@ from hyperfitting.report.load import Study
 from hyperfitting.untrusted import printable
 
 MISSING = "–"
+Content = dict[str, Any]  # what the template of a section reads as `section`
 FIXED_LOOPED = "looped (fixed length)"  # not `looped_rate`, of texts that may end
 LABELS = {"val_loss": "Validation loss"}  # tested, but shown as perplexity
 

@@ -1,7 +1,6 @@
 """Other decoders beside tuned models: would drawing from the original do? Pure."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.measure.catalogue import METRICS
@@ -12,6 +11,7 @@ from hyperfitting.report.sections.only_sharper import is_matched_sampled
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
+    Content,
     Table,
     cell,
     difference,
@@ -29,7 +29,7 @@ DECODER_METRICS = (
 )  # fmt: skip
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table, against = decoders(study), tests(study)
     if not table and not against:

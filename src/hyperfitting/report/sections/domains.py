@@ -1,12 +1,11 @@
 """The same models on the texts of other sources."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.certainty import losses_in_words
-from hyperfitting.report.tables import Cell, Table, cell, metric_label
+from hyperfitting.report.tables import Cell, Content, Table, cell, metric_label
 
 TITLE = "On other texts"
 DOMAIN_METRICS = (
@@ -18,7 +17,7 @@ SHORT = {
 }
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = domains(study)
     return {"table": table, "losses": losses_in_words(study)} if table else None

@@ -1,17 +1,16 @@
 """How texts end that may end themselves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.training import trainings
-from hyperfitting.report.tables import Table, catalogue_table, number
+from hyperfitting.report.tables import Content, Table, catalogue_table, number
 
 TITLE = "How texts end"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = catalogue_table(study, "endings")
     if len(table.header) == 1:

@@ -1,19 +1,18 @@
 """Side by side: the first contexts, as every greedy arm continues them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.records import Arm, Generation
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Table, number
+from hyperfitting.report.tables import Content, Table, number
 from hyperfitting.untrusted import printable
 
 TITLE = "Side by side"
 
 
-def content(study: Study, _svgs: Mapping[str, str], config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], config: ReportConfig) -> Content | None:
     """The first contexts with every greedy arm's continuation, as many as the config asks for."""
     by_arm: dict[Arm, list[Generation]] = {}
     for (arm, mode), texts in study.generations.items():

@@ -1,19 +1,18 @@
 """What a judge prefers."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.estimates import Estimate
 from hyperfitting.records.judged import Rate
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import MISSING, Cell, Table, estimate, number, p_text
+from hyperfitting.report.tables import MISSING, Cell, Content, Table, estimate, number, p_text
 from hyperfitting.untrusted import printable
 
 TITLE = "What a judge prefers"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = judgements(study)
     return {"table": table} if table else None

@@ -1,18 +1,17 @@
 """How much is noise: trainings that differ in the seed alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.records.study import Agreement
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Cell, Table, estimate, number
+from hyperfitting.report.tables import Cell, Content, Table, estimate, number
 
 TITLE = "How much is noise"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = agreements(study)
     return {"table": table, "words": agreement_in_words(study)} if table else None

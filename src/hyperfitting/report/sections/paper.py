@@ -5,7 +5,6 @@ A value of the paper is shown only where the model is the paper's and the table 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import ORIGINAL, PAPER_NAMES, Arm, PairedTest, Prefix
@@ -25,6 +24,7 @@ from hyperfitting.report.sections.training import final_loss
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
+    Content,
     Table,
     cell,
     estimate,
@@ -62,7 +62,7 @@ FOOTNOTES = (
 )  # fmt: skip
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any]:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content:
     """What the template shows; without tables it says which of the paper's there are."""
     return {
         "tables": [(title, table) for title, table in paper_tables(study) if table],
@@ -121,7 +121,7 @@ def _name(study: Study, arm: Arm) -> str:
     return PAPER_NAMES.get(arm.name, study.label(arm)) if is_theirs else study.label(arm)
 
 
-def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> list[Cell]:
+def _temperatures(study: Study, matched: Arm, rows: list[Content]) -> list[Cell]:
     row = next((r for r in rows if r["arm"] == matched.name), {})
     is_theirs = matched.matched_to == "hyperfitted"
     known = row.get("tau_star", {}).get("value") if is_theirs else None
@@ -130,7 +130,7 @@ def _temperatures(study: Study, matched: Arm, rows: list[dict[str, Any]]) -> lis
     return [Cell("Temperature"), Cell("1"), found, Cell("1"), Cell(MISSING, reason="no test")]
 
 
-def _entropy_p(study: Study, tuned: Arm, rows: list[dict[str, Any]], metric: str) -> Cell:
+def _entropy_p(study: Study, tuned: Arm, rows: list[Content], metric: str) -> Cell:
     """The p-value of one row; what holds by construction or by definition has none."""
     fields = printed(rows, tuned, metric)[1]
     paper = ""

@@ -1,7 +1,6 @@
 """Where does it happen? Hidden states layer by layer, and models put together from both."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.controls.block_swap import ORIGINAL_UPPER, TUNED_UPPER, BlockSwap
@@ -14,7 +13,7 @@ from hyperfitting.records.controls.geometry import (
 )
 from hyperfitting.records.controls.variety import Variety
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import FIXED_LOOPED, MISSING, Cell, Table, estimate, number
+from hyperfitting.report.tables import FIXED_LOOPED, MISSING, Cell, Content, Table, estimate, number
 
 TITLE = "Where does it happen?"
 TAPS = {
@@ -37,7 +36,7 @@ COLUMNS = [
 ]
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     swaps, geometries = study.explained.of(BlockSwap), study.explained.of(Geometry)
     if not geometries and not swaps:

@@ -1,18 +1,17 @@
 """Is it better, or only different? What the texts are worth beside their variety."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.certainty import losses_in_words
-from hyperfitting.report.tables import Table, cell, columns, metric_table, number
+from hyperfitting.report.tables import Content, Table, cell, columns, metric_table, number
 
 TITLE = "Is it better, or only different?"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = quality(study)
     if len(table.header) == 1:

@@ -1,18 +1,17 @@
 """What is reordered: ranks in the original of what was written."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.controls.provenance import Provenance
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Cell, Table, columns, estimate, metric_table
+from hyperfitting.report.tables import Cell, Content, Table, columns, estimate, metric_table
 
 TITLE = "What is reordered"
 RANK_LABELS = ("rank 1", "rank 2-10", "rank 11-200", "rank > 200")  # of the classes of `ByRank`
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table, written = ranks(study), provenance(study)
     if len(table.header) == 1 and not written:

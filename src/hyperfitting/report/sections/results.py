@@ -1,7 +1,6 @@
 """Does it still loop? What the arms wrote, and one sentence on every tuned one."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import HUMAN, ORIGINAL
@@ -9,6 +8,7 @@ from hyperfitting.report.load import Study
 from hyperfitting.report.sections.certainty import losses_in_words
 from hyperfitting.report.tables import (
     MISSING,
+    Content,
     Table,
     catalogue_table,
     cell,
@@ -21,7 +21,7 @@ TITLE = "Does it still loop?"
 LOOPED = "share of texts that loop where they may end (natural)"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any]:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content:
     """What the template shows; there are always results."""
     return {
         "losses": losses_in_words(study),

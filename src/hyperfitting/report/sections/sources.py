@@ -1,19 +1,18 @@
 """Where the numbers come from: models, texts, software."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import ORIGINAL
 from hyperfitting.records.origins import Origin
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Table, number
+from hyperfitting.report.tables import Content, Table, number
 from hyperfitting.untrusted import printable
 
 TITLE = "Where the numbers come from"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any]:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content:
     """What the template shows beside `study.json`; every study has it."""
     return {"ties": ties(study), "weights": weights(study)}
 

@@ -1,7 +1,6 @@
 """Is it one constant shift? The shift injected into the original."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.controls.static_bias import Injection, StaticBias
@@ -10,6 +9,7 @@ from hyperfitting.report.tables import (
     FIXED_LOOPED,
     MISSING,
     Cell,
+    Content,
     Table,
     estimate,
     number,
@@ -23,13 +23,13 @@ KINDS = {"promoted": "promoted tokens", "all": "all tokens", "random": "random t
 NO_TEST = "strength 0 changes nothing"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     arms = [_of_arm(study, found) for found in study.explained.of(StaticBias)]
     return {"arms": arms} if arms else None
 
 
-def _of_arm(study: Study, found: StaticBias) -> dict[str, Any]:
+def _of_arm(study: Study, found: StaticBias) -> Content:
     verdict = found.verdict_in_words
     if found.reason:
         verdict = f"Nothing was injected: {found.reason}."

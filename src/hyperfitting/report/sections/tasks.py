@@ -1,17 +1,16 @@
 """What it forgot: tasks before and after tuning."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Cell, Table, estimate, number
+from hyperfitting.report.tables import Cell, Content, Table, estimate, number
 from hyperfitting.untrusted import printable
 
 TITLE = "What it forgot"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = tasks(study)
     return {"table": table} if table else None

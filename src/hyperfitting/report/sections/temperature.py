@@ -1,7 +1,6 @@
 """Is a tuned model only sharper? Tables and sentences on the original at equal entropy."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm, Prefix
@@ -14,6 +13,7 @@ from hyperfitting.report.sections.only_sharper import (
 )
 from hyperfitting.report.tables import (
     Cell,
+    Content,
     Table,
     equivalence_table,
     metric_table,
@@ -32,7 +32,7 @@ METRICS: list[tuple[str, Prefix | None]] = [
 ]
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = arms_table(study)
     if not table:

@@ -1,7 +1,6 @@
 """Paired tests, and what they can and cannot say."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.report.load import Study
@@ -10,12 +9,12 @@ from hyperfitting.report.sections.certainty import (
     losses_in_words,
     trainings_in_words,
 )
-from hyperfitting.report.tables import Table, equivalence_table, test_table
+from hyperfitting.report.tables import Content, Table, equivalence_table, test_table
 
 TITLE = "Paired tests"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = test_table(study, "tests", study.tests)
     if not table:

@@ -1,17 +1,16 @@
 """What kind of token each class of ranks consists of."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.controls.tokens import ChosenKinds
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import MISSING, Cell, Table, estimate, number
+from hyperfitting.report.tables import MISSING, Cell, Content, Table, estimate, number
 
 TITLE = "What kind of token"
 
 
-def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = token_kinds(study)
     return {"table": table} if table else None

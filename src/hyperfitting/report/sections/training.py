@@ -1,18 +1,17 @@
 """While training: how each arm was trained, and what was monitored."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import MISSING, Cell, Table, interval, number
+from hyperfitting.report.tables import MISSING, Cell, Content, Table, interval, number
 from hyperfitting.untrusted import printable
 
 TITLE = "While training"
 
 
-def content(study: Study, svgs: Mapping[str, str], _config: ReportConfig) -> dict[str, Any] | None:
+def content(study: Study, svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     table = trainings(study)
     foreign = [run.checkpoint for run in study.runs if run.checkpoint]
