@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises: a new method, decoder or control is a file and a table's line.
+"""What CONTRIBUTING.md promises: a new method or decoder is a file and a table's line.
 
 Each test adds one that does not ship, in the documented places only, and follows it to the help,
 the files and the page.

@@ -32,7 +32,7 @@ ALLOWED = {
     "train": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "report"},
-    # What evaluate, explain and tasks share; they do not import each other.
+    # What evaluate, explain and tasks share.
     "compare": BASE | FILES_OF_A_RUN | {"data", "models", "generate", "measure", "train"},
     "tasks": BASE | {"models", "measure", "compare"},
     "evaluate": BASE

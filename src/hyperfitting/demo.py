@@ -26,7 +26,7 @@ def demo(
     *,
     sources: Mapping[str, str] | None = None,
 ) -> StudyFolder:
-    """Train every method on the built-in model and texts, evaluate, explain and report.
+    """Train one model in several ways on the same texts, evaluate, explain and report.
 
     Args:
         config: what is trained and measured. Each method has its own tuned values, which what is

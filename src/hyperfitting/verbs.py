@@ -1,8 +1,8 @@
 """The functions behind the commands, one per verb, each imported when it is first asked for.
 
-Their arguments stand in one order: what, config, out, progress. A config is a plain one of
-`hyperfitting.config`; without it every default holds. Nothing is written before the input has been
-checked, progress is silent unless a `Progress` is given, and a folder that was written is returned.
+Their arguments stand in one order, as far as a verb has them: what, config, out, progress. A config
+is a plain one of `hyperfitting.config`. Nothing is written before the input has been checked, and
+progress is silent unless a `Progress` is given.
 """
 
 from importlib import import_module

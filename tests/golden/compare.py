@@ -3,8 +3,8 @@
 Every JSON, JSONL, parquet, table and page is compared whole, field by field. Left out is what no
 two runs share: clock times, dates, versions, the checkout's and the folder's own path, and orders
 that no run fixes (the modules of an adapter, with the digest of the file that lists them; answers
-of a judge that is asked by several threads). A field that is null where it was not written before is
-equal. Exit code 1 and a list where anything else differs.
+of a judge that several threads ask). A field that is null where it was not written before is equal.
+Exit code 1 and a list where anything else differs.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Open what is compared: run folders, or checkpoints that somebody else trained."""
+"""Open run folders: their base model, held-out set and results, told apart by what differs."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""How much is noise: trainings that differ in the seed alone."""
+"""How much is noise: trainings that differ in the seed, or the order of the data, alone."""
 
 from collections.abc import Mapping, Sequence
 
