@@ -7,7 +7,7 @@ from typing import TypeVar
 from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, ModelConfig
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import demo_runs
-from hyperfitting.errors import InterruptedRunError
+from hyperfitting.errors import InputError, InterruptedRunError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import explain
@@ -43,6 +43,7 @@ def demo(
     require_free(out)
     evaluating = _beside(config.model, config.evaluate)
     # Now, and not after minutes of training:
+    explained = _explained(config)
     check(evaluating, progress)
     runs = demo_runs(config, sources)
     check_length(config.model, config.data.context_tokens + config.evaluate.natural_tokens)
@@ -60,10 +61,27 @@ def demo(
         except InterruptedRunError as stop:
             raise InterruptedRunError(stop.step, stop.run, out) from None
     evaluate(folders, evaluating, out, progress)
-    if set(config.explained) & {METHODS[method].arm for method in config.methods}:
+    if explained:
         explaining = _beside(config.model, config.explain)
-        explain(out, explaining, progress=progress, only=config.explained)
+        explain(out, explaining, progress=progress, only=explained)
     return report(out, config.report, progress)
+
+
+def _explained(config: DemoConfig) -> list[str]:
+    """The arms of this demo whose controls are run.
+
+    Raises:
+        InputError: a name that no method's arm has.
+    """
+    known = [method.arm for method in METHODS.values()]
+    if unknown := [name for name in config.explained if name not in known]:
+        raise InputError(
+            f"setting 'explained' names {unknown[0]!r}, which is no arm",
+            needed=f"among {', '.join(known)}",
+            hint=did_you_mean(unknown[0], known),
+        )
+    trained = {METHODS[method].arm for method in config.methods}
+    return [name for name in config.explained if name in trained]
 
 
 StageT = TypeVar("StageT", EvaluateConfig, ExplainConfig)

@@ -127,10 +127,6 @@ class RunFolder:
             return None
         return read_file(RunManifest, self.manifest_file, "train that run again")
 
-    def is_complete(self) -> bool:
-        """Whether training here came to its end."""
-        return self.manifest_file.exists() and self._status() == "complete"
-
     def _status(self) -> Any:
         """How far the run is, whatever else the manifest says."""
         content = read_json(self.manifest_file)

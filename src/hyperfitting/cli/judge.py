@@ -8,8 +8,6 @@ import typer
 from hyperfitting.cli.common import AsJson, ConfigFile, Overrides, layers, one_message, print_json
 from hyperfitting.records.judged import Judgement, PositionBias, Rate
 
-ROWS = {"winner": "Winner", "coherence": "Coherence", "diversity": "Diversity"}
-
 
 def _rate(rate: Rate) -> str:
     if rate.percent is None:

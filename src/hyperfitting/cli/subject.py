@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyperfitting.cli.common import split_folders
-from hyperfitting.config.layers import Layer
+from hyperfitting.cli.common import settings_among, split_folders
+from hyperfitting.config.layers import OVERRIDE, Layer
 from hyperfitting.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_subject(
             f"{' and '.join(missing)} is missing",
             needed="--base MODEL --tuned MODEL --data DATA --out FOLDER",
         )
-    if runs := [argument for argument in arguments if "=" not in argument]:
+    if runs := [each for each in arguments if each not in settings_among(arguments)]:
         raise InputError(f"both a run ({runs[0]}) and --tuned are given", needed="one of them")
     if len(data) > 1:
         raise InputError(f"{len(data)} sources of texts are given with --tuned", needed="one")
@@ -95,7 +95,10 @@ def _checkpoints(
     named = [Layer(f"flag {flag}", {k: v}) for k, (flag, v) in flags.items() if v is not None]
     theirs = [_kept(layer, [k for k in layer.leaves if is_theirs(k)]) for layer in given]
     rest = [_kept(layer, [k for k in layer.leaves if not is_theirs(k)]) for layer in given]
-    return build(CheckpointsConfig, [*named, *theirs]).config, rest
+    # As everywhere: a file, then flags, then key=value.
+    last = [layer for layer in theirs if layer.source == OVERRIDE]
+    first = [layer for layer in theirs if layer.source != OVERRIDE]
+    return build(CheckpointsConfig, [*first, *named, *last]).config, rest
 
 
 def _kept(layer: Layer, keys: Sequence[str]) -> Layer:

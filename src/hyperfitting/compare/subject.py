@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.record import FileRecord, Record, read_file
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.runs import RunFolder, StudyFolder, require_free
+from hyperfitting.storage import LOCK, OWNER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,13 @@ class Runs:
     folders: tuple[Path, ...]
     data: tuple[str, ...] = ()
     text_field: str | None = None
+
+    def __post_init__(self) -> None:  # whoever writes one by hand may name them by texts
+        folders: Any = self.folders
+        folders = (folders,) if isinstance(folders, str | Path) else folders
+        data = (self.data,) if isinstance(self.data, str) else self.data
+        object.__setattr__(self, "folders", tuple(map(Path, folders)))
+        object.__setattr__(self, "data", tuple(data))
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ Given = Subject | Comparison | str | Path | Sequence[str | Path]  # folders are 
 
 class _Day(Record):
     template_date: str | None = None
+    contexts_digest: str | None = None
 
 
 class _Before(FileRecord):
@@ -52,6 +62,7 @@ class _Before(FileRecord):
 
     runs: list[TunedEntry] = Field(default_factory=list)
     data: _Day = _Day()
+    contexts_digest: str | None = None  # of a file of the controls
 
 
 def subject_of(given: Given) -> Subject:
@@ -72,6 +83,8 @@ def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
     Raises:
         InputError: `out` is taken, or missing where it is needed.
     """
+    if isinstance(subject, Runs):
+        run_folders(subject.folders)  # now, and not after tasks and models were looked for
     if out is not None:
         out = Path(out)
         if not _is_around(out, subject):
@@ -91,10 +104,10 @@ def study_to_explain(subject: Subject, out: str | Path | None) -> StudyFolder:
     Raises:
         InputError: as `new_study`; or runs on other texts without a folder of their own.
     """
-    if not isinstance(subject, Runs):
-        if out is not None and StudyFolder(Path(out)).study_file.exists():
-            return StudyFolder(Path(out))
-    elif subject.data and out is None:
+    has_texts = not isinstance(subject, Runs) or subject.data  # `require_texts_of` compares them
+    if has_texts and out is not None and StudyFolder(Path(out)).study_file.exists():
+        return StudyFolder(Path(out))
+    if isinstance(subject, Runs) and subject.data and out is None:
         raise InputError(
             "other texts (--data) are given, but no place for what is found on them",
             needed="--out with a new folder",
@@ -106,8 +119,11 @@ def _is_around(out: Path, subject: Subject) -> bool:
     """Whether `out` is a study's folder that holds these runs and was not evaluated yet."""
     if not isinstance(subject, Runs) or StudyFolder(Path(out)).study_file.exists():
         return False
-    place = StudyFolder(out).runs.resolve()
-    return all(folder.resolve().parent == place for folder in subject.folders)
+    study = StudyFolder(out)
+    own = {study.runs.name, study.prefix_cache.name, LOCK, OWNER}
+    holds_more = out.is_dir() and not {path.name for path in out.iterdir()} <= own
+    parents = {folder.resolve().parent for folder in subject.folders}
+    return parents == {study.runs.resolve()} and not holds_more
 
 
 def open_subject(
@@ -149,6 +165,8 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: one is neither, or compares checkpoints that are no runs.
     """
+    if not folders:
+        raise InputError("no folder is given", needed="a run or a study, for example my-run")
     runs: list[Path] = []
     for path in folders:
         study = StudyFolder(path)
@@ -170,6 +188,28 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
 
 def _listed(study: StudyFolder) -> list[TunedEntry]:
     return read_file(_Before, study.study_file, "give its runs/ARM-seed-S folders").runs
+
+
+def require_texts_of(
+    study: StudyFolder, comparison: Comparison, *, controls_only: bool = False
+) -> None:
+    """Refuse other held-out texts than those that a study's folder already speaks of.
+
+    With `controls_only` its `study.json` may be of others, because it is written anew.
+
+    Raises:
+        InputError: its `study.json` or a file of its controls is of other texts.
+    """
+    digest = comparison.data["contexts_digest"]
+    evaluated = [] if controls_only or not study.study_file.exists() else [study.study_file]
+    for path in (*evaluated, *sorted(study.explain.glob("*.json"))):
+        before = read_file(_Before, path, "choose another --out")
+        known = before.contexts_digest or before.data.contexts_digest
+        if known is not None and known != digest:
+            raise InputError(
+                f"{path} is of other held-out texts than {comparison.domain}",
+                needed="--out with a new folder, or the same texts",
+            )
 
 
 def on_its_day(checkpoints: CheckpointsConfig, study: StudyFolder) -> CheckpointsConfig:

@@ -17,6 +17,7 @@ from hyperfitting.config import Section
 from hyperfitting.errors import InputError, did_you_mean, nearest
 from hyperfitting.written import TextError, read_argument, read_yaml, settle
 
+OVERRIDE = "override"  # source of `key=value` arguments
 ConfigT = TypeVar("ConfigT", bound=Section)
 
 
@@ -133,7 +134,7 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
                 f"the value of override {item!r} cannot be read",
                 needed="a text, a number, true, false, null, or a list such as [a, b]",
             ) from error
-    return Layer("override", leaves)
+    return Layer(OVERRIDE, leaves)
 
 
 def _check_keys(layers: Iterable[Layer], schema: type[Section]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
+from hyperfitting.errors import InputError
 from hyperfitting.evaluate.decoding import requested_decoders
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.mauve import require_sklearn
@@ -34,6 +35,10 @@ def check(config: EvaluateConfig, progress: Progress) -> Plan:
         require_sklearn()
     if config.self_bleu:
         require_sacrebleu()
+    alone = {"tasks_folder": config.tasks_folder, "tasks_limit": config.tasks_limit}
+    for name, value in alone.items():
+        if value is not None and not config.tasks.strip():
+            raise InputError(f"{name}={value} is given without tasks", needed="tasks=NAME too")
     tasks = requested_tasks(config, progress)
     return Plan(config=config, decoders=decoders, tasks=tasks)
 

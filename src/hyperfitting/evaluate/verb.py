@@ -4,7 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperfitting.compare.comparison import Here
-from hyperfitting.compare.subject import Given, new_study, open_subject, subject_of
+from hyperfitting.compare.subject import (
+    Given,
+    new_study,
+    open_subject,
+    require_texts_of,
+    subject_of,
+)
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.evaluate.bench import Bench, bench_of
 from hyperfitting.evaluate.measurements import measurements, set_measurements
@@ -45,6 +51,7 @@ def evaluate(
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)
+    require_texts_of(study, first, controls_only=True)
     home = bench_of(first, plan, progress, measures_layers=bool(others))
     away = [
         bench_of(
@@ -60,6 +67,7 @@ def evaluate(
         found.append(_measured(bench, score(bench)))
     write_study(study, found)
     study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
+    del home, away, found, bench  # and their models, before tasks load them one by one
     if plan.tasks is not None:
         write_file(study.tasks_file, run_tasks(plan.tasks, first, config, progress))
     return study

@@ -92,14 +92,10 @@ def block_swap(subject: Subject) -> BlockSwap | None:
 
 def _first_contexts(subject: Subject) -> Subject:
     """The same with the contexts that hybrids continue."""
-    count, contexts = subject.config.swap_contexts, subject.contexts
+    count = subject.config.swap_contexts
     return replace(
         subject,
-        contexts=replace(
-            contexts,
-            contexts=contexts.contexts[:count],
-            continuations=contexts.continuations[:count],
-        ),
+        contexts=subject.contexts.first(count),
         original_texts=subject.original_texts[:count],
         tuned_texts=subject.tuned_texts[:count],
     )

@@ -11,12 +11,13 @@ from hyperfitting.compare.subject import (
     Given,
     on_its_day,
     open_subject,
+    require_texts_of,
     study_to_explain,
     subject_of,
 )
 from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
 from hyperfitting.explain.subject import Subject, Texts, write_texts
@@ -179,6 +180,15 @@ def explain(
     comparison, *others = open_subject(subject, here, progress)
     if others:
         raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
+    if study.study_file.exists():
+        require_texts_of(study, comparison)
+    arms = [each.arm.name for each in comparison.tuned]
+    if unknown := [name for name in only or () if name not in arms]:
+        raise InputError(
+            f"there is no arm {unknown[0]!r} to explain",
+            needed=f"one of {', '.join(dict.fromkeys(arms))}",
+            hint=did_you_mean(unknown[0], arms),
+        )
     tuned = [each for each in comparison.tuned if only is None or each.arm.name in only]
     write_explanation(study, replace(comparison, tuned=tuned), config, progress)
     return study

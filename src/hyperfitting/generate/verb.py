@@ -62,6 +62,8 @@ def generate(
             an amateur with another vocabulary.
     """
     progress = progress or Progress()
+    if not prompts or isinstance(prompts, str):
+        raise InputError(f"the prompts are {prompts!r}", needed="a list with at least one text")
     spec = parse_decoder(config.decoder)
     model, tokenizer = open_model(config.model, prompts)
     tokens = Tokens.of(model, tokenizer)

@@ -81,7 +81,7 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
             )
             for row in own
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{study.study_file} does not list its generations: {error}",
             hint="run `hyperfit evaluate` again",

@@ -35,12 +35,6 @@ class MeanEstimate(Estimate):
     n: int
 
 
-class PercentEstimate(Estimate):
-    """A share in percent; the files call it `percent`."""
-
-    value: float | None = Field(alias="percent")
-
-
 class GainEstimate(BareEstimate):
     """A difference over the same contexts; the reason says why it is not told from 0."""
 

@@ -47,14 +47,14 @@ class Layer(Record):
 class LayerRegions(Record):
     """Layers of each region (definitions, section 6.5), and by how much l2 rises at the last."""
 
-    identical: list[int]
+    identical: list[int] = Field(default_factory=list)  # since layers are compared at all
     stable: list[int]
     compression: list[int]
     terminal: int | None
     l2_jump: float | None
-    l2_jump_low: float | None
-    l2_jump_high: float | None
-    l2_jump_reason: str | None
+    l2_jump_low: float | None = None  # since it has an interval
+    l2_jump_high: float | None = None
+    l2_jump_reason: str | None = None
 
 
 class LastStep(Record):
