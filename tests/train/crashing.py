@@ -18,6 +18,7 @@ import torch
 
 torch.set_num_threads(1)
 
+import hyperfitting.train.verb as front  # noqa: E402
 from hyperfitting import verbs  # noqa: E402
 from hyperfitting.config.layers import Layer  # noqa: E402
 from hyperfitting.config.resolve import resolve_run  # noqa: E402
@@ -65,6 +66,7 @@ def train(model: str, texts: str, out: Path, resume: bool) -> None:
         "monitor.num_contexts": 2,
     }
     resolved = resolve_run([Layer("test", settings)])
+    front.save_run_figure = lambda *_: None  # takes a second, and nothing is resumed from it
     verbs.train(
         resolved.config, out, sources=resolved.sources, cache_folder=out.parent / "cache",
         resume=resume,
