@@ -89,7 +89,7 @@ def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
         out = Path(out)
         if not _is_around(out, subject):
             require_free(out)
-        return StudyFolder(Path(out))
+        return StudyFolder(out)
     if isinstance(subject, Runs) and len(subject.folders) == 1:
         return StudyFolder(subject.folders[0])
     given = f"{len(subject.folders)} folders are" if isinstance(subject, Runs) else "models are"

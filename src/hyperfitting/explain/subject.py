@@ -58,7 +58,7 @@ class Subject:
     @property
     def length(self) -> int:
         """K."""
-        return len(self.contexts.continuations[0])
+        return self.contexts.length
 
     @property
     def vocabulary(self) -> int:
@@ -68,8 +68,7 @@ class Subject:
     @property
     def human_rows(self) -> Texts:
         """Context and human continuation."""
-        pairs = zip(self.contexts.contexts, self.contexts.continuations, strict=True)
-        return [context + continuation for context, continuation in pairs]
+        return self.contexts.rows()
 
     def interval(self, values: Sequence[float] | NDArray[np.float64]) -> MeanEstimate:
         """Mean over contexts with its bootstrap interval and n; undefined values are left out."""

@@ -60,7 +60,7 @@ class Explanation:
         original = comparison.load_original()
         _check_family(original)
         check_sizes(config, len(anatomy(original).blocks))
-        length = len(contexts.continuations[0])
+        length = contexts.length
         width = max(map(len, contexts.contexts)) + length
         check_fit(original, comparison.largest_id, width, comparison.model.name)
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
@@ -81,12 +81,12 @@ class Explanation:
     def _read(self, arm: Arm, pair: Pair) -> Subject:
         """Both models on the human text, seen by the controls' observers; then the tuned writes."""
         contexts = self.comparison.dataset.contexts
-        length, count = len(contexts.continuations[0]), len(contexts)
+        length, count = contexts.length, len(contexts)
         vocabulary = pair.vocabulary(self.tokens.tokenizer)
         ahead = Ahead(self.config, vocabulary, count)
         layers = [each.layers(ahead) for each in CONTROLS.values() if each.layers]
         logits = [each.logits(ahead) for each in CONTROLS.values() if each.logits]
-        rows = [c + k for c, k in zip(contexts.contexts, contexts.continuations, strict=True)]
+        rows = contexts.rows()
         with self.progress.stage(f"layers and logits of {arm.name}", count) as stage:
             has_one_length = len({len(row) for row in rows}) == 1
             forced = compare_rows(

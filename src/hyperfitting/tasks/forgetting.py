@@ -11,7 +11,7 @@ from scipy import stats
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.records import Arm
-from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 from hyperfitting.records.tasks import TaskScore
 
 NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
@@ -91,9 +91,9 @@ def changed_scores(tuned: Scores, original: Scores, config: EvaluateConfig) -> l
 def difference(tuned: Scored, original: Scored | None, config: EvaluateConfig) -> MeanEstimate:
     """Tuned - original over the same questions, with its interval."""
     if original is None or original.questions != tuned.questions:
-        return _undefined(OTHER_QUESTIONS)
+        return undefined_mean(OTHER_QUESTIONS)
     if original.value_N is None or tuned.value_N is None:
-        return _undefined(NO_MEAN)
+        return undefined_mean(NO_MEAN)
     found = bootstrap_mean(
         tuned.value_N - original.value_N,
         resamples=config.resamples, confidence=config.confidence, seed=config.seed,
@@ -102,7 +102,3 @@ def difference(tuned: Scored, original: Scored | None, config: EvaluateConfig) -
         value=found.mean, low=found.low, high=found.high, n=len(tuned.questions),
         reason=ONE if found.low is None else None,
     )  # fmt: skip
-
-
-def _undefined(reason: str) -> MeanEstimate:
-    return MeanEstimate(value=None, low=None, high=None, n=0, reason=reason)
