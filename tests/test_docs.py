@@ -1,5 +1,6 @@
 """The documents against the code: what is referred to exists, and what exists is documented."""
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_every_metric_that_the_definitions_name_is_one():
     assert METRICS.keys() - named == {
         "mean_length", "delta_dim_block_output", "delta_dim_post_final_norm"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_names_its_formula_and_its_definition(name):
+    module, function = METRICS[name].formula.rsplit(".", 1)
+    assert callable(getattr(importlib.import_module(module), function))
+    text = read("docs", "definitions.md")
+    title = re.search(rf"^### {re.escape(METRICS[name].section)} .*$", text, re.M)
+    of_others = {"mean_length": "texts end", "delta_dim_block_output": "`delta_dim`",
+                 "delta_dim_post_final_norm": "`delta_dim`"}  # fmt: skip
+    assert of_others.get(name, f"`{name}`") in title[0]
 
 
 def test_every_verb_is_documented():

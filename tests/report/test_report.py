@@ -119,7 +119,7 @@ def test_sampling_at_equal_entropy_is_another_decoder(page):
 
 
 def test_looped_texts_that_may_end_and_those_of_fixed_length_have_two_names(page, written):
-    assert "<th>Looped (natural)<small>" in section(page, "endings")
+    assert ">Looped (natural)<small>" in section(page, "endings")
     assert 'class="looped">looped (fixed length)<' in section(page, "examples")
     for name in ("block_swap", "static_bias"):
         header = (written.tables / f"{name}.csv").read_text().splitlines()[0]

@@ -85,6 +85,12 @@ def test_the_papers_values_get_columns_of_their_own():
     ]  # fmt: skip
 
 
+def test_a_column_says_what_computes_it():
+    said = tables.origin("ttr")
+    assert "hyperfitting.measure.text.type_token_ratio" in said
+    assert "section 2.1 of docs/definitions.md" in said
+
+
 def test_formats_escape_their_own_signs():
     rows = [["a_b", "c|d"], ["50 %\nx", "± <"]]
     assert to_markdown(rows).splitlines() == [

@@ -54,6 +54,7 @@ class Table:
     name: str  # of its files
     header: Sequence[tuple[str, str]]  # label and unit of every column
     rows: Sequence[Sequence[Cell]]
+    origins: Sequence[str] = ()  # where the numbers of every column come from, if it is said
 
     def __bool__(self) -> bool:
         return bool(self.rows)
@@ -177,7 +178,16 @@ def metric_table(
         [Cell(study.label(arm)), *(cell(study.cell(arm, m, prefix)) for m, prefix in shown)]
         for arm in arms
     ]
-    return Table(name, header, rows)
+    return Table(name, header, rows, ["", *(origin(metric) for metric, _ in shown)])
+
+
+def origin(metric: str) -> str:
+    """Where a metric is defined and which function computes it."""
+    found = METRICS[metric]
+    return (
+        f"Formula: {found.formula}; section {found.section} of docs/definitions.md. Means and "
+        "intervals: section 1.5, hyperfitting.evaluate.measurements."
+    )
 
 
 def catalogue_table(study: Study, name: str) -> Table:
