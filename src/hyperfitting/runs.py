@@ -6,6 +6,7 @@ evaluated carries the study files itself and is a study of one.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,29 @@ from hyperfitting.errors import InputError
 from hyperfitting.records import Generation, MonitorRow
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import FieldError, read_file, read_rows
-from hyperfitting.storage import LOCK, OWNER, read_json, read_jsonl, write_jsonl
+from hyperfitting.records.study import StudyFile
+from hyperfitting.seals import (
+    SEAL,
+    STAGED,
+    Files,
+    files_of,
+    finish_replacing,
+    replaced_together,
+    require_unchanged,
+    seal,
+)
+from hyperfitting.storage import (
+    LOCK,
+    OWNER,
+    only_writer,
+    read_json,
+    read_jsonl,
+    sweep_temporaries,
+    write_jsonl,
+)
 
 RowT = TypeVar("RowT")
+LOADED = {".safetensors", ".bin", ".json", ".jinja", ".model"}  # of what loaders look for
 
 
 class JudgeFolder:
@@ -61,10 +82,59 @@ class StudyFolder:
         """File of one control, by its name."""
         return self.explain / f"{part}.json"
 
-    def clear_generations(self) -> None:
-        """Remove the continuations of an earlier evaluation."""
-        for path in self.generations.glob("*.jsonl"):
-            path.unlink()
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder, after what a killed writer left was put in place or swept away.
+
+        Raises:
+            InputError: another process writes to it.
+        """
+        with only_writer(self.path):
+            for folder in (self.path, self.explain, self.judge.path, self.report, self.tables,
+                           self.figures):  # fmt: skip
+                sweep_temporaries(folder / "*")
+            finish_replacing(self.path)
+            yield
+
+    @contextmanager
+    def replacing(self) -> Iterator["StudyFolder"]:
+        """A folder whose files take the place of an evaluation's, together or not at all."""
+        own = [self.study_file, self.measurements_file, self.timings_file, self.per_context_file,
+               self.tasks_file, *self.generations.glob("*.jsonl")]  # fmt: skip
+        before = [path.relative_to(self.path).as_posix() for path in own if path.exists()]
+        with replaced_together(self.path, before) as new:
+            yield StudyFolder(new)
+
+    @contextmanager
+    def replacing_explanation(self, about: Mapping[str, Any]) -> Iterator["StudyFolder"]:
+        """A folder whose `explain/` takes the place of an earlier one as a whole."""
+        before = [path.relative_to(self.path).as_posix() for path in self.explain.glob("*.json")]
+        with replaced_together(self.path, before) as folder:
+            new = StudyFolder(folder)
+            new.explain.mkdir()
+            yield new
+            seal(new.explain, about)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether an evaluation is here, or one that waits to be put in place."""
+        return self.study_file.exists() or (self.path / STAGED).is_dir()
+
+    def sealed(self) -> StudyFile:
+        """What the study says of itself, after all that belongs to it was found as it was written.
+
+        Raises:
+            InputError: it was not evaluated; or a file is damaged, missing or of another
+                evaluation.
+        """
+        again = "run `hyperfit evaluate` again"
+        about = read_file(StudyFile, self.study_file, again)
+        require_unchanged(self.path, about.files, wrote="the evaluation in study.json", again=again)
+        return about
+
+    def explained_files(self) -> list[Path]:
+        """What `hyperfit explain` left here, one file per control."""
+        return [path for path in sorted(self.explain.glob("*.json")) if path.name != SEAL]
 
     def write_generations(self, key: str, generations: list[Generation]) -> Path:
         """Write one arm's continuations and return the file's path."""
@@ -117,6 +187,35 @@ class RunFolder:
             )
         return read_file(RunManifest, self.manifest_file, "train that run again")
 
+    def whole(self) -> RunManifest:
+        """The manifest of a finished run whose windows, metrics and result are as it left them.
+
+        Runs of versions that took no digests are not compared.
+
+        Raises:
+            InputError: as `manifest`; or a file is missing, has another content or was added.
+        """
+        manifest = self.manifest()
+        again = "restore that file, or train that run again"
+        require_unchanged(self.path, manifest.files, wrote="training", again=again)
+        if not manifest.files:
+            return manifest
+        for folder in (self.adapter, self.model):
+            for path in sorted(folder.rglob("*")):
+                name = path.relative_to(self.path).as_posix()
+                if path.suffix in LOADED and path.is_file() and name not in manifest.files:
+                    raise InputError(
+                        f"{path} was added after training",
+                        needed="the result as training wrote it",
+                        hint="move it elsewhere",
+                    )
+        return manifest
+
+    def sealed_files(self) -> Files:
+        """The digests of all that a finished run is read from again."""
+        kept = [path for path in (self.windows_file, self.metrics_file) if path.exists()]
+        return files_of(self.path, [*kept, self.result])
+
     def started(self) -> RunManifest | None:
         """The manifest of a run that may not have finished; None where none was started.
 
@@ -142,10 +241,19 @@ class RunFolder:
         write_jsonl(self.metrics_file, (asdict(row) for row in rows))
 
     def metrics(self) -> list[MonitorRow]:
-        """All monitoring points, in order; empty where monitoring was off."""
+        """All monitoring points of a run, in order; empty where monitoring was off.
+
+        Raises:
+            InputError: the file of a finished run is not as training left it.
+        """
+        again = "train that run again, or report its study from another place"
+        manifest = self.started()
+        name = self.metrics_file.name
+        if manifest is not None and name in manifest.files:
+            sealed = {name: manifest.files[name]}
+            require_unchanged(self.path, sealed, wrote="training", again=again)
         if not self.metrics_file.exists():
             return []
-        again = "train that run again, or leave its metrics.jsonl out"
         return _rows(MonitorRow, self.metrics_file, again)
 
 
@@ -171,11 +279,11 @@ def require_free(path: Path) -> None:
             f"the output folder cannot be {path}: {blocking} is a file",
             needed="a new or empty folder",
         )
-    # What a run leaves that was killed before its manifest was there.
-    unfinished = (LOCK, OWNER, f".{RunFolder(path).manifest_file.name}.")
+    # What a run or an evaluation leaves that was killed before it wrote anything whole.
+    unfinished = (LOCK, OWNER, f".{RunFolder(path).manifest_file.name}.", f".{STAGED}.")
     if path.is_dir() and any(not p.name.startswith(unfinished) for p in path.iterdir()):
         held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
-        held = "a study" if StudyFolder(path).study_file.exists() else held
+        held = "a study" if StudyFolder(path).is_evaluated else held
         raise InputError(
             f"the output folder {path} holds {held}",
             needed="a new or empty folder",

@@ -1,10 +1,8 @@
 """Files and folders that are whole or not there, and locks that name their owner.
 
-A sealed folder carries `COMPLETE.json`, the digests of its files, written last; it is put in
-place by one rename. What a crash leaves behind has another name and is never read.
+What a crash leaves behind has another name and is never read.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,12 +18,7 @@ from filelock import FileLock, Timeout
 
 from hyperfitting.errors import InputError
 
-SEAL = "COMPLETE.json"
 LOCK, OWNER = ".lock", ".owner.json"
-
-
-class DamagedError(InputError):
-    """A sealed folder whose files are not those that were sealed."""
 
 
 def _sync(path: Path) -> None:
@@ -35,6 +28,13 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def share(path: Path) -> None:
+    """The permissions that a new file or folder has here; some libraries write for one user."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -100,7 +100,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def _temporary_prefix(path: Path) -> str:
+def temporary_prefix(path: Path) -> str:
+    """How the names begin under which a file or folder is written."""
     return f".{path.name}.tmp-"
 
 
@@ -108,13 +109,12 @@ def _temporary_prefix(path: Path) -> str:
 def new_directory(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(path), dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(path), dir=path.parent))
     try:
         yield temporary
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            _sync(file)
-        _sync(temporary)
+        for each in (temporary, *temporary.rglob("*")):
+            share(each)
+            _sync(each)
         if path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
@@ -128,42 +128,10 @@ def sweep_temporaries(path: Path) -> None:
 
     The name may be a pattern, such as `step-*`.
     """
-    for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
+    for leftover in path.parent.glob(f"{temporary_prefix(path)}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def sealed_folder(path: Path, about: Mapping[str, Any]) -> Iterator[Path]:
-    """Like `new_directory`, with a seal: digests of all files, and `about`."""
-    with new_directory(path) as folder:
-        yield folder
-        files = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
-        write_json(folder / SEAL, {"about": dict(about), "files": files})
-
-
-def open_sealed(path: Path) -> dict[str, Any]:
-    """Check every file of a sealed folder; returns what it was sealed with.
-
-    Raises:
-        DamagedError: no seal, a file is missing, or a file has another content.
-    """
-    try:
-        seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
-        for name, digest in seal["files"].items():
-            if file_digest(path / name) != digest:
-                raise DamagedError(f"{path / name} is damaged: its content has changed")
-        about: dict[str, Any] = seal["about"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
-    return about
 
 
 @contextmanager

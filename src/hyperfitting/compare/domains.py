@@ -37,7 +37,7 @@ def open_runs_on(
         InputError: as `open_runs`, a source given twice, or texts that do not serve.
     """
     runs = [RunFolder(path) for path in folders]
-    manifests = [run.manifest() for run in runs]
+    manifests = [run.whole() for run in runs]
     require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
     if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")

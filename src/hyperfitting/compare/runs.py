@@ -9,7 +9,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
-from hyperfitting.models.load import load_result
+from hyperfitting.models.load import load_result, load_tokenizer, require_tokenizer
 from hyperfitting.records import Arm
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.study import TrainingFacts
@@ -32,7 +32,7 @@ def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) ->
             or that do not differ in anything.
     """
     runs = [RunFolder(path) for path in folders]
-    manifests = [run.manifest() for run in runs]
+    manifests = [run.whole() for run in runs]
     require_shared(
         runs, manifests, SHARED, "runs of one base model on one data set and split",
         hint=hint_of_dates(runs, manifests)
@@ -90,6 +90,9 @@ def opened(
 ) -> tuple[ModelConfig, list[TunedModel]]:
     """The base model and the runs' results, to be loaded on this machine."""
     model = here.put(manifests[0].base_model())
+    tokenizer = load_tokenizer(model)
+    for manifest in manifests:
+        require_tokenizer(tokenizer, manifest.tokenizer_digest, model)
     tuned = [
         TunedModel(arm, partial(load_result, run, model), _facts(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)

@@ -190,25 +190,21 @@ def _listed(study: StudyFolder) -> list[TunedEntry]:
     return read_file(_Before, study.study_file, "give its runs/ARM-seed-S folders").runs
 
 
-def require_texts_of(
-    study: StudyFolder, comparison: Comparison, *, controls_only: bool = False
-) -> None:
-    """Refuse other held-out texts than those that a study's folder already speaks of.
-
-    With `controls_only` its `study.json` may be of others, because it is written anew.
+def require_texts_of(paths: Sequence[Path], comparison: Comparison, hint: str) -> None:
+    """Refuse other held-out texts than those that files of a folder already speak of.
 
     Raises:
-        InputError: its `study.json` or a file of its controls is of other texts.
+        InputError: one of them is of other texts; `hint` says what else can be done.
     """
     digest = comparison.data["contexts_digest"]
-    evaluated = [] if controls_only or not study.study_file.exists() else [study.study_file]
-    for path in (*evaluated, *sorted(study.explain.glob("*.json"))):
+    for path in paths:
         before = read_file(_Before, path, "choose another --out")
         known = before.contexts_digest or before.data.contexts_digest
         if known is not None and known != digest:
             raise InputError(
                 f"{path} is of other held-out texts than {comparison.domain}",
                 needed="--out with a new folder, or the same texts",
+                hint=hint,
             )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.subject import (
     Given,
+    Subject,
     new_study,
     open_subject,
     require_texts_of,
@@ -18,9 +19,8 @@ from hyperfitting.evaluate.paired_tests import paired_tests
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.scoring import Scored, score
-from hyperfitting.evaluate.write import Evaluated, write_study
+from hyperfitting.evaluate.write import Evaluated, write_study, write_tasks
 from hyperfitting.progress import Progress
-from hyperfitting.records.record import write_file
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.run import run_tasks
 
@@ -48,10 +48,20 @@ def evaluate(
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
     study = new_study(subject, out)
+    with study.writing():
+        study = new_study(subject, out)  # again: another process may have been faster
+        _evaluate(study, subject, config, progress)
+    return study
+
+
+def _evaluate(
+    study: StudyFolder, subject: Subject, config: EvaluateConfig, progress: Progress
+) -> None:
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)
-    require_texts_of(study, first, controls_only=True)
+    hint = f"or delete {study.explain}, then run `hyperfit explain` again"
+    require_texts_of(study.explained_files(), first, hint)
     home = bench_of(first, plan, progress, measures_layers=bool(others))
     away = [
         bench_of(
@@ -65,12 +75,10 @@ def evaluate(
         if others:
             progress.say(f"texts of {bench.comparison.domain}")
         found.append(_measured(bench, score(bench)))
-    write_study(study, found)
-    study.tasks_file.unlink(missing_ok=True)  # of an earlier evaluation
+    about = write_study(study, found)
     del home, away, found, bench  # and their models, before tasks load them one by one
     if plan.tasks is not None:
-        write_file(study.tasks_file, run_tasks(plan.tasks, first, config, progress))
-    return study
+        write_tasks(study, about, run_tasks(plan.tasks, first, config, progress))
 
 
 def _measured(bench: Bench, scored: Scored) -> Evaluated:

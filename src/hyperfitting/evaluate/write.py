@@ -25,8 +25,10 @@ from hyperfitting.records.study import (
     Texts,
     TimingsFile,
 )
+from hyperfitting.records.tasks import TaskResults
 from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import StudyFolder
+from hyperfitting.seals import files_of, replaced_together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +47,38 @@ class Evaluated:
         return self.bench.comparison.domain
 
 
-def write_study(study: StudyFolder, found: Sequence[Evaluated]) -> None:
-    """Write everything that was found; the first set of texts is what the study is about."""
+def write_study(study: StudyFolder, found: Sequence[Evaluated]) -> StudyFile:
+    """Write everything that was found, in the place of an earlier evaluation, all at once.
+
+    The first set of texts is what the study is about. Returns what `study.json` says.
+    """
     home = found[0]
-    study.path.mkdir(parents=True, exist_ok=True)
-    study.clear_generations()
-    generations = [
-        entry
-        for each in found
-        for entry in _write_generations(study, each, None if each is home else each.domain)
-    ]
-    _write_per_context(study, found)
-    write_file(study.timings_file, _timings(home.scored.arms))
-    measured = MeasurementsFile(
-        rows=[row for each in found for row in each.rows],
-        tests=[test for each in found for test in each.tests],
-    )
-    write_file(study.measurements_file, measured)
-    write_file(study.study_file, _about(study, found, generations))
+    with study.replacing() as new:
+        generations = [
+            entry
+            for each in found
+            for entry in _write_generations(new, each, None if each is home else each.domain)
+        ]
+        _write_per_context(new, found)
+        write_file(new.timings_file, _timings(home.scored.arms))
+        measured = MeasurementsFile(
+            rows=[row for each in found for row in each.rows],
+            tests=[test for each in found for test in each.tests],
+        )
+        write_file(new.measurements_file, measured)
+        files = files_of(new.path, [new.path])
+        about = _about(study, found, generations).model_copy(update={"files": files})
+        write_file(new.study_file, about)
+    return about
+
+
+def write_tasks(study: StudyFolder, about: StudyFile, results: TaskResults) -> None:
+    """Add what tasks found to the evaluation that `about` describes."""
+    with replaced_together(study.path) as folder:
+        new = StudyFolder(folder)
+        write_file(new.tasks_file, results)
+        files = about.files | files_of(new.path, [new.tasks_file])
+        write_file(new.study_file, about.model_copy(update={"files": files}))
 
 
 def _write_generations(

@@ -176,12 +176,26 @@ def explain(
     if isinstance(subject, CheckpointsConfig) and out is not None:
         subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
+    with study.writing():
+        study = study_to_explain(subject, out)  # again: another process may have been faster
+        _explain(study, subject, config, progress, only)
+    return study
+
+
+def _explain(
+    study: StudyFolder,
+    given: Given,
+    config: ExplainConfig,
+    progress: Progress,
+    only: Sequence[str] | None,
+) -> None:
+    subject = subject_of(given)
     here = Here(config.device, config.trust_remote_code)
     comparison, *others = open_subject(subject, here, progress)
     if others:
         raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
     if study.study_file.exists():
-        require_texts_of(study, comparison)
+        require_texts_of([study.study_file], comparison, "or evaluate these texts there first")
     arms = [each.arm.name for each in comparison.tuned]
     if unknown := [name for name in only or () if name not in arms]:
         raise InputError(
@@ -191,7 +205,6 @@ def explain(
         )
     tuned = [each for each in comparison.tuned if only is None or each.arm.name in only]
     write_explanation(study, replace(comparison, tuned=tuned), config, progress)
-    return study
 
 
 def write_explanation(
@@ -206,15 +219,17 @@ def write_explanation(
     for tuned in comparison.tuned:
         explanation.add(tuned)
     origin = origin_of(explanation.original)
-    for name, arms in explanation.found.items():
-        kind: Any = RECORDS[name]  # a type that is known at run time only
-        content = ControlFile[kind](
-            contexts_digest=comparison.data["contexts_digest"],
-            model=comparison.model.name,
-            origin=origin,
-            num_contexts=len(comparison.dataset.contexts),
-            explain=config.model_dump(mode="json"),
-            environment=environment(),
-            arms=arms,
-        )
-        write_file(study.explain_file(name), content)
+    digest = comparison.data["contexts_digest"]
+    with study.replacing_explanation({"contexts_digest": digest}) as new:
+        for name, arms in explanation.found.items():
+            kind: Any = RECORDS[name]  # a type that is known at run time only
+            content = ControlFile[kind](
+                contexts_digest=digest,
+                model=comparison.model.name,
+                origin=origin,
+                num_contexts=len(comparison.dataset.contexts),
+                explain=config.model_dump(mode="json"),
+                environment=environment(),
+                arms=arms,
+            )
+            write_file(new.explain_file(name), content)

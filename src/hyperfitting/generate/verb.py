@@ -11,7 +11,7 @@ from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
 from hyperfitting.generate.run import run_decoder, said_for
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder
 from hyperfitting.models.fit import check_fit
-from hyperfitting.models.load import load_model, load_result, load_tokenizer
+from hyperfitting.models.load import load_model, load_result, load_tokenizer, require_tokenizer
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.tuned import (
     adapter_base,
@@ -35,11 +35,13 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM
     """
     run = RunFolder(Path(config.name))
     if run.manifest_file.exists():
-        manifest = run.manifest()
+        manifest = run.whole()
         own = manifest.base_model()
         kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
         base = config.model_copy(update=kept)
-        return load_result(run, base, digest=manifest.model_digest), load_tokenizer(base)
+        tokenizer = load_tokenizer(base)
+        require_tokenizer(tokenizer, manifest.tokenizer_digest, base)
+        return load_result(run, base, digest=manifest.model_digest), tokenizer
     named = adapter_base(config)
     if named is None:
         return load_model(config), load_tokenizer(config)

@@ -32,6 +32,7 @@ from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
+from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
@@ -232,6 +233,20 @@ def require_digest(model: CausalLM, digest: str, config: ModelConfig) -> None:
             f"the weights of {config.name} are not those the runs were trained from",
             needed=f"the base model with digest {digest[:12]}…",
             hint="restore that model, or train again",
+        )
+
+
+def require_tokenizer(tokenizer: Tokenizer, digest: str | None, config: ModelConfig) -> None:
+    """Refuse a tokenizer that is not the one a run was trained with; of None nothing is known.
+
+    Raises:
+        InputError: it has other entries or ends, another template, or reads a text otherwise.
+    """
+    if digest is not None and tokenizer_digest(tokenizer) != digest:
+        raise InputError(
+            f"the tokenizer of {config.name} is not the one the run was trained with",
+            needed=f"the tokenizer with digest {digest[:12]}…",
+            hint="restore the tokenizer's files, or train again",
         )
 
 

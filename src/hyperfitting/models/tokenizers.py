@@ -6,6 +6,7 @@ from typing import Any
 
 from hyperfitting.data.borders import borders_of
 from hyperfitting.models.types import Tokenizer
+from hyperfitting.seals import content_digest
 
 # Read where there are no texts: what pre-tokenizers, normalisers and added tokens differ in.
 PROBE = (
@@ -43,6 +44,21 @@ def is_set_up_alike(ours: Any, theirs: Any) -> bool:
     """
     one, other = _pipeline(ours), _pipeline(theirs)
     return one is not None and one == other
+
+
+def tokenizer_digest(tokenizer: Tokenizer) -> str:
+    """Identifies what a tokenizer makes of texts: entries, ends, template, tokens of a probe.
+
+    Not its files: libraries write one tokenizer in several ways.
+    """
+    said = {
+        "vocabulary": sorted(tokenizer.get_vocab().items()),
+        "specials": [tokenizer.bos_token_id, tokenizer.eos_token_id],
+        "chat_template": tokenizer.chat_template,
+        "probe": [tokenizer(text)["input_ids"] for text in PROBE],
+        "text": [tokenizer.decode(tokenizer(text)["input_ids"]) for text in PROBE],
+    }
+    return content_digest(said)
 
 
 def _pipeline(tokenizer: Tokenizer) -> dict[str, Any] | None:

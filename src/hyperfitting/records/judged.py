@@ -114,6 +114,7 @@ class JudgedSide(OfArm):
     mode: Mode
     length: int  # tokens: exactly these in fixed length, at most these in natural mode
     decoding: dict[str, Any] = Field(default_factory=dict)  # decoder, its values, sampling_seed
+    texts: str | None = None  # digest of the file of its texts
 
     @model_validator(mode="before")
     @classmethod

@@ -73,6 +73,8 @@ class RunManifest(FileRecord):
     engine: list[str]
     environment: Environment
     started: str
+    tokenizer_digest: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)  # digests of windows, metrics and result
     training: TrainingOutcome | None = None  # None until it is complete
 
     @model_validator(mode="after")

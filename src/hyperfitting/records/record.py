@@ -23,10 +23,14 @@ from pydantic import (
 
 from hyperfitting.errors import InputError
 from hyperfitting.records.arms import Arm
+from hyperfitting.seals import DamagedError, content_digest
 from hyperfitting.storage import read_json, write_json
 
 RecordT = TypeVar("RecordT")
 FileT = TypeVar("FileT", bound="FileRecord")
+
+
+DIGEST = "content_digest"  # of a file: of all else that it says
 
 
 class FieldError(ValueError):
@@ -82,10 +86,10 @@ class OfArm(Record):
 
 
 class FileRecord(Record):
-    """A whole JSON file. Files without a version are of the first."""
+    """A whole JSON file. Files without a version are of the first, which has no digest."""
 
-    VERSION: ClassVar[int] = 1
-    version: int = 1
+    VERSION: ClassVar[int] = 2
+    version: int = 2
 
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}  # building one takes a while
@@ -138,7 +142,9 @@ def read_file(kind: type[FileT], path: Path, again: str) -> FileT:
         content = read_json(path)
     except InputError as error:
         raise InputError(error.given, needed=error.needed, hint=again) from error
-    version = content.get("version", 1) if isinstance(content, Mapping) else 1
+    if isinstance(content, Mapping):
+        content = {"version": 1} | dict(content)
+    version = content["version"] if isinstance(content, Mapping) else 1
     if isinstance(version, int) and version > kind.VERSION:
         raise InputError(
             f"{path} was written by a newer hyperfitting: it is of version {version}, and this one "
@@ -146,6 +152,7 @@ def read_file(kind: type[FileT], path: Path, again: str) -> FileT:
             needed="a newer hyperfitting",
         )
     try:
+        _require_whole(path, content, again)
         return read(kind, content)
     except FieldError as error:
         raise InputError(
@@ -153,9 +160,37 @@ def read_file(kind: type[FileT], path: Path, again: str) -> FileT:
         ) from error
 
 
+def version_of(path: Path, again: str) -> int:
+    """The version that a JSON file says it is of; 1 where it says none.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return read_file(FileRecord, path, again).version
+
+
 def write_file(path: Path, record: FileRecord) -> None:
-    """Write a record in one piece; NaN is refused."""
-    write_json(path, as_json(record))
+    """Write a record in one piece, with the digest of what it says; NaN is refused."""
+    content = as_json(record) | {"version": record.VERSION}
+    write_json(path, content | {DIGEST: content_digest(content)})
+
+
+def _require_whole(path: Path, content: Any, again: str) -> None:
+    """Refuse a file that does not say what was written.
+
+    Raises:
+        DamagedError: its digest is another, or missing where its version has one.
+    """
+    if not isinstance(content, Mapping):
+        return
+    said = {name: value for name, value in content.items() if name != DIGEST}
+    has_none = DIGEST not in content and content["version"] == 1
+    if not has_none and content.get(DIGEST) != content_digest(said):
+        raise DamagedError(
+            f"{path} is damaged: its content is not what hyperfitting wrote",
+            needed="the file as it was written",
+            hint=again,
+        )
 
 
 _NEEDED = {

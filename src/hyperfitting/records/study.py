@@ -205,6 +205,7 @@ class StudyFile(Texts, FileRecord):
     decoders: list[DecoderRun]
     generations: list[GenerationsFile]
     environment: Environment
+    files: dict[str, str] = Field(default_factory=dict)  # digests of all that belongs to it
 
 
 class MeasurementsFile(FileRecord):

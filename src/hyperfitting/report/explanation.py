@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile
-from hyperfitting.records.record import OfArm, read_file
+from hyperfitting.records.record import OfArm, read_file, version_of
 from hyperfitting.runs import StudyFolder
+from hyperfitting.seals import SEAL, DamagedError, open_sealed
 
 Found = TypeVar("Found", bound=OfArm)
 
@@ -43,6 +44,7 @@ def read_explained(folder: StudyFolder, contexts_digest: str | None = None) -> E
     """
     found: dict[str, Sequence[OfArm]] = {}
     again = f"run `hyperfit explain {folder.path}` again"
+    _require_whole(folder, again)
     for name, record in RECORDS.items():
         path = folder.explain_file(name)
         if not path.exists():
@@ -57,3 +59,22 @@ def read_explained(folder: StudyFolder, contexts_digest: str | None = None) -> E
             )
         found[name] = content.arms
     return Explained(found)
+
+
+def _require_whole(folder: StudyFolder, again: str) -> None:
+    """Refuse an explanation that is not as it was written; older versions sealed none.
+
+    Raises:
+        InputError: a file is damaged, missing or was added.
+    """
+    if not (folder.explain / SEAL).exists():
+        written = [folder.explain_file(name) for name in RECORDS]
+        if any(path.exists() and version_of(path, again) > 1 for path in written):
+            raise InputError(f"{folder.explain} has no {SEAL}", needed="a whole folder", hint=again)
+        return
+    try:
+        open_sealed(folder.explain)
+    except DamagedError as error:
+        raise InputError(
+            error.given, needed="the files as they were written", hint=again
+        ) from error

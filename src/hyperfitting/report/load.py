@@ -47,6 +47,7 @@ class Study:
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # what is here and does not belong to it
 
     @property
     def domain(self) -> str:
@@ -166,43 +167,66 @@ class Study:
 
 
 def read_study(folder: StudyFolder) -> Study:
-    """Everything of an evaluated folder, and what `hyperfit explain` added.
+    """Everything of an evaluated folder, and what `hyperfit explain` and `judge` added.
+
+    What they found on other texts than the evaluation's is left out, and `left_out` says so.
 
     Raises:
         InputError: the folder was not evaluated, or its files are damaged.
     """
-    if not folder.study_file.exists():
+    require_evaluated(folder)
+    again = "run `hyperfit evaluate` again"
+    about = folder.sealed()
+    measured = read_file(MeasurementsFile, folder.measurements_file, again)
+    others = [texts.data.source for texts in about.elsewhere]
+    rows = measured.rows
+    curves, without = _curves(folder, about)
+    judgements, unread = _judgements(folder, about)
+    return Study(
+        info=about,
+        rows=[row for row in rows if row.domain not in others],
+        tests=[test for test in measured.tests if test.domain not in others],
+        curves=curves,
+        generations=_generations(folder, about),
+        elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
+        tokens_per_second=_speeds(folder),
+        judgements=judgements,
+        tasks=_tasks(folder),
+        explained=read_explained(folder, about.data.contexts_digest),
+        left_out=[*without, *unread],
+    )
+
+
+def require_evaluated(folder: StudyFolder) -> None:
+    """Refuse a folder that holds no evaluation.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not folder.is_evaluated:
         is_run = RunFolder(folder.path).manifest_file.exists()
         raise InputError(
             f"{folder.path} holds no evaluated run or study: there is no study.json",
             needed="a folder that `hyperfit demo` or `hyperfit evaluate` wrote",
             hint=f"run `hyperfit evaluate {folder.path}` first" if is_run else None,
         )
-    again = "run `hyperfit evaluate` again"
-    about = read_file(StudyFile, folder.study_file, again)
-    measured = read_file(MeasurementsFile, folder.measurements_file, again)
-    others = [texts.data.source for texts in about.elsewhere]
-    rows = measured.rows
-    return Study(
-        info=about,
-        rows=[row for row in rows if row.domain not in others],
-        tests=[test for test in measured.tests if test.domain not in others],
-        curves=_curves(folder, about),
-        generations=_generations(folder, about),
-        elsewhere={domain: [row for row in rows if row.domain == domain] for domain in others},
-        tokens_per_second=_speeds(folder),
-        judgements=_judgements(folder),
-        tasks=_tasks(folder),
-        explained=read_explained(folder, about.data.contexts_digest),
-    )
 
 
-def _judgements(folder: StudyFolder) -> list[Judgement]:
-    """What `hyperfit judge` added; nothing where it did not run."""
+def _judgements(folder: StudyFolder, about: StudyFile) -> tuple[list[Judgement], list[str]]:
+    """What `hyperfit judge` said of these texts, and a line on what it said of others."""
     path = folder.judgements_file
     if not path.exists():
-        return []
-    return read_file(Judgements, path, "run `hyperfit judge` again").comparisons
+        return [], []
+    found = read_file(Judgements, path, "run `hyperfit judge` again").comparisons
+    texts = set(about.files.values())
+    # A version that took no digests did not say which texts it read.
+    fitting = [each for each in found if {each.a.texts, each.b.texts} - {None} <= texts]
+    if len(fitting) == len(found) or not about.files:
+        return found, []
+    return fitting, [
+        f"{len(found) - len(fitting)} of {len(found)} judgements in {path} are of other texts than "
+        "these and are left out: run `hyperfit judge` again"
+    ]
 
 
 def _tasks(folder: StudyFolder) -> list[TaskScore]:
@@ -222,13 +246,21 @@ def _speeds(folder: StudyFolder) -> dict[Arm, float]:
     return {arm: speed for arm, speed in found if speed is not None}
 
 
-def _curves(folder: StudyFolder, about: StudyFile) -> dict[Arm, list[MonitorRow]]:
-    """Monitoring of every run; a checkpoint that is no run of ours has none."""
-    return {
-        run.arm: RunFolder(folder.path / run.path).metrics()
-        for run in about.runs
-        if run.path is not None
-    }
+def _curves(folder: StudyFolder, about: StudyFile) -> tuple[dict[Arm, list[MonitorRow]], list[str]]:
+    """Monitoring of every run, and a line on those that are not where they were.
+
+    A checkpoint that is no run of ours has none.
+    """
+    curves, absent = {}, []
+    for entry in about.runs:
+        if entry.path is None:
+            continue
+        run = RunFolder(folder.path / entry.path)
+        if run.manifest_file.exists():
+            curves[entry.arm] = run.metrics()
+        else:
+            absent.append(f"{run.path} is not there: the page is without its training curves")
+    return curves, absent
 
 
 def _generations(folder: StudyFolder, about: StudyFile) -> dict[tuple[Arm, Mode], list[Generation]]:

@@ -13,7 +13,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
-from hyperfitting.report.load import Study, read_study
+from hyperfitting.report.load import Study, read_study, require_evaluated
 from hyperfitting.report.page import sections, tables
 from hyperfitting.report.tables import number
 from hyperfitting.runs import StudyFolder
@@ -98,8 +98,12 @@ def report(
         InputError: the folder was not evaluated yet, or its files are damaged.
     """
     folder, config = StudyFolder(Path(given)), config or ReportConfig()
-    with (progress or Progress()).stage("report") as stage:
+    progress = progress or Progress()
+    require_evaluated(folder)
+    with folder.writing(), progress.stage("report") as stage:
         study = read_study(folder)
+        for line in study.left_out:
+            progress.say(f"  {line}")
         write_text(folder.report_file, render_page(study, _write_files(folder, study), config))
         stage.update(1, str(folder.report_file))
     return folder

@@ -17,7 +17,8 @@ from torch import Tensor
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
-from hyperfitting.storage import DamagedError, open_sealed, read_json, sealed_folder, write_json
+from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
+from hyperfitting.storage import read_json, write_json
 
 KEEP_NEWEST = 2
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"

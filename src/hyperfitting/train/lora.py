@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import stores_weights_transposed
-from hyperfitting.models.checkpoint import ADAPTER_WEIGHTS, origin_of
+from hyperfitting.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, origin_of
 from hyperfitting.models.load import quiet_transformers
 from hyperfitting.models.types import CausalLM
+from hyperfitting.storage import read_json, write_json
 
 INITIAL = "pissa-initial"  # folder name; PEFT recognises a base-changing start by its adapter name
 
@@ -85,8 +86,17 @@ def save_adapter(
                     safe_serialization=True,
                     path_initial_model_for_weight_conversion=str(start),
                 )
+    _in_order(folder / ADAPTER_CONFIG)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's form, not filled in
     _require_saved({n: p for n, p in adapted.named_parameters() if n in initial}, folder, lora)
+
+
+def _in_order(config: Path) -> None:
+    """PEFT writes the names of modules as a set: another order in every process."""
+    content = read_json(config)
+    if isinstance(content.get("target_modules"), list):
+        content["target_modules"].sort()
+    write_json(config, content)
 
 
 def _require_saved(trained: Mapping[str, torch.Tensor], folder: Path, lora: LoraConfig) -> None:

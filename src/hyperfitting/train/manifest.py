@@ -14,6 +14,7 @@ from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
 from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.manifest import LossInterval, RunManifest, Trained, TrainingOutcome
 from hyperfitting.records.origins import Origin
@@ -24,6 +25,7 @@ from hyperfitting.train.setup import Setup
 DIGESTS = (
     "model_digest",
     "architecture_digest",
+    "tokenizer_digest",
     "train_digest",
     "heldout_digest",
     "contexts_digest",
@@ -62,6 +64,7 @@ def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> R
         engine=setup.notes,
         environment=environment(),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        tokenizer_digest=tokenizer_digest(parts.tokens.tokenizer),
     )
 
 
@@ -128,7 +131,8 @@ def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
     """
     changed = changed_settings(before.config, now.config)
     for name in DIGESTS:
-        if getattr(before, name) != getattr(now, name):
+        # Versions before did not take every digest.
+        if getattr(before, name) not in (None, getattr(now, name)):
             changed.append(f"{name.removesuffix('_digest')} (its content)")
     for name in ("precision", "device"):
         was, is_now = getattr(before, name), getattr(now, name)

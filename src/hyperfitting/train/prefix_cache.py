@@ -27,13 +27,8 @@ from hyperfitting.models.anatomy import Anatomy
 from hyperfitting.models.blocks import hidden_entering
 from hyperfitting.models.devices import free_bytes, wait_for
 from hyperfitting.progress import Progress
-from hyperfitting.storage import (
-    DamagedError,
-    only_writer,
-    open_sealed,
-    sealed_folder,
-    sweep_temporaries,
-)
+from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
+from hyperfitting.storage import only_writer, sweep_temporaries
 
 Place = Literal["gpu", "ram", "disk"]
 MEMORY_SHARE = 0.5  # of what is free; the tail, its activations and the user need the rest

@@ -16,7 +16,7 @@ from hyperfitting.records.manifest import RunManifest, TrainingOutcome
 from hyperfitting.records.record import write_file
 from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.runs import RunFolder, require_free
-from hyperfitting.storage import only_writer, sweep_temporaries
+from hyperfitting.storage import only_writer, share, sweep_temporaries
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.engine import engine_window_losses
@@ -100,7 +100,8 @@ def train(
             save_result(parts)
             if config.monitor.track:
                 parts.accelerator.end_training()
-            done = {"status": "complete", "training": outcome}
+            files = run.sealed_files()
+            done = {"status": "complete", "training": outcome, "files": files}
             write_file(run.manifest_file, manifest.model_copy(update=done))
         except KeyboardInterrupt:  # outside the loop, or a second one
             assert trainer.checkpoints is not None
@@ -136,6 +137,7 @@ def _begin(parts: RunParts, setup: Setup, manifest: RunManifest) -> None:
     sweep_temporaries(run.checkpoints / "step-*")
     write_file(run.manifest_file, manifest)
     save_dataset(run.windows_file, parts.dataset)
+    share(run.windows_file)
     if len(parts.tokens.ends) > 1:
         parts.progress.say(f"  {parts.tokens.ends_in_words()}")
     for note in setup.notes:

@@ -14,7 +14,7 @@ TITLE = "Where the numbers come from"
 
 def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content:
     """What the template shows beside `study.json`; every study has it."""
-    return {"ties": ties(study), "weights": weights(study)}
+    return {"ties": ties(study), "weights": weights(study), "left_out": study.left_out}
 
 
 def tables(_study: Study) -> list[Table]:
