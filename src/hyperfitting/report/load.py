@@ -199,7 +199,7 @@ def read_study(folder: StudyFolder) -> Study:
 
 def _judgements(folder: StudyFolder) -> list[Judgement]:
     """What `hyperfit judge` added; nothing where it did not run."""
-    path = folder.judgements_file
+    path = folder.judge.results_file
     if not path.exists():
         return []
     return read_file(Judgements, path, "run `hyperfit judge` again").comparisons
