@@ -64,7 +64,6 @@ class StudyFolder:
         self.explain = path / "explain"
         self.tasks_file = path / "tasks.json"
         self.judge = JudgeFolder(path / "judge")
-        self.judgements_file = self.judge.results_file
         self.report = path / "report"
         self.report_file = self.report / "report.html"
         self.tables = self.report / "tables"

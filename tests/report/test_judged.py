@@ -74,7 +74,7 @@ def test_a_judged_arm_has_the_name_that_other_tables_give_it(folder):
 
 
 def test_the_file_tells_an_arm_from_its_decoding(folder):
-    written = json.loads(folder.judgements_file.read_text())
+    written = json.loads(folder.judge.results_file.read_text())
     sides = [entry["a"] for entry in written["comparisons"]]
     assert sides[1] == {
         "arm": "late_stage_lora", "seed": 1, "parameters": {}, "mode": "fixed_length",
@@ -87,12 +87,12 @@ def test_the_file_tells_an_arm_from_its_decoding(folder):
 
 def test_a_file_that_had_both_in_one_gives_the_same_names(folder, tmp_path):
     """As 0.1 wrote it: the decoding stood where an arm's own parameters stand elsewhere."""
-    written = json.loads(folder.judgements_file.read_text())
+    written = json.loads(folder.judge.results_file.read_text())
     for entry in written["comparisons"]:
         for side in (entry["a"], entry["b"]):
             side["parameters"] = side.pop("decoding")
     copy = tmp_path / "results.json"
     copy.write_text(json.dumps(written))
     old = StudyFolder(folder.path)
-    old.judgements_file = copy
+    old.judge.results_file = copy
     assert judged(old) == expected()

@@ -1,13 +1,11 @@
 """Mean, interval and n of one value per context, as the controls keep them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import ExplainConfig
-from hyperfitting.measure.gain import Share
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 
@@ -25,9 +23,3 @@ def interval_of(
     )
     reason = "one context has no interval" if found.low is None else None
     return MeanEstimate(**found._asdict(), n=len(defined), reason=reason)
-
-
-def as_fields(name: str, found: Share) -> dict[str, Any]:
-    """A share with its interval and reason, as records name them that hold it flat."""
-    ends = ("", "_low", "_high", "_reason")
-    return {f"{name}{end}": value for end, value in zip(ends, found, strict=True)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from hyperfitting.compare.intervals import as_fields, interval_of
+from hyperfitting.compare.intervals import interval_of
 from hyperfitting.config import ExplainConfig
 from hyperfitting.measure.expansion import (
     LastLayer,
@@ -55,12 +55,10 @@ class GeometryObserver:
     def _tap(self, layer: int, space: str, original_NTD: Tensor, tuned_NTD: Tensor) -> None:
         config = self.config
         found = layer_geometry(
-            original_NTD[:, 1:],  # the first token is left out (definitions, section 6)
-            tuned_NTD[:, 1:],
-            resamples=config.resamples,
-            confidence=config.confidence,
-            seed=config.seed,
-        )
+            # The first token is left out (definitions, section 6).
+            original_NTD[:, 1:], tuned_NTD[:, 1:],
+            resamples=config.resamples, confidence=config.confidence, seed=config.seed,
+        )  # fmt: skip
         before, _ = full_sample_ratios(original_NTD)
         after, _ = full_sample_ratios(tuned_NTD)
         self.draws.append(found.delta_dim_R)
@@ -164,8 +162,9 @@ def _regions(found: Regions, l2_jump: Share) -> LayerRegions:
         stable=list(stable),
         compression=list(compression),
         terminal=terminal,
-        **as_fields("l2_jump", l2_jump),
-    )
+        l2_jump=l2_jump.value, l2_jump_low=l2_jump.low, l2_jump_high=l2_jump.high,
+        l2_jump_reason=l2_jump.reason,
+    )  # fmt: skip
 
 
 def _last_step(found: Trend) -> LastStep:

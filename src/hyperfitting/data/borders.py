@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from hyperfitting.data.template import ChatTemplate
+from hyperfitting.data.template import ChatTemplate, Message
 from hyperfitting.errors import InputError
 
 _TEXTS = ("a", "It was late.")  # any two: what stands around both belongs to neither
@@ -158,7 +158,7 @@ def turn_closer(tokenizer: Any) -> int | None:
     return closer
 
 
-def _exchange(answer: str, **more: Any) -> list[dict[str, Any]]:
+def _exchange(answer: str, **more: Any) -> list[Message]:
     return [
         {"role": "user", "content": _QUESTION},
         {"role": "assistant", "content": answer, **more},

@@ -151,10 +151,7 @@ def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
 
 def without_nulls_inside(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a columnar source: every column stays, what pads lists and mappings goes."""
-    return {
-        name: without_nulls(value) if isinstance(value, (Mapping, list)) else value
-        for name, value in row.items()
-    }
+    return {name: without_nulls(value) for name, value in row.items()}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], config: DataConfig, name: str) -> list[Document]:

@@ -15,6 +15,7 @@ import jinja2
 from hyperfitting.errors import InputError
 
 Message = Mapping[str, Any]
+Dates = dict[str, dict[str, str]]  # each format as a date, under the name that the clock reads
 
 # The template asks for the date by a function, and only data can be handed to it: a macro of the
 # same name looks it up. It ends its own line, so that the template's white space stays as it is.
@@ -55,7 +56,7 @@ class ChatTemplate:
             )
         self.tokenizer, self.day = tokenizer, day
         self.writes_date = False  # whether a template that was used asks for the date
-        self._of_source: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._of_source: dict[str, tuple[str, Dates]] = {}
         try:
             self._prepared(None)
         except (ValueError, SyntaxError, jinja2.TemplateError) as error:
@@ -64,7 +65,7 @@ class ChatTemplate:
                 needed="one chat template, or one that is called `default`",
             ) from error
 
-    def _prepared(self, tools: Sequence[Mapping[str, Any]] | None) -> tuple[str, dict[str, Any]]:
+    def _prepared(self, tools: Sequence[Mapping[str, Any]] | None) -> tuple[str, Dates]:
         """The template's source, and the dates it may ask for."""
         source = str(self.tokenizer.get_chat_template(tools=tools))
         if source not in self._of_source:
@@ -101,7 +102,7 @@ class ChatTemplate:
         """Token ids of rendered text, its control tokens included."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def _plain(self, message: Message) -> dict[str, Any]:
+    def _plain(self, message: Message) -> Message:
         """The message, its text parts joined where the template would print them as a list."""
         content = message.get("content")
         if isinstance(content, str) or content is None:

@@ -17,12 +17,13 @@ from hyperfitting.compare.scores import PairScores
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
-from hyperfitting.generate.choose import Sample
+from hyperfitting.generate.choose import Chooser, Sample, greedy
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import HUMAN, Arm, Generation, Mode
+from hyperfitting.records.arms import Setting
 
 # Above this share of unknown tokens a human text tells nothing of variety (ours).
 MOST_UNKNOWN = 0.1
@@ -74,7 +75,7 @@ class ArmOutputs:
         """The fixed-length continuations, or those of the first sampling seed."""
         return self.draws[0]
 
-    def decoder_parameters(self, draw: int = 0) -> dict[str, Any]:
+    def decoder_parameters(self, draw: int = 0) -> dict[str, Setting]:
         """How the continuations of one draw were decoded."""
         decoder = "sample" if self.arm.is_sampled else self.arm.decoding
         fields = {"decoder": decoder, **self.arm.parameters}
@@ -120,16 +121,27 @@ def generations_of(
     return generations
 
 
+def draws_of(
+    decoded: Sequence[Decoded], contexts: Contexts, tokens: Tokens, *, arm: Arm
+) -> list[list[Generation]]:
+    """Fixed-length texts that were decoded for one sampling seed after the other, by seed."""
+    return [
+        generations_of(
+            decoded[start : start + len(contexts)], contexts, tokens, arm=arm, mode="fixed_length"
+        )
+        for start in range(0, len(decoded), len(contexts))
+    ]
+
+
 def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
     """The arm `human`: how the authors went on."""
     decoded = [Decoded(ids, 0) for ids in contexts.continuations]
-    arm = HUMAN
-    texts = generations_of(decoded, contexts, tokens, arm=arm, mode="fixed_length")
+    texts = generations_of(decoded, contexts, tokens, arm=HUMAN, mode="fixed_length")
     unknown = unknown_token_id(tokens.tokenizer)
     if unknown is None:
-        return ArmOutputs(arm, [texts])
+        return ArmOutputs(HUMAN, [texts])
     shares = [ids.count(unknown) / len(ids) for ids in contexts.continuations]
-    return ArmOutputs(arm, [texts], unknown_N=shares)
+    return ArmOutputs(HUMAN, [texts], unknown_N=shares)
 
 
 def paths(generations: Sequence[Generation]) -> list[list[int]]:
@@ -145,10 +157,10 @@ def greedy_outputs(
     progress: Progress,
     *,
     arm: Arm,
+    choose: Chooser = greedy,
 ) -> ArmOutputs:
-    """Greedy continuations of every context in both modes."""
-    length = contexts.length
-    modes: list[tuple[Mode, int]] = [("fixed_length", length)]
+    """Greedy continuations of every context in both modes; `choose` may rule tokens out."""
+    modes: list[tuple[Mode, int]] = [("fixed_length", contexts.length)]
     if config.natural_tokens:
         modes.append(("natural", config.natural_tokens))
     texts: dict[Mode, list[Generation]] = {}
@@ -160,6 +172,7 @@ def greedy_outputs(
             decoded = decode(
                 model,
                 contexts.contexts,
+                choose,
                 max_new_tokens=max_new_tokens,
                 banned=tokens.banned(mode),
                 ends=tokens.ends if mode == "natural" else (),
@@ -205,13 +218,7 @@ def sampled_outputs(
             stage=stage,
         )
         stage.update(len(decoded), f"{count} contexts x {len(seeds)} sampling seeds")
-    draws = [
-        generations_of(
-            decoded[seed * count : (seed + 1) * count],
-            contexts, tokens, arm=arm, mode="fixed_length",
-        )
-        for seed in seeds
-    ]  # fmt: skip
+    draws = draws_of(decoded, contexts, tokens, arm=arm)
     return ArmOutputs(arm, draws, tau_N=tau_N, is_drawn=True)
 
 

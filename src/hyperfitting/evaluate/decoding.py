@@ -10,16 +10,16 @@ from typing import Any
 from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.data.windows import Contexts
 from hyperfitting.errors import InputError
-from hyperfitting.evaluate.arms import ArmOutputs, generations_of
+from hyperfitting.evaluate.arms import ArmOutputs, draws_of, generations_of, greedy_outputs
 from hyperfitting.generate.citation import CitationBlocked, CitationBlocker
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoders
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.records import Arm, Mode
 from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.records.study import DecoderRun
 
@@ -111,16 +111,8 @@ def decoder_outputs(
             alone = sum(a.ids == b.ids for a, b in zip(again, decoded, strict=False)) / few
         seeds = "" if spec.is_deterministic else f" x {num_seeds} sampling seeds"
         stage.update(count, f"{spec.text}, {count} contexts{seeds}")
-    draws = [
-        generations_of(
-            decoded[seed * count : (seed + 1) * count], contexts, tokens,
-            arm=here, mode="fixed_length",
-        )
-        for seed in range(num_seeds)
-    ]  # fmt: skip
-    outputs = ArmOutputs(
-        here, draws, natural, is_drawn=not spec.is_deterministic, seconds=seconds
-    )  # fmt: skip
+    draws = draws_of(decoded, contexts, tokens, arm=here)
+    outputs = ArmOutputs(here, draws, natural, is_drawn=not spec.is_deterministic, seconds=seconds)
     run = DecoderRun(
         arm=here,
         decoder=spec.text,
@@ -150,26 +142,8 @@ def blocked_outputs(
         for i, (start, text) in enumerate(zip(starts_word, texts, strict=True))
     ]
     choose = CitationBlocked(CitationBlocker(training_rows, starts_word_V=starts))
-    modes: list[tuple[Mode, int]] = [("fixed_length", contexts.length)]
-    if config.natural_tokens:
-        modes.append(("natural", config.natural_tokens))
-    written: dict[Mode, list[Generation]] = {}
-    seconds: dict[Mode, float] = {}
     with progress.stage(f"decode {here.name}", len(contexts)) as stage:
-        for mode, cap in modes:
-            start = time.perf_counter()
-            decoded = decode(
-                model,
-                contexts.contexts,
-                choose,
-                max_new_tokens=cap,
-                banned=tokens.banned(mode),
-                ends=tokens.ends if mode == "natural" else (),
-                batch_size=config.batch_size,
-            )
-            seconds[mode] = time.perf_counter() - start
-            written[mode] = generations_of(decoded, contexts, tokens, arm=here, mode=mode)
+        silent = Progress()  # one stage for both modes
+        found = greedy_outputs(model, tokens, contexts, config, silent, arm=here, choose=choose)
         stage.update(len(contexts), f"{len(contexts)} contexts, {len(training_rows)} windows")
-    return ArmOutputs(
-        here, [written["fixed_length"]], written.get("natural"), seconds=seconds["fixed_length"]
-    )  # fmt: skip
+    return found

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from hyperfitting.compare.intervals import as_fields
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.explain.subject import Columns, Subject, Texts, variety, write_texts
@@ -71,12 +70,12 @@ def block_swap(subject: Subject) -> BlockSwap | None:
         shared_blocks=subject.pair.shared_blocks,
         rows=[
             Hybrid(
-                hybrid=upper,
-                blocks=blocks,
-                **part.intervals(columns),
-                **as_fields("share_of_gain", gained[upper, blocks]),
+                hybrid=upper, blocks=blocks,
+                **part.intervals(hybrids[upper, blocks]),
+                share_of_gain=share.value, share_of_gain_low=share.low,
+                share_of_gain_high=share.high, share_of_gain_reason=share.reason,
             )
-            for (upper, blocks), columns in hybrids.items()
+            for (upper, blocks), share in gained.items()
         ],
         references=References(
             original=Variety(**part.intervals(original)), tuned=Variety(**part.intervals(tuned))
@@ -87,7 +86,7 @@ def block_swap(subject: Subject) -> BlockSwap | None:
         in_words=swap_in_words(
             by_ttr, by_choices, found, float(1 - same_N.mean()), num_blocks=last
         ),
-    )
+    )  # fmt: skip
 
 
 def _first_contexts(subject: Subject) -> Subject:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperfitting.compare.intervals import as_fields
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.explain.injecting import (
     Shifts,
@@ -100,7 +99,10 @@ def static_bias(subject: Subject) -> StaticBias:
     rows = _rows(subject, columns, (original["ttr"], tuned["ttr"]), found)
     return StaticBias(
         arm=subject.arm,
-        **as_fields("static_share", share),
+        static_share=share.value,
+        static_share_low=share.low,
+        static_share_high=share.high,
+        static_share_reason=share.reason,
         in_words=in_words,
         promoted_tokens=promoted_count(subject),
         positions=whole.positions,
@@ -121,12 +123,10 @@ def static_bias(subject: Subject) -> StaticBias:
 def _not_injected(subject: Subject, share: Share, in_words: str, reason: str) -> StaticBias:
     """The share alone, and why nothing was injected."""
     return StaticBias(
-        arm=subject.arm,
-        **as_fields("static_share", share),
-        in_words=in_words,
-        rows=[],
-        reason=reason,
-    )
+        arm=subject.arm, in_words=in_words, rows=[], reason=reason,
+        static_share=share.value, static_share_low=share.low, static_share_high=share.high,
+        static_share_reason=share.reason,
+    )  # fmt: skip
 
 
 def _share(subject: Subject, whole: StaticShift, sums: ContextSums) -> Share:
@@ -210,9 +210,10 @@ def _rows(
                 equals_tuned=float(values["equals_tuned"].mean()),
                 ttr_minus_original=subject.interval(values["ttr"] - original),
                 ttr_minus_random=_beyond_random(subject, columns, kind, strength),
-                **as_fields("share_of_gain", part),
+                share_of_gain=part.value, share_of_gain_low=part.low,
+                share_of_gain_high=part.high, share_of_gain_reason=part.reason,
             )
-        )
+        )  # fmt: skip
     return rows
 
 

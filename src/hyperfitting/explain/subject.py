@@ -89,7 +89,7 @@ class Subject:
             resamples=config.resamples, confidence=config.confidence, seed=config.seed,
         )  # fmt: skip
 
-    def intervals(self, columns: Columns) -> dict[str, Any]:
+    def intervals(self, columns: Columns) -> dict[str, MeanEstimate]:
         """Mean, interval and n of every column, by the names that records have for them."""
         return {name: self.interval(values_N) for name, values_N in columns.items()}
 

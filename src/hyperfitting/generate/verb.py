@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from hyperfitting.config import GenerateConfig, ModelConfig
 from hyperfitting.data.borders import borders_of
@@ -23,6 +23,15 @@ from hyperfitting.models.tuned import (
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
+
+
+class Continued(TypedDict):
+    """A prompt and how a model went on; `ended` where the text ended itself."""
+
+    prompt: str
+    continuation: str
+    token_ids: list[int]
+    ended: bool
 
 
 def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM, Tokenizer]:
@@ -56,7 +65,7 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM
 
 def generate(
     prompts: Sequence[str], config: GenerateConfig, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+) -> list[Continued]:
     """Continue prompts: one entry per prompt and sample, with tokens and how it ended.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.records import Arm, Generation, Mode
+from hyperfitting.records.arms import Setting
 from hyperfitting.records.judged import Order
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import read_json
@@ -21,13 +22,13 @@ class Side:
     """One arm of the comparison and one file of its texts, as `study.json` lists them."""
 
     arm: Arm
-    decoding: Mapping[str, Any]  # the decoder, its values, the seed of a draw
+    decoding: Mapping[str, Setting]  # the decoder, its values, the seed of a draw
     mode: Mode
     length: int  # tokens: exactly these in fixed length, at most these in natural mode
     file: str
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Setting]:
         """What tells it from other entries of an arm of that name."""
         seed = {} if self.arm.seed is None else {"seed": self.arm.seed}
         return {**self.decoding, **seed}

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
@@ -184,11 +183,10 @@ def _usage(answers: Sequence[Answer]) -> Usage:
     )
 
 
-def _identity(judgement: Judgement) -> dict[str, Any]:
+def _identity(judgement: Judgement) -> tuple[object, ...]:
     """What makes an entry another comparison rather than the same one again."""
     settings = {k: v for k, v in judgement.settings.items() if k not in _TRANSPORT}
-    asked = judgement.judge
-    return {**settings, "judge": asked.identity, "prompt": asked.prompt_digest}
+    return judgement.judge.identity, judgement.judge.prompt_digest, settings
 
 
 def _write_results(folder: JudgeFolder, judgement: Judgement) -> None:

@@ -117,15 +117,20 @@ class Checkpoint:
         return self.commit if any(f.endswith(".safetensors") for f in self.files) else self.asked
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, str | bool | None]:
         """What `from_pretrained` needs beside `path`."""
-        return {"revision": self.revision} | ({"local_files_only": True} if self.is_cached else {})
+        cached = {"local_files_only": True} if self.is_cached else {}
+        return {"revision": self.revision, **cached}
 
     def file(self, name: str) -> Path:
         """One of its files here, fetched from the hub where it must be."""
         if self.is_local:
             return Path(self.path) / name
-        return Path(hf_hub_download(self.path, name, **self.options))
+        return Path(
+            hf_hub_download(
+                self.path, name, revision=self.revision, local_files_only=self.is_cached
+            )
+        )
 
     def read(self, name: str) -> dict[str, Any]:
         """One of its JSON files.

@@ -72,14 +72,7 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     Raises:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.path,
-            **checkpoint.options,
-            trust_remote_code=config.trust_remote_code,
-        )
-    except UNLOADABLE as error:
-        raise unavailable(config, error) from error
+    tokenizer = _loaded(AutoTokenizer, config, checkpoint)
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
@@ -87,6 +80,15 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
             hint="set it once: tokenizer.eos_token = '...'; tokenizer.save_pretrained(folder)",
         )
     return tokenizer
+
+
+def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
+    try:
+        return kind.from_pretrained(
+            checkpoint.path, **checkpoint.options, trust_remote_code=config.trust_remote_code
+        )
+    except UNLOADABLE as error:
+        raise unavailable(config, error) from error
 
 
 def stored_quantization(checkpoint: Checkpoint) -> str | None:
@@ -115,7 +117,9 @@ def is_quantized(model: CausalLM) -> bool:
     return bool(getattr(model, "is_quantized", False))
 
 
-def _placed(config: ModelConfig, stored: str | None) -> dict[str, Any]:
+def _placed(
+    config: ModelConfig, stored: str | None
+) -> dict[str, BitsAndBytesConfig | dict[str, torch.device]]:
     """What transformers needs to load quantised weights; nothing for plain ones.
 
     Raises:
@@ -256,12 +260,4 @@ def load_model_config(config: ModelConfig) -> Any:
     Raises:
         InputError: it cannot be loaded.
     """
-    checkpoint = require_whole(locate(config))
-    try:
-        return AutoConfig.from_pretrained(
-            checkpoint.path,
-            **checkpoint.options,
-            trust_remote_code=config.trust_remote_code,
-        )
-    except UNLOADABLE as error:
-        raise unavailable(config, error) from error
+    return _loaded(AutoConfig, config, require_whole(locate(config)))

@@ -42,8 +42,12 @@ def is_set_up_alike(ours: Any, theirs: Any) -> bool:
 
     Then they read every text alike. False where a tokenizer does not tell.
     """
-    one, other = _pipeline(ours), _pipeline(theirs)
-    return one is not None and one == other
+    backends = [getattr(each, "backend_tokenizer", None) for each in (ours, theirs)]
+    stored = [json.loads(backend.to_str()) for backend in backends if backend is not None]
+    if len(stored) < len(backends):
+        return False
+    one, other = stored
+    return all(one.get(part) == other.get(part) for part in {*one, *other}.difference(_APART))
 
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
@@ -59,11 +63,3 @@ def tokenizer_digest(tokenizer: Tokenizer) -> str:
         "text": [tokenizer.decode(tokenizer(text)["input_ids"]) for text in PROBE],
     }
     return content_digest(said)
-
-
-def _pipeline(tokenizer: Tokenizer) -> dict[str, Any] | None:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return None
-    stored = json.loads(backend.to_str())
-    return {name: part for name, part in stored.items() if name not in _APART}

@@ -5,7 +5,7 @@ The only file that knows what a name is made of. On disk an arm is `arm` (its na
 `original_entropy_matched` with `matched_to` among its parameters. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ GREEDY, SAMPLED = "greedy", "sampled"
 _SAMPLED, _DECODER, _MATCHED = "_sampled", "+", "original_entropy_matched"
 BEST_VAL = "best_val_checkpoint"
 CITATION_BLOCKED = "citation_blocked"
+
+# What a setting or a decoder's parameter may be; a list of a file is a tuple in an arm.
+Setting = str | int | float | bool | Sequence[str | float] | None
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Arm:
 
     model: str
     seed: int | None = None
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Setting], ...] = ()
     decoding: str = GREEDY
     matched_to: str | None = None
 
@@ -42,14 +45,14 @@ class Arm:
         return name + (_SAMPLED if self.decoding == SAMPLED else _DECODER + self.decoding)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Setting]:
         """What tells it from arms of its name, as files hold it."""
-        matched = {} if self.matched_to is None else {"matched_to": self.matched_to}
-        return matched | dict(self.settings)
+        matched = () if self.matched_to is None else (("matched_to", self.matched_to),)
+        return dict((*matched, *self.settings))
 
     @classmethod
     def named(
-        cls, name: str, seed: int | None = None, parameters: Mapping[str, Any] | None = None
+        cls, name: str, seed: int | None = None, parameters: Mapping[str, Setting] | None = None
     ) -> "Arm":
         """The arm that a file names; lists become tuples, so that arms can be keys."""
         settings = {
@@ -70,7 +73,7 @@ class Arm:
         """The arm that a mapping with `arm`, `seed` and `parameters` names."""
         return cls.named(content["arm"], content["seed"], content["parameters"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | int | dict[str, Setting] | None]:
         """The mapping that `of_json` reads."""
         return {"arm": self.name, "seed": self.seed, "parameters": self.parameters}
 
@@ -82,7 +85,7 @@ class Arm:
         """The same model, decoded greedily."""
         return replace(self, decoding=GREEDY)
 
-    def decoded(self, decoder: str, parameters: Mapping[str, Any] | None = None) -> "Arm":
+    def decoded(self, decoder: str, parameters: Mapping[str, Setting] | None = None) -> "Arm":
         """The same model with another decoder, whose parameters join the settings."""
         settings = (*self.settings, *(parameters or {}).items())
         return replace(self, decoding=decoder, settings=settings)
@@ -146,7 +149,7 @@ class Arm:
         name = self.model if self.matched_to is None else self.matched_to
         own = self.parameters
         if name == BEST_VAL:
-            name = own["method"]
+            name = str(own["method"])
         has_settings = all(own.get(key) == value for key, value in tuned.settings)
         return has_settings and name == tuned.model and self.seed == tuned.seed
 
@@ -171,5 +174,5 @@ def label(arm: Arm, arms: Iterable[Arm], num_seeds: int = 1) -> str:
     return printable(f"{arm.name} ({', '.join(parts)})" if parts else arm.name)
 
 
-def _value(value: Any) -> str:
+def _value(value: Setting) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

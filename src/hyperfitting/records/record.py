@@ -62,7 +62,7 @@ class _ArmFields(Record):
 
 
 # An arm that is a field: {"arm": ..., "seed": ..., "parameters": ...}.
-ArmField = Annotated[Arm, BeforeValidator(_read_arm), PlainSerializer(Arm.to_json)]
+ArmField = Annotated[Arm, BeforeValidator(_read_arm), PlainSerializer(Arm.to_json, dict)]
 
 
 class OfArm(Record):

@@ -143,8 +143,8 @@ class Texts(Record):
         return content or None
 
     @field_serializer("mauve")
-    def _empty(self, mauve: MauveSettings | None) -> dict[str, Any]:
-        return {} if mauve is None else mauve.model_dump(mode="json")
+    def _empty(self, mauve: MauveSettings | None) -> MauveSettings | dict[str, str]:
+        return {} if mauve is None else mauve
 
 
 class Agreement(MeanEstimate):

@@ -214,7 +214,7 @@ def require_evaluated(folder: StudyFolder) -> None:
 
 def _judgements(folder: StudyFolder, about: StudyFile) -> tuple[list[Judgement], list[str]]:
     """What `hyperfit judge` said of these texts, and a line on what it said of others."""
-    path = folder.judgements_file
+    path = folder.judge.results_file
     if not path.exists():
         return [], []
     found = read_file(Judgements, path, "run `hyperfit judge` again").comparisons

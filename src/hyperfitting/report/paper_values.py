@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from hyperfitting.records import Arm
+from hyperfitting.records.record import Record, read_rows
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import number
 
@@ -27,19 +27,56 @@ MODELS: Mapping[str, str] = {
 ENTROPY_TABLES = {"TinyLlama-1.1B": 1, "Qwen2.5-1.5B": 9, "LLaMA-3.2-3B": 11, "Gemma-2-2B": 13}
 STATIC_TABLES = {"TinyLlama-1.1B": 2}
 METHOD_TABLES = {
-    "TinyLlama-1.1B": 3,
-    "Qwen2.5-1.5B": 10,
-    "LLaMA-3.2-3B": 12,
-    "Gemma-2-2B": 14,
-    "LLaMA-3.1-8B-Instruct": 15,
-    "Qwen2.5-7B-Instruct": 16,
-}
+    "TinyLlama-1.1B": 3, "Qwen2.5-1.5B": 10, "LLaMA-3.2-3B": 12, "Gemma-2-2B": 14,
+    "LLaMA-3.1-8B-Instruct": 15, "Qwen2.5-7B-Instruct": 16,
+}  # fmt: skip
+
+
+class PaperValue(Record):
+    """A value as the paper prints it, and the p-value beside it; None where it prints none."""
+
+    mean: float | None = None
+    pm: float | None = None
+    p_value: float | None = None
+    p_relation: str = "="
+
+    @property
+    def text(self) -> str:
+        """The value with its half-width; empty where there is none."""
+        if self.mean is None:
+            return ""
+        width = "" if self.pm is None else f" ± {number(self.pm, 3)}"
+        return f"{number(self.mean, 3)}{width}"
+
+    @property
+    def p_text(self) -> str:
+        """The p-value; empty where there is none."""
+        if self.p_value is None:
+            return ""
+        sign = "" if self.p_relation == "=" else f"{self.p_relation} "
+        return sign + f"{self.p_value:g}".removeprefix("0")
+
+
+class PaperTemperature(Record):
+    """The temperature of equal entropy; None where it is not known."""
+
+    value: float | None = None
+
+
+class PaperRow(Record):
+    """A row of a table of the paper; `alpha` is the strength of a static injection."""
+
+    arm: str
+    metrics: dict[str, PaperValue]
+    tau_star: PaperTemperature = PaperTemperature()
+    alpha: float | None = 0.0  # None where it is not known
 
 
 @cache
-def _tables() -> dict[int, dict[str, Any]]:
+def _rows_of(table: int) -> list[PaperRow]:
     text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
-    return {table["table"]: table for table in json.loads(text)["tables"]}
+    rows = next(each["rows"] for each in json.loads(text)["tables"] if each["table"] == table)
+    return read_rows(PaperRow, rows, "rows")
 
 
 def model_in_paper(name: str) -> str | None:
@@ -49,22 +86,18 @@ def model_in_paper(name: str) -> str | None:
     return known.get(last)
 
 
-def paper_rows(study: Study, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+def paper_rows(study: Study, numbers: Mapping[str, int]) -> list[PaperRow]:
     """The rows of the paper's table for this model; empty where it has none."""
     table = numbers.get(model_in_paper(study.info.model.name) or "")
-    return [] if table is None else list(_tables()[table]["rows"])
+    return [] if table is None else _rows_of(table)
 
 
-def printed(rows: list[dict[str, Any]], arm: Arm, metric: str) -> tuple[str, dict[str, Any]]:
-    """What the paper prints of an arm: text and fields. Other parameters are not in it."""
-    row = next((r for r in rows if r["arm"] == arm.name), None)
-    plain = is_plain(arm)
+def printed(rows: list[PaperRow], arm: Arm, metric: str) -> PaperValue:
+    """What the paper prints of an arm. Other parameters are not in it."""
+    row = next((r for r in rows if r.arm == arm.name), None)
     metric = "top1_agreement" if metric.startswith("top1_agreement") else metric
-    found = row["metrics"].get(metric) if row and plain else None
-    if found is None or found["mean"] is None:
-        return "", {}
-    width = "" if found["pm"] is None else f" ± {number(found['pm'], 3)}"
-    return f"{number(found['mean'], 3)}{width}", found
+    found = row.metrics.get(metric) if row and is_plain(arm) else None
+    return PaperValue() if found is None or found.mean is None else found
 
 
 def is_plain(arm: Arm) -> bool:

@@ -22,14 +22,8 @@ from hyperfitting.train.checkpoints import TrainState
 from hyperfitting.train.parts import RunParts
 from hyperfitting.train.setup import Setup
 
-DIGESTS = (
-    "model_digest",
-    "architecture_digest",
-    "tokenizer_digest",
-    "train_digest",
-    "heldout_digest",
-    "contexts_digest",
-)
+DIGESTS = ("model_digest", "architecture_digest", "tokenizer_digest", "train_digest",
+           "heldout_digest", "contexts_digest")  # fmt: skip
 
 
 def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> RunManifest:
@@ -118,7 +112,7 @@ def _epoch_of(state: TrainState, step: int | None) -> int | None:
     return next((row.epoch for row in state.rows if row.step == step), None)
 
 
-def checkpoint_about(manifest: RunManifest) -> dict[str, Any]:
+def checkpoint_about(manifest: RunManifest) -> dict[str, str | int]:
     """What the checkpoints of a run are sealed with; those of anything else are refused."""
     return {n: getattr(manifest, n) for n in ("model_digest", "train_digest", "arm", "seed")}
 

@@ -14,6 +14,7 @@ from hyperfitting.report.paper_values import (
     ENTROPY_TABLES,
     METHOD_TABLES,
     STATIC_TABLES,
+    PaperRow,
     is_plain,
     model_in_paper,
     paper_rows,
@@ -106,7 +107,7 @@ def entropy_table(study: Study) -> Table:
     body = []
     for metric, prefix in ENTROPY_ROWS:
         cells = [
-            replace(cell(study.cell(arm, metric, prefix)), paper=printed(rows, arm, metric)[0])
+            replace(cell(study.cell(arm, metric, prefix)), paper=printed(rows, arm, metric).text)
             for arm in arms
         ]
         name = metric_label(metric) + (f" ({prefix})" if prefix else "")
@@ -121,22 +122,18 @@ def _name(study: Study, arm: Arm) -> str:
     return PAPER_NAMES.get(arm.name, study.label(arm)) if is_theirs else study.label(arm)
 
 
-def _temperatures(study: Study, matched: Arm, rows: list[Content]) -> list[Cell]:
-    row = next((r for r in rows if r["arm"] == matched.name), {})
+def _temperatures(study: Study, matched: Arm, rows: list[PaperRow]) -> list[Cell]:
     is_theirs = matched.matched_to == "hyperfitted"
-    known = row.get("tau_star", {}).get("value") if is_theirs else None
+    theirs = (row.tau_star.value for row in rows if row.arm == matched.name and is_theirs)
+    known = next(theirs, None)
     paper = "" if known is None else f"about {number(known, 2)}"
     found = replace(cell(study.cell(matched, "tau_star")), paper=paper)
     return [Cell("Temperature"), Cell("1"), found, Cell("1"), Cell(MISSING, reason="no test")]
 
 
-def _entropy_p(study: Study, tuned: Arm, rows: list[Content], metric: str) -> Cell:
+def _entropy_p(study: Study, tuned: Arm, rows: list[PaperRow], metric: str) -> Cell:
     """The p-value of one row; what holds by construction or by definition has none."""
-    fields = printed(rows, tuned, metric)[1]
-    paper = ""
-    if "p_value" in fields:
-        sign = "" if fields["p_relation"] == "=" else f"{fields['p_relation']} "
-        paper = sign + f"{fields['p_value']:g}".removeprefix("0")
+    paper = printed(rows, tuned, metric).p_text
     if metric == "prediction_entropy_nats":
         largest = [
             each.residual_nats
@@ -175,13 +172,13 @@ def method_table(study: Study) -> Table:
     body = []
     for arm in [ORIGINAL, *study.tuned]:
         cells = [
-            replace(cell(study.cell(arm, metric)), paper=printed(rows, arm, metric)[0])
+            replace(cell(study.cell(arm, metric)), paper=printed(rows, arm, metric).text)
             for metric in METHOD_COLUMNS
         ]
         loss = final_loss([run for run in study.runs if arm in (run.arm, run.arm.variant)])
         if arm.name == "original":
             loss = Cell(MISSING, reason="not trained")
-        paper = printed(rows, arm, "final_loss")[0]
+        paper = printed(rows, arm, "final_loss").text
         body.append([Cell(study.label(arm)), *cells, replace(loss, paper=paper)])
     return Table("paper_methods", header, body)
 
@@ -202,10 +199,10 @@ def static_table(study: Study) -> Table:
         if row.kind != "promoted":
             continue
         arm = Arm("static_injection") if row.strength else ORIGINAL
-        known = [r for r in rows if r["arm"] == arm.name and r.get("alpha", 0) == row.strength]
+        known = [r for r in rows if r.arm == arm.name and r.alpha == row.strength]
         known = known if found.arm.name == "hyperfitted" or not row.strength else []
         cells = [
-            replace(estimate(getattr(row, name)), paper=printed(known, arm, name)[0])
+            replace(estimate(getattr(row, name)), paper=printed(known, arm, name).text)
             for name in metrics
         ]
         if row.strength:
@@ -216,7 +213,9 @@ def static_table(study: Study) -> Table:
         name = f"injected, strength {row.strength:g}" if row.strength else "original"
         body.append([Cell(name), *cells, *last])
     cells = [
-        replace(estimate(getattr(found.tuned, name, None)), paper=printed(rows, found.arm, name)[0])
+        replace(
+            estimate(getattr(found.tuned, name, None)), paper=printed(rows, found.arm, name).text
+        )
         for name in metrics
     ]
     no_test = [Cell(MISSING, reason="tested in the table of all paired tests")] * 2
