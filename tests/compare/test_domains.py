@@ -79,6 +79,18 @@ def test_sources_that_do_not_serve(home_and_away, texts_file, tmp_path):
         opened([home_and_away[0], other], texts_file)
 
 
+def test_a_run_that_says_of_its_texts_what_cannot_be(home_and_away, capitals, tmp_path):
+    other = tmp_path / "run"
+    shutil.copytree(home_and_away[0], other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["config"]["data"]["window_tokens"] = 2
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"run/manifest\.json .*config\.data\.window_tokens is 2"):
+        opened([other], capitals)
+    with pytest.raises(InputError, match="source of texts is empty"):
+        opened(home_and_away[:1], "")
+
+
 def test_one_file_under_two_names_is_given_twice(home_and_away, texts_file, tmp_path):
     (tmp_path / "link.jsonl").symlink_to(texts_file)
     with pytest.raises(InputError, match="given twice"):

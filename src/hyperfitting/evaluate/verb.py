@@ -18,7 +18,7 @@ from hyperfitting.evaluate.paired_tests import paired_tests
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.scoring import Scored, score
-from hyperfitting.evaluate.write import Evaluated, write_study
+from hyperfitting.evaluate.write import Evaluated, data_of, write_study
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import write_file
 from hyperfitting.runs import StudyFolder
@@ -51,6 +51,8 @@ def evaluate(
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)
+    for each in (first, *others):
+        data_of(each)  # now, and not when hours of scores are to be written
     require_texts_of(study, first, controls_only=True)
     home = bench_of(first, plan, progress, measures_layers=bool(others))
     away = [
