@@ -28,6 +28,7 @@ from hyperfitting.records.study import (
 )
 from hyperfitting.records.tasks import TaskResults, TaskScore
 from hyperfitting.report.explanation import Explained, read_explained
+from hyperfitting.report.per_context import undefined_in_human_text
 from hyperfitting.runs import RunFolder, StudyFolder
 
 MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
@@ -47,6 +48,7 @@ class Study:
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
+    without_ttr: frozenset[int] = frozenset()  # contexts whose human text is of unknown tokens
 
     @property
     def domain(self) -> str:
@@ -193,6 +195,7 @@ def read_study(folder: StudyFolder) -> Study:
         tokens_per_second=_speeds(folder),
         judgements=_judgements(folder),
         tasks=_tasks(folder),
+        without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
         explained=read_explained(folder, about.data.contexts_digest),
     )
 
