@@ -45,6 +45,7 @@ def open_runs_on(
         raise InputError("a source of texts is empty", needed="--data with a file or a name")
     if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")
+    _require_column_read(sources, text_field, manifests)
     model, tuned = opened(runs, manifests, here, best_val=best_val)
     tokenizer = load_tokenizer(model)
     comparisons = []
@@ -93,6 +94,27 @@ def _same_source(one: str, other: str) -> bool:
         return True
     a, b = (Path(file_of(each)) for each in (one, other))
     return a.exists() and a.resolve() == b.resolve()
+
+
+def _require_column_read(
+    sources: Sequence[str], text_field: str | None, manifests: Sequence[RunManifest]
+) -> None:
+    """Refuse a column of texts where each source is a run's own, whose texts are kept with it.
+
+    Raises:
+        InputError: no text is read anew, and no run read that column.
+    """
+    own = [
+        [each.settings.data for each in manifests if _same_source(each.settings.data.source, one)]
+        for one in sources
+    ]
+    columns = {data.text_field for each in own for data in each}
+    if text_field is not None and all(own) and text_field not in columns:
+        raise InputError(
+            f"the column {text_field!r} (--text-field) is given with {', '.join(sources)}, whose "
+            "held-out texts are taken from the run that was trained on them",
+            needed="other texts (--data) that have it, or without --text-field",
+        )
 
 
 def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
