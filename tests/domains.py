@@ -34,5 +34,5 @@ def home_and_away(tmp_path_factory, model_folder, texts_file, capitals):
     return home.path, away.path
 
 
-def opened(runs, *sources):
-    return open_runs_on(runs, [str(s) for s in sources], "story", HERE, Progress())
+def opened(runs, *sources, text_field="story"):
+    return open_runs_on(runs, [str(s) for s in sources], text_field, HERE, Progress())

@@ -1,7 +1,14 @@
 """A whole manifest of a run, for tests that need the file and no training."""
 
+from hyperfitting.config import RunConfig
 from hyperfitting.records.manifest import RunManifest, Trained, TrainingOutcome
 from hyperfitting.records.origins import Environment
+
+
+def settings():
+    """The settings of a run as its manifest holds them."""
+    own = {"model": {"name": "m"}, "data": {"source": "d"}, "train": {"method": "late_stage_lora"}}
+    return RunConfig.model_validate(own).model_dump(mode="json")
 
 
 def manifest(**changes):
@@ -11,7 +18,7 @@ def manifest(**changes):
         best_ttr=None, best_step=None, seconds=1.0, prefix_seconds=0.0, monitor_seconds=0.0,
     )  # fmt: skip
     own = {
-        "status": "complete", "arm": "late_stage_lora", "seed": 0, "config": {},
+        "status": "complete", "arm": "late_stage_lora", "seed": 0, "config": settings(),
         "config_sources": {}, "model_digest": "m", "contexts_digest": "c", "heldout_digest": "h",
         "train_digest": "t", "data_account": {"training_windows": 3},
         "trainable": Trained(count=1, blocks_0_based=None, blocks_1_based=None, names=["w"]),

@@ -43,7 +43,8 @@ ALLOWED = {
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},
     "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate"},
-    "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report"},
+    "stops": {"errors", "runs"},
+    "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
     # The doors, which import when they are asked for.
     "verbs": {"demo", "evaluate", "explain", "generate", "judge", "train", "report"},
     "cli": BASE

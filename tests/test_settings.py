@@ -17,12 +17,14 @@ from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.subject import Opened, Runs, open_subject
-from hyperfitting.config import CheckpointsConfig, DemoConfig
-from hyperfitting.config.layers import flatten, leaf_fields, read_overrides
+from hyperfitting.config import CheckpointsConfig, DemoConfig, EvaluateConfig, RunConfig
+from hyperfitting.config.layers import flatten, leaf_fields, nest, read_overrides
 from hyperfitting.config.methods import METHODS
-from hyperfitting.config.resolve import SCHEMAS, not_for, resolve_demo
+from hyperfitting.config.resolve import SCHEMAS, demo_runs, not_for, resolve_demo
 from hyperfitting.errors import InputError
+from hyperfitting.evaluate.plan import check
 from hyperfitting.progress import Progress
+from hyperfitting.written import settle
 
 BASES = {
     "demo": [],
@@ -176,7 +178,8 @@ def demo_calls(monkeypatch, overrides):
 
         return call
 
-    for name in ("train", "evaluate", "explain", "report", "check", "check_length", "read_dataset"):
+    checks = ("check", "check_controls", "check_length")
+    for name in ("train", "evaluate", "explain", "report", "read_dataset", *checks):
         monkeypatch.setattr(hyperfitting.demo, name, stage(name))
     resolved = resolve_demo([read_overrides(overrides)] if overrides else [])
     hyperfitting.demo.demo(resolved.config, Path("out"), sources=resolved.sources)
@@ -200,6 +203,41 @@ def test_a_setting_of_the_demo_reaches_a_stage(key, monkeypatch):
 
 
 # What is given is refused where it has no effect
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mauve_seeds": 9}, "mauve_seeds=9 is given without a feature model"),
+        ({"decoders_on": "all"}, "decoders_on=all is given without decoders"),
+        ({"decoders_on": "all", "decoders": "greedy"}, "without decoders beside greedy"),
+        ({"tasks_limit": 5}, "tasks_limit=5 is given without tasks"),
+        ({"tasks_folder": "f", "tasks": " "}, "tasks_folder=f is given without tasks"),
+    ],
+)
+def test_how_something_is_done_is_refused_where_it_is_not_asked_for(settings, words):
+    with pytest.raises(InputError, match=words):
+        check(EvaluateConfig(**settings), Progress())
+
+
+def test_defaults_that_are_written_out_are_not_refused():
+    check(EvaluateConfig(mauve_seeds=5, decoders_on="original"), Progress())
+    check(EvaluateConfig(decoders="min_p", decoders_on="all"), Progress())
+
+
+@pytest.mark.parametrize("key", not_for("full_sft"))
+def test_a_demo_in_python_refuses_what_is_for_none_of_its_methods(key):
+    field = dict(leaf_fields(RunConfig))[key]
+    value = field.get_default()
+    plain = resolve_demo([]).config.model_dump(exclude_unset=True) | {"methods": ["full_sft"]}
+    for given in (value, another(key, field.annotation, value)):
+        leaves = flatten(plain) | {key: settle(given, field.annotation)}
+        config = DemoConfig.model_validate(nest(leaves))
+        if given == value:
+            demo_runs(config)
+            continue
+        with pytest.raises(InputError, match=f"'{key}' .* does not apply to full_sft"):
+            demo_runs(config)
 
 
 def test_a_column_without_texts_and_best_checkpoints_of_no_runs_are_refused(tmp_path):

@@ -7,14 +7,16 @@ from typing import TypeVar
 from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, ModelConfig
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import demo_runs
-from hyperfitting.errors import InputError, InterruptedRunError, did_you_mean
+from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.explain.plan import check as check_controls
 from hyperfitting.explain.verb import explain
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.verb import report
 from hyperfitting.runs import StudyFolder, require_free
+from hyperfitting.stops import stage_stops, training_stops
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train
 
@@ -37,34 +39,39 @@ def demo(
 
     Raises:
         InputError: the folder is taken, or the settings do not fit.
+        InterruptedStudyError: Ctrl-C; it names the commands that finish the study.
     """
     progress = progress or Progress()
     out = Path(out)
     require_free(out)
     evaluating = _beside(config.model, config.evaluate)
+    explaining = _beside(config.model, config.explain)
     # Now, and not after minutes of training:
+    runs = demo_runs(config, sources)
     explained = _explained(config)
     check(evaluating, progress)
-    runs = demo_runs(config, sources)
-    check_length(config.model, config.data.context_tokens + config.evaluate.natural_tokens)
+    if explained:
+        check_controls(explaining, config.model)
+    longest = max(config.data.continuation_tokens, config.evaluate.natural_tokens)
+    check_length(config.model, config.data.context_tokens + longest)
     dataset = read_dataset(runs[0].config, progress)
     study = StudyFolder(out)
+    arms = [METHODS[run.config.train.method].arm for run in runs]
     folders = []
-    for run in runs:
-        arm = METHODS[run.config.train.method].arm
-        folders.append(study.run_path(arm, run.config.train.seed))
-        try:
+    for place, run in enumerate(runs):
+        folders.append(study.run_path(arms[place], run.config.train.seed))
+        with training_stops(study, folders[-1], arms[place:], is_first=not place):
             train(
                 run.config, folders[-1], progress,
                 sources=run.sources, dataset=dataset, cache_folder=study.prefix_cache,
             )  # fmt: skip
-        except InterruptedRunError as stop:
-            raise InterruptedRunError(stop.step, stop.run, out) from None
-    evaluate(folders, evaluating, out, progress)
+    with stage_stops(study, "evaluate", is_explained=bool(explained)):
+        evaluate(folders, evaluating, out, progress)
     if explained:
-        explaining = _beside(config.model, config.explain)
-        explain(out, explaining, progress=progress, only=explained)
-    return report(out, config.report, progress)
+        with stage_stops(study, "explain"):
+            explain(out, explaining, progress=progress, only=explained)
+    with stage_stops(study, "report"):
+        return report(out, config.report, progress)
 
 
 def _explained(config: DemoConfig) -> list[str]:

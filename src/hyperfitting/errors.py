@@ -1,6 +1,6 @@
 """The errors a user can cause, each saying what was given, what is needed and a hint."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -28,20 +28,45 @@ class InputError(HyperfittingError):
         super().__init__("\n".join(lines))
 
 
-class InterruptedRunError(HyperfittingError):
-    """Ctrl-C while training: the run in `run` was saved after `step` and can be resumed.
+class StoppedError(HyperfittingError):
+    """Ctrl-C; says what is kept and names the commands that go on. The exit code is 130."""
 
-    `study` is the folder of the study it was a part of, which cannot be continued as a whole.
+
+class InterruptedRunError(StoppedError):
+    """Ctrl-C while training: the run in `run` was saved after `step` and can be resumed."""
+
+    def __init__(self, step: int, run: Path) -> None:
+        self.step, self.run = step, run
+        super().__init__(
+            f"interrupted after step {step}; the run is saved in {run}\n"
+            f"continue with: hyperfit train --resume --out {run}"
+        )
+
+
+class InterruptedStudyError(StoppedError):
+    """Ctrl-C in a study of several stages: what was done by then stays in `study`.
+
+    Args:
+        study: its folder.
+        kept: what stays there, in one clause.
+        commands: what goes on, in order; none where nothing was begun that can be gone on with.
+        lacking: trainings that were not begun, which these commands do not add.
     """
 
-    def __init__(self, step: int, run: Path, study: Path | None = None) -> None:
-        self.step, self.run, self.study = step, run, study
-        lines = [
-            f"interrupted after step {step}; the run is saved in {run}",
-            f"continue with: hyperfit train --resume --out {run}",
+    def __init__(
+        self, study: Path, kept: str, commands: Sequence[str], lacking: Sequence[str] = ()
+    ) -> None:
+        self.study, self.commands, self.lacking = study, tuple(commands), tuple(lacking)
+        lines = [f"interrupted; {kept}"]
+        lines += [
+            f"{'then' if place else 'continue with'}: {command}"
+            for place, command in enumerate(commands)
         ]
-        if study:
-            lines.append(f"that finishes this run; the study {study} starts anew in another folder")
+        if lacking:
+            lines.append(
+                f"not begun, and not added by that: {', '.join(lacking)}; for all of them begin "
+                "again in another folder"
+            )
         super().__init__("\n".join(lines))
 
 

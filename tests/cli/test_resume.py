@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from hyperfitting.storage import only_writer
+from hyperfitting.storage import only_writer, open_sealed, sealed_folder
 from tests.cli.test_cli import SMALL, hyperfit
 
 MORE = ["--last-blocks", "2", "train.checkpoint_steps=2", "train.epochs=4", "train.stop=epochs"]
@@ -130,6 +130,30 @@ def test_changed_data_are_noticed(stopped, texts_file, tmp_path):
     assert result.exit_code == 2
     assert "(its content) was" not in result.stderr
     assert "(its content)" in result.stderr
+
+
+def test_a_checkpoint_of_another_version_is_refused(stopped):
+    folder = stopped / "checkpoints" / "step-10"
+    state = json.loads((folder / "state.json").read_text())
+    about = open_sealed(folder)
+    del state["rows"][0]["ttr"]
+    with sealed_folder(folder, about) as anew:
+        for name in ("weights.safetensors", "optimizer.safetensors"):
+            shutil.copy(folder / name, anew)
+        (anew / "state.json").write_text(json.dumps(state))
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert f"{folder} was written by another version" in result.stderr
+
+
+def test_a_run_whose_settings_are_damaged_is_refused_by_its_file(stopped):
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    manifest["config"] = {"train": 3}
+    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert f"{stopped / 'manifest.json'} does not fit" in result.stderr
+    assert "config.model is missing" in result.stderr
 
 
 def test_a_run_in_use_is_refused_with_its_owner(stopped):

@@ -23,7 +23,7 @@ def test_a_run_s_own_source_keeps_what_it_held_out(home_and_away, texts_file, ca
     assert own.data == alone.data
     assert (own.tuned[0].arm, own.digest) == (alone.tuned[0].arm, alone.digest)
     (tmp_path / "link.jsonl").symlink_to(texts_file)
-    [same] = opened(home_and_away[:1], tmp_path / "link.jsonl")
+    [same] = opened(home_and_away[:1], tmp_path / "link.jsonl", text_field=None)
     assert same.dataset.contexts == kept.contexts, "the same file by another path"
 
     lengths = {len(row) for row in other.dataset.contexts.contexts}
@@ -76,7 +76,26 @@ def test_sources_that_do_not_serve(home_and_away, texts_file, tmp_path):
     manifest |= {"contexts_digest": "other", "seed": 1}
     (other / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="different held-out contexts"):
-        opened([home_and_away[0], other], texts_file)
+        opened([home_and_away[0], other], texts_file, text_field=None)
+
+
+def test_a_run_that_says_of_its_texts_what_cannot_be(home_and_away, capitals, tmp_path):
+    other = tmp_path / "run"
+    shutil.copytree(home_and_away[0], other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["config"]["data"]["window_tokens"] = 2
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"run/manifest\.json .*config\.data\.window_tokens is 2"):
+        opened([other], capitals)
+    with pytest.raises(InputError, match="source of texts is empty"):
+        opened(home_and_away[:1], "")
+
+
+def test_a_column_is_refused_where_no_text_is_read_from_it(home_and_away, texts_file, capitals):
+    with pytest.raises(InputError, match="'story' .--text-field. is given with .*texts are taken"):
+        opened(home_and_away[:1], texts_file)
+    opened(home_and_away[:1], capitals)  # read anew
+    opened(home_and_away[1:], capitals)  # the column that the run itself read
 
 
 def test_one_file_under_two_names_is_given_twice(home_and_away, texts_file, tmp_path):
@@ -116,7 +135,7 @@ def test_runs_of_two_methods_on_different_texts_are_told_apart(
     shutil.copytree(home_and_away[1], other)
     manifest = json.loads((other / "manifest.json").read_text()) | {"arm": "full_lora"}
     (other / "manifest.json").write_text(json.dumps(manifest))
-    [comparison] = opened([home_and_away[0], other], texts_file)
+    [comparison] = opened([home_and_away[0], other], texts_file, text_field=None)
     assert [tuned.arm for tuned in comparison.tuned] == [
         Arm("late_stage_lora", 0, (("trained_on", str(texts_file)),)),
         Arm("full_lora", 0, (("trained_on", str(capitals)),)),

@@ -1,20 +1,41 @@
 """What is compared: where its result may be written, and which texts belong together."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from hyperfitting.cli.subject import read_subject
-from hyperfitting.compare.comparison import Here
-from hyperfitting.compare.subject import Runs, new_study, open_subject, study_to_explain
-from hyperfitting.config import EvaluateConfig, ExplainConfig
+from hyperfitting.compare.comparison import Comparison, Here
+from hyperfitting.compare.subject import (
+    Runs,
+    new_study,
+    on_its_day,
+    open_subject,
+    study_to_explain,
+)
+from hyperfitting.config import (
+    CheckpointsConfig,
+    DataConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    OriginalConfig,
+)
 from hyperfitting.config.layers import OVERRIDE, Layer
+from hyperfitting.data.store import load_dataset, save_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import explain
 from hyperfitting.progress import Progress
+from hyperfitting.runs import RunFolder
 from tests.train.test_result import trained
 
 QUICK = {"natural_tokens": 0, "sampling_seeds": 0, "resamples": 100, "device": "cpu"}
 FAST = ExplainConfig(resamples=100, random_draws=0, strengths=(0.5,), swap_contexts=0, device="cpu")
+
+CHECKPOINTS = CheckpointsConfig(
+    model=OriginalConfig(name="a"), tuned="b", data=DataConfig(source="d")
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +81,24 @@ def test_other_texts_than_a_folder_speaks_of_are_refused_before_anything_runs(
     with pytest.raises(InputError, match=r"explain.geometry\.json is of other held-out texts"):
         evaluate(study.path, config)
     assert study.study_file.read_bytes() == before
+    (study.path / "study.json").write_text('{"runs": [], "data": {"template_date": "today"}}')
+    with pytest.raises(InputError, match=r"study\.json .* data\.template_date is 'today'"):
+        on_its_day(CHECKPOINTS, study)
     with pytest.raises(InputError, match="no arm 'late_stag_lora' to explain") as error:
         explain(run.path, FAST, only=["late_stag_lora"])
     assert "late_stage_lora" in error.value.hint
+
+
+def test_a_run_that_does_not_account_for_its_texts_is_refused_before_a_model_is_loaded(
+    run, tmp_path, monkeypatch
+):
+    other = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, other.path)
+    dataset = load_dataset(other.windows_file)
+    save_dataset(other.windows_file, replace(dataset, account={"read": 3}))
+    monkeypatch.setattr(Comparison, "load_original", lambda _: pytest.fail("a model is loaded"))
+    with pytest.raises(InputError, match=r"run says of its texts .*account\.empty is missing"):
+        evaluate(other.path, EvaluateConfig(**QUICK))
 
 
 def test_flags_win_over_a_file_and_settings_over_flags():

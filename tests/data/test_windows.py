@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -193,6 +194,9 @@ def test_a_stored_dataset_comes_back_equal(tmp_path):
         np.testing.assert_array_equal(a.ids_NT, b.ids_NT)
         np.testing.assert_array_equal(a.label_NT, b.label_NT)
     (tmp_path / "w.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_dataset(tmp_path / "w.safetensors")
+    save_file({"context.length": np.array([1])}, tmp_path / "w.safetensors")  # no metadata
     with pytest.raises(InputError, match="cannot be read"):
         load_dataset(tmp_path / "w.safetensors")
 

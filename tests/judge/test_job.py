@@ -372,3 +372,35 @@ def test_damage_inside_the_answers_is_named(tmp_path, settings):
         file.write_text("\n".join([lines[0], "{", *lines[2:]]) + "\n")
         with pytest.raises(InputError, match="damaged in line 2"):
             judge(study, settings(server))
+
+
+def test_a_stored_verdict_that_is_none_is_named(tmp_path, settings):
+    study = make_study(tmp_path / "study", ["alpha"] * 2)
+    with serving() as server:
+        judge(study, settings(server))
+        file = study / "judge" / "answers.jsonl"
+        first, *rest = [json.loads(line) for line in file.read_text().splitlines()]
+        for broken in ({"winner": "A"}, "A", 1, first["verdict"] | {"coherence_a": "7"}):
+            rows = [first | {"verdict": broken}, *rest]
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            with pytest.raises(InputError, match="damaged in line 1"):
+                judge(study, settings(server))
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_is_asked(tmp_path, settings):
+    study = make_study(tmp_path / "study", ["alpha"] * 2)
+    results_file = study / "judge" / "results.json"
+    results_file.parent.mkdir()
+    (tmp_path / "file").write_text("x")
+    with serving() as server:
+        for content in ("{", '{"version": 99, "comparisons": []}', '{"comparisons": [{"a": 1}]}'):
+            results_file.write_text(content)
+            with pytest.raises(InputError, match=r"results\.json"):
+                judge(study, settings(server))
+            with pytest.raises(InputError, match=r"results\.json"):
+                judge(study, settings(server), dry_run=True)
+        for out in (tmp_path / "file", tmp_path / "file" / "judge"):
+            with pytest.raises(InputError, match="is a file"):
+                judge(study, settings(server), out)
+    assert not server.asked
+    assert [path.name for path in results_file.parent.iterdir()] == ["results.json"]

@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import constants, utils
 
 from hyperfitting.config import DataConfig, ModelConfig
-from hyperfitting.data.hub import is_hub_id
+from hyperfitting.data.hub import is_hub_id, near_path
 from hyperfitting.data.sources import read_documents
 from hyperfitting.errors import InputError
 from hyperfitting.generate.verb import open_model
@@ -280,3 +280,27 @@ def test_the_command_ends_with_one_message(no_hub, tmp_path, monkeypatch):
     assert result.output.startswith("error: the model 'my-modle' cannot be loaded")
     assert "hint: did you mean 'my-model'?" in result.output
     assert "Retrying" not in result.output
+
+
+def test_beside_a_folder_that_may_not_be_read_there_is_no_hint(tmp_path, monkeypatch):
+    def unreadable(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", unreadable)
+    assert near_path(str(tmp_path / "storys.jsonl")) is None
+    assert near_path(str(tmp_path / "bultin"), ["builtin"]) == "did you mean 'builtin'?"
+    with pytest.raises(InputError, match="does not exist"):
+        read_documents(DataConfig(source=str(tmp_path / "storys.jsonl")))
+
+
+def test_a_path_that_may_not_be_used_is_one_message(tmp_path, monkeypatch):
+    place = tmp_path / "closed" / "run"
+
+    def closed(*_args, **_options):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("hyperfitting.verbs.evaluate", closed, raising=False)
+    result = hyperfit("evaluate", place)
+    assert result.exit_code == 2
+    assert f"error: {place} may not be read or written: permission denied" in result.stderr
+    assert "Traceback" not in result.output

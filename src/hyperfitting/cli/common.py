@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
-from hyperfitting.errors import InputError, InterruptedRunError
+from hyperfitting.errors import InputError, StoppedError
 
 Overrides = Annotated[
     list[str] | None,
@@ -83,7 +83,12 @@ def one_message() -> Iterator[None]:
         for line in rest:
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(2) from None
-    except InterruptedRunError as stop:
+    except PermissionError as error:
+        what = error.filename or "a file or folder"
+        typer.echo(f"error: {what} may not be read or written: permission denied", err=True)
+        typer.echo("  needed: a path that you may use", err=True)
+        raise typer.Exit(2) from None
+    except StoppedError as stop:
         typer.echo(str(stop), err=True)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:

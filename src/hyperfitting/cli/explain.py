@@ -59,7 +59,8 @@ def explain(
         arguments = runs or []
         subject, own = read_subject(
             arguments, layers(config, flags, settings_among(arguments)),
-            base=base, tuned=tuned, data=[data] if data else [], text_field=text_field, out=out,
+            base=base, tuned=tuned, data=[] if data is None else [data],
+            text_field=text_field, out=out,
         )  # fmt: skip
         settings, progress = build(ExplainConfig, own).config, ConsoleProgress()
         study = verbs.explain(subject, settings, out, progress)

@@ -1,6 +1,6 @@
 """Open the same runs on the held-out texts of other sources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from hyperfitting.errors import InputError
 from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress, Stage
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import FieldError, read
 from hyperfitting.runs import RunFolder
 
 
@@ -39,8 +41,11 @@ def open_runs_on(
     runs = [RunFolder(path) for path in folders]
     manifests = [run.whole() for run in runs]
     require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
+    if not all(sources):
+        raise InputError("a source of texts is empty", needed="--data with a file or a name")
     if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")
+    _require_column_read(sources, text_field, manifests)
     model, tuned = opened(runs, manifests, here, best_val=best_val)
     tokenizer = load_tokenizer(model)
     comparisons = []
@@ -48,7 +53,7 @@ def open_runs_on(
         of_source = [
             (run, manifest)
             for run, manifest in zip(runs, manifests, strict=True)
-            if _same_source(manifest.config["data"]["source"], source)
+            if _same_source(manifest.settings.data.source, source)
         ]
         if of_source:
             own, its = [each for each, _ in of_source], [each for _, each in of_source]
@@ -59,10 +64,7 @@ def open_runs_on(
             )  # fmt: skip
             dataset, data = load_dataset(own[0].windows_file), dict(its[0].config["data"])
         else:
-            # As in the texts that the runs were trained on, whatever the day is now.
-            day = {"template_date": manifests[0].template_date}
-            like = manifests[0].config["data"] | day
-            config = _held_out_of(source, text_field, like)
+            config = _held_out_of(source, text_field, runs[0], manifests[0])
             with progress.stage(f"read {source}") as stage:
                 dataset = _read_elsewhere(config, tokenizer, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
@@ -94,6 +96,27 @@ def _same_source(one: str, other: str) -> bool:
     return a.exists() and a.resolve() == b.resolve()
 
 
+def _require_column_read(
+    sources: Sequence[str], text_field: str | None, manifests: Sequence[RunManifest]
+) -> None:
+    """Refuse a column of texts where each source is a run's own, whose texts are kept with it.
+
+    Raises:
+        InputError: no text is read anew, and no run read that column.
+    """
+    own = [
+        [each.settings.data for each in manifests if _same_source(each.settings.data.source, one)]
+        for one in sources
+    ]
+    columns = {data.text_field for each in own for data in each}
+    if text_field is not None and all(own) and text_field not in columns:
+        raise InputError(
+            f"the column {text_field!r} (--text-field) is given with {', '.join(sources)}, whose "
+            "held-out texts are taken from the run that was trained on them",
+            needed="other texts (--data) that have it, or without --text-field",
+        )
+
+
 def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
     """Refuse held-out texts that a run was trained on under another name of the source."""
     texts = dataset.contexts.rows()
@@ -112,10 +135,24 @@ def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) 
             )
 
 
-def _held_out_of(source: str, text_field: str | None, like: Mapping[str, Any]) -> DataConfig:
-    """Whole texts of a source that no run saw, cut into contexts as the runs' own are."""
+def _held_out_of(
+    source: str, text_field: str | None, run: RunFolder, like: RunManifest
+) -> DataConfig:
+    """Whole texts of a source that no run saw, cut into contexts as the run's own are.
+
+    Raises:
+        InputError: the run says of its own texts what cannot be.
+    """
     same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed")
-    settings = {name: like[name] for name in same}
+    settings = {name: getattr(like.settings.data, name) for name in same}
     own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
-    settings |= {"num_heldout": own.get("num_heldout"), "template_date": like["template_date"]}
-    return DataConfig(source=source, text_field=text_field, windows="documents", **settings)
+    # The day as in the texts that the runs were trained on, whatever it is now.
+    settings |= {"num_heldout": own.get("num_heldout"), "template_date": like.template_date}
+    settings |= {"source": source, "text_field": text_field, "windows": "documents"}
+    try:
+        return read(DataConfig, settings, "config.data")
+    except FieldError as error:
+        raise InputError(
+            f"{run.manifest_file} does not fit this version of hyperfitting: {error}",
+            hint="train that run again",
+        ) from error

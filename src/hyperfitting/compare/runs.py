@@ -109,7 +109,7 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
     keys = [(manifest.arm, manifest.seed) for manifest in manifests]
     settings = [
-        flatten(manifest.config["train"]) | {"trained_on": manifest.config["data"]["source"]}
+        flatten(manifest.config["train"]) | {"trained_on": manifest.settings.data.source}
         for manifest in manifests
     ]
     arms = []
@@ -140,13 +140,13 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
 def _facts(manifest: RunManifest) -> TrainingFacts:
     training = manifest.outcome
     return TrainingFacts(
-        method=manifest.config["train"]["method"],
+        method=manifest.settings.train.method,
         blocks_0_based=manifest.trainable.blocks_0_based,
         final_loss=training.final_loss,
         final_loss_interval=training.final_loss_interval,
         epochs=training.epochs,
         trainable_params=manifest.trainable.count,
-        num_train=manifest.data_account["training_windows"],
+        num_train=manifest.num_train,
         stopped_by=training.stopped_by,
         train_seconds=training.seconds + training.prefix_seconds,
     )

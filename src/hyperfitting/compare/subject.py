@@ -53,7 +53,7 @@ Given = Subject | Comparison | str | Path | Sequence[str | Path]  # folders are 
 
 
 class _Day(Record):
-    template_date: str | None = None
+    template_date: date | None = Field(None, strict=False)
     contexts_digest: str | None = None
 
 
@@ -215,5 +215,5 @@ def on_its_day(checkpoints: CheckpointsConfig, study: StudyFolder) -> Checkpoint
     written = read_file(_Before, study.study_file, "choose another --out").data.template_date
     if not written:
         return checkpoints
-    data = checkpoints.data.model_copy(update={"template_date": date.fromisoformat(written)})
+    data = checkpoints.data.model_copy(update={"template_date": written})
     return checkpoints.model_copy(update={"data": data})

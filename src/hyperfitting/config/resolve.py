@@ -182,8 +182,14 @@ def demo_runs(
 
     What was set in the demo's config holds for every method it applies to; `sources` says where
     each value comes from.
+
+    Raises:
+        InputError: what was set is for no method of the demo, or its values do not fit together.
     """
     given = flatten(demo.model_dump(exclude_unset=True))
+    defaults = {key: field.get_default() for key, field in leaf_fields(RunConfig)}
+    changed = {k: v for k, v in given.items() if k in defaults and v != defaults[k]}
+    _refuse_ignored(demo, [Layer("demo", changed)])
     shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method"}
     runs = []
     for method in demo.methods:

@@ -31,6 +31,14 @@ def _known_method(name: Any) -> Any:
 
 MethodName = Annotated[str, BeforeValidator(_known_method)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+# What stages that run models ask alike.
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Field(description="`auto` takes a CUDA device where there is one"),
+]
+Trust = Annotated[
+    bool, Field(description="run code that the checkpoint brings; never read from a run folder")
+]
 
 
 class Section(BaseModel):
@@ -57,9 +65,7 @@ class ModelConfig(Section):
     name: str = Field(min_length=1, description="`builtin`, a local folder or a hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes a CUDA device where there is one"
-    )
+    device: Device = "auto"
     quantization: Literal["none", "int8", "nf4"] = Field(
         "none", description="bitsandbytes base for LoRA methods (extra `quantized`)"
     )
@@ -221,13 +227,8 @@ class EvaluateConfig(Section):
     )
     tasks_folder: str | None = Field(None, description="folder with further task files")
     tasks_limit: int | None = Field(None, ge=1, description="first questions of each task only")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes a CUDA device where there is one"
-    )
-    trust_remote_code: bool = Field(
-        False,
-        description="run code that the checkpoint brings; never read from a run folder",
-    )
+    device: Device = "auto"
+    trust_remote_code: Trust = False
 
 
 class ExplainConfig(Section):
@@ -249,13 +250,8 @@ class ExplainConfig(Section):
     resamples: int = Field(10_000, ge=100, description="bootstrap draws")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     seed: int = Field(0, ge=0, description="of the bootstrap, the two halves and random injections")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes a CUDA device where there is one"
-    )
-    trust_remote_code: bool = Field(
-        False,
-        description="run code that the checkpoint brings; never read from a run folder",
-    )
+    device: Device = "auto"
+    trust_remote_code: Trust = False
 
 
 class OriginalConfig(Section):

@@ -89,11 +89,12 @@ def without_asking() -> Iterator[None]:
 def near_path(name: str, others: Iterable[str] = (), *, folders_only: bool = False) -> str | None:
     """A hint at what stands where `name` does not: beside it, or among `others`."""
     path = Path(name)
-    beside: dict[str, str] = {}
-    if path.parent.is_dir():
-        entries = (each for each in path.parent.iterdir() if each.is_dir() or not folders_only)
-        before = name.rstrip("/").removesuffix(path.name)  # as it was written, `./` too
-        beside = {each.name: before + each.name for each in entries}
+    before = name.rstrip("/").removesuffix(path.name)  # as it was written, `./` too
+    try:
+        entries = [each for each in path.parent.iterdir() if each.is_dir() or not folders_only]
+    except OSError:  # no folder, or one that may not be read: there is nothing to hint at
+        entries = []
+    beside = {each.name: before + each.name for each in entries}
     known = beside | {other: other for other in others}
     match = nearest(path.name, known)
     return f"did you mean {known[match]!r}?" if match else None

@@ -1,5 +1,6 @@
 """Everything of an evaluation that can be refused before a model is loaded or an hour is spent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hyperfitting.config import EvaluateConfig, ModelConfig
@@ -27,7 +28,8 @@ def check(config: EvaluateConfig, progress: Progress) -> Plan:
     """Read what a config asks for, and look whether models and packages are there.
 
     Raises:
-        InputError: an unknown decoder or task, or a model or package that is missing.
+        InputError: an unknown decoder or task, a model or package that is missing, or a setting
+            without effect.
     """
     decoders = requested_decoders(config)
     _require_models(config)
@@ -35,12 +37,31 @@ def check(config: EvaluateConfig, progress: Progress) -> Plan:
         require_sklearn()
     if config.self_bleu:
         require_sacrebleu()
-    alone = {"tasks_folder": config.tasks_folder, "tasks_limit": config.tasks_limit}
-    for name, value in alone.items():
-        if value is not None and not config.tasks.strip():
-            raise InputError(f"{name}={value} is given without tasks", needed="tasks=NAME too")
+    _require_effect(config, decoders)
     tasks = requested_tasks(config, progress)
     return Plan(config=config, decoders=decoders, tasks=tasks)
+
+
+def _require_effect(config: EvaluateConfig, decoders: Sequence[DecoderSpec]) -> None:
+    """Refuse a setting that says how something is done which is not asked for.
+
+    Raises:
+        InputError: there is one.
+    """
+    tasks, features = bool(config.tasks.strip()), config.mauve_features is not None
+    settings = (
+        ("tasks_folder", tasks, "tasks", "tasks=NAME"),
+        ("tasks_limit", tasks, "tasks", "tasks=NAME"),
+        ("mauve_seeds", features, "a feature model of MAUVE", "mauve_features=MODEL"),
+        ("decoders_on", bool(decoders), "decoders beside greedy", "decoders=NAME"),
+    )
+    for name, has_effect, what, needed in settings:
+        value = getattr(config, name)
+        if not has_effect and value != EvaluateConfig.model_fields[name].default:
+            raise InputError(
+                f"{name}={value} is given without {what}, and would have no effect",
+                needed=f"{needed} too, or without {name}",
+            )
 
 
 def _require_models(config: EvaluateConfig) -> None:

@@ -19,7 +19,7 @@ from hyperfitting.evaluate.paired_tests import paired_tests
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.scoring import Scored, score
-from hyperfitting.evaluate.write import Evaluated, write_study, write_tasks
+from hyperfitting.evaluate.write import Evaluated, data_of, write_study, write_tasks
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.run import run_tasks
@@ -60,6 +60,8 @@ def _evaluate(
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)
+    for each in (first, *others):
+        data_of(each)  # now, and not when hours of scores are to be written
     hint = f"or delete {study.explain}, then run `hyperfit explain` again"
     require_texts_of(study.explained_files(), first, hint)
     home = bench_of(first, plan, progress, measures_layers=bool(others))

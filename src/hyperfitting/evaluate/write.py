@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperfitting.compare.comparison import Comparison
 from hyperfitting.environment import environment
+from hyperfitting.errors import InputError
 from hyperfitting.evaluate.agreement import run_agreements
 from hyperfitting.evaluate.arms import ArmOutputs, generations_key
 from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.scoring import Scored
 from hyperfitting.generate.feed import described
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
-from hyperfitting.records.record import write_file
+from hyperfitting.records.record import FieldError, read, write_file
 from hyperfitting.records.study import (
     Data,
     EvaluateSettings,
@@ -190,12 +192,28 @@ def _about(
     )
 
 
+def data_of(comparison: Comparison) -> Data:
+    """What a study says of its texts.
+
+    Raises:
+        InputError: the files of a run do not tell it.
+    """
+    try:
+        return read(Data, comparison.data | {"account": comparison.dataset.account})
+    except FieldError as error:
+        whose = next((each.path for each in comparison.tuned if each.path), comparison.domain)
+        raise InputError(
+            f"what {whose} says of its texts does not fit this version of hyperfitting: {error}",
+            needed="a run whose manifest.json and windows.safetensors are as training wrote them",
+            hint="train that run again",
+        ) from error
+
+
 def _texts(found: Evaluated) -> Texts:
     """The texts of one evaluation, and how MAUVE was taken on them."""
     comparison = found.bench.comparison
-    data = comparison.data | {"account": comparison.dataset.account}
     return Texts(
-        data=Data.model_validate(data),
+        data=data_of(comparison),
         num_contexts=len(comparison.dataset.contexts),
         mauve=found.scored.mauve,
     )

@@ -20,8 +20,9 @@ from hyperfitting.environment import environment
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
+from hyperfitting.explain.plan import require_family
 from hyperfitting.explain.subject import Subject, Texts, write_texts
-from hyperfitting.models.anatomy import FAMILIES, anatomy, is_known_family
+from hyperfitting.models.anatomy import anatomy, base_of
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_tokenizer
@@ -58,7 +59,7 @@ class Explanation:
         """
         contexts = comparison.dataset.contexts
         original = comparison.load_original()
-        _check_family(original)
+        require_family(base_of(original).config.model_type)
         check_sizes(config, len(anatomy(original).blocks))
         length = contexts.length
         width = max(map(len, contexts.contexts)) + length
@@ -115,15 +116,6 @@ class Explanation:
             arm, pair, contexts, tokens, self.config, self.progress, self.texts, texts, forced,
             observers=(*layers, *logits),
         )  # fmt: skip
-
-
-def _check_family(model: Any) -> None:
-    if not is_known_family(model):
-        raise InputError(
-            f"the layers of a {model.config.model_type!r} model cannot be told apart",
-            needed=f"one of {', '.join(FAMILIES)}",
-            hint="hyperfit evaluate compares models of any family",
-        )
 
 
 def _all_layers(observers: Sequence[LayersObserver]) -> LayersObserver:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperfitting.errors import InputError
+from hyperfitting.judge.verdict import checked
 from hyperfitting.records.judged import Order
 
 # usable: a verdict. unusable: the judge answered, and gave none. failed: no answer came.
@@ -55,6 +56,8 @@ class AnswerFile:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 row = json.loads(line)
+                if row["verdict"] is not None:
+                    checked(row["verdict"])
                 # A later answer to the same question replaces a failure.
                 self.answers[row["key"]] = Answer(**{name: row[name] for name in names})
             except (ValueError, KeyError, TypeError) as error:

@@ -97,11 +97,12 @@ def judge(
 
     Raises:
         InputError: the study does not hold such arms, the judge cannot be reached or refuses
-            the key, or another job writes to the folder.
+            the key, `results.json` cannot be written, or another job writes to the folder.
     """
     progress = progress or Progress()
     plan = _plan(StudyFolder(Path(study)), config, progress)
     folder = StudyFolder(Path(study)).judge if out is None else JudgeFolder(Path(out))
+    _earlier(folder)  # now, and not after everything was asked
     opened: Judge | None = None
     name = config.model
     if dry_run and not config.local:  # needs no key
@@ -189,12 +190,25 @@ def _identity(judgement: Judgement) -> tuple[object, ...]:
     return judgement.judge.identity, judgement.judge.prompt_digest, settings
 
 
+def _earlier(folder: JudgeFolder) -> list[Judgement]:
+    """The comparisons that `results.json` holds, beside which another one is written.
+
+    Raises:
+        InputError: it is damaged or of another version, or a file is where its folder has to be.
+    """
+    path = folder.path
+    if blocking := next((each for each in (path, *path.parents) if each.is_file()), None):
+        raise InputError(
+            f"the judge's answers cannot be kept in {path}: {blocking} is a file",
+            needed="a folder, which may be new",
+        )
+    if not folder.results_file.exists():
+        return []
+    return read_file(Judgements, folder.results_file, "delete it; the answers stay").comparisons
+
+
 def _write_results(folder: JudgeFolder, judgement: Judgement) -> None:
     """Add the comparison to `results.json`, in the place of an earlier one like it."""
-    before: list[Judgement] = []
-    if folder.results_file.exists():
-        again = "delete it; the answers stay"
-        before = read_file(Judgements, folder.results_file, again).comparisons
-    others = [old for old in before if _identity(old) != _identity(judgement)]
+    others = [old for old in _earlier(folder) if _identity(old) != _identity(judgement)]
     written = Judgements(definitions_version=DEFINITIONS_VERSION, comparisons=[*others, judgement])
     write_file(folder.results_file, written)

@@ -68,7 +68,12 @@ def _objects(text: str) -> list[tuple[dict[str, Any], slice]]:
 _FURTHER = re.compile(r"""["']winner["']\s*:""")
 
 
-def _verdict(content: Mapping[str, Any]) -> Verdict:
+def checked(content: Mapping[str, Any]) -> Verdict:
+    """The verdict that a mapping holds, of a judge's answer or of a file.
+
+    Raises:
+        NoVerdictError: a field is missing, or is not what it may be.
+    """
     missing = [name for name in ("winner", *SCORES) if name not in content]
     if missing:
         raise NoVerdictError(f"{', '.join(missing)} missing")
@@ -111,7 +116,7 @@ def read_verdict(answer: str, question: str = "") -> Verdict:
     quoted = [content for content, _ in _objects(question)]
     for content, place in _objects(text):
         try:
-            valid.append((_verdict(content), place))
+            valid.append((checked(content), place))
         except NoVerdictError as fault:
             faults.append(str(fault))
             continue

@@ -67,7 +67,12 @@ def base_of(model: CausalLM) -> CausalLM:
 
 def is_known_family(model: CausalLM) -> bool:
     """Whether the table says where this model's parts are."""
-    return base_of(model).config.model_type in FAMILIES
+    return is_known_type(base_of(model).config.model_type)
+
+
+def is_known_type(model_type: str) -> bool:
+    """Whether the table knows what a config calls its model."""
+    return model_type in FAMILIES
 
 
 def anatomy(model: CausalLM) -> Anatomy:

@@ -1,13 +1,15 @@
 """What `manifest.json` of a RUN says: all that it was trained with, and what training did."""
 
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
-from hyperfitting.errors import InputError
 from hyperfitting.records.origins import Environment, Origin, TextEnd
 from hyperfitting.records.record import FieldError, FileRecord, Record, read
+
+WINDOWS = "training_windows"  # in `data_account`
 
 
 class Trained(Record):
@@ -50,6 +52,47 @@ class TrainingOutcome(Record):
     final_loss_interval: LossInterval | None = None
 
 
+class TextSettings(Record):
+    """What of a run's `config.DataConfig` is read again when it is compared."""
+
+    source: str
+    text_field: str | None = None
+    windows: str
+    window_tokens: int
+    context_tokens: int
+    continuation_tokens: int
+    split_seed: int
+
+
+class LoraSettings(Record):
+    """What of a run's `config.LoraConfig` is read again with its checkpoints."""
+
+    init: str = "default"
+
+
+class TrainSettings(Record):
+    """What of a run's `config.TrainConfig` is read again."""
+
+    method: str
+    lora: LoraSettings = LoraSettings()
+
+
+class RunSettings(Record):
+    """What of a run's settings later stages read; its version may have known others besides."""
+
+    model: ModelConfig
+    data: TextSettings
+    train: TrainSettings
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 class RunManifest(FileRecord):
     """`manifest.json`; fields that have a default were not written by earlier versions."""
 
@@ -79,9 +122,25 @@ class RunManifest(FileRecord):
 
     @model_validator(mode="after")
     def _complete(self) -> "RunManifest":
+        """What later stages read is there: they need not look, and the file is named once."""
+        read(RunSettings, self.config, "config")
+        if self.template_date is not None and not _is_day(self.template_date):
+            raise FieldError(f"template_date is {self.template_date!r}, a day is needed")
         if self.status == "complete" and self.training is None:
             raise FieldError("training is missing")
+        if self.status == "complete" and WINDOWS not in self.data_account:
+            raise FieldError(f"data_account.{WINDOWS} is missing")
         return self
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings that later stages read."""
+        return read(RunSettings, self.config, "config")
+
+    @property
+    def num_train(self) -> int:
+        """Training windows of a run that is complete."""
+        return self.data_account[WINDOWS]
 
     @property
     def outcome(self) -> TrainingOutcome:
@@ -95,17 +154,7 @@ class RunManifest(FileRecord):
         return self.training
 
     def base_model(self) -> ModelConfig:
-        """The base model: of a hub id the commit that was trained from, not a branch.
-
-        Raises:
-            InputError: its settings are missing, or of another version.
-        """
-        try:
-            model = read(ModelConfig, self.config.get("model"), "config.model")
-        except FieldError as error:
-            raise InputError(
-                f"the manifest of the run does not fit this version of hyperfitting: {error}",
-                hint="train that run again",
-            ) from error
+        """The base model: of a hub id the commit that was trained from, not a branch."""
+        model = self.settings.model
         commit = self.origin and self.origin.commit
         return model.model_copy(update={"revision": commit}) if commit else model

@@ -28,6 +28,7 @@ from hyperfitting.records.study import (
 )
 from hyperfitting.records.tasks import TaskResults, TaskScore
 from hyperfitting.report.explanation import Explained, read_explained
+from hyperfitting.report.per_context import undefined_in_human_text
 from hyperfitting.runs import RunFolder, StudyFolder
 
 MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
@@ -48,6 +49,7 @@ class Study:
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # what is here and does not belong to it
+    without_ttr: frozenset[int] = frozenset()  # contexts whose human text is of unknown tokens
 
     @property
     def domain(self) -> str:
@@ -193,6 +195,7 @@ def read_study(folder: StudyFolder) -> Study:
         judgements=judgements,
         tasks=_tasks(folder),
         explained=read_explained(folder, about.data.contexts_digest),
+        without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
         left_out=[*without, *unread],
     )
 

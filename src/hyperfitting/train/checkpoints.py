@@ -17,6 +17,7 @@ from torch import Tensor
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
+from hyperfitting.records.record import FieldError, read
 from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
 from hyperfitting.storage import read_json, write_json
 
@@ -137,12 +138,17 @@ class Checkpoints:
         weights, moments = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
         content = read_json(folder / STATE)
         known = {f.name for f in fields(TrainState)}
+        other = InputError(
+            f"{folder} was written by another version of hyperfitting",
+            needed="a checkpoint of this version",
+            hint="train again into a new folder",
+        )
         if set(weights) != set(tensors) or set(content) != known:
-            raise InputError(
-                f"{folder} was written by another version of hyperfitting",
-                needed="a checkpoint of this version",
-                hint="train again into a new folder",
-            )
+            raise other
+        try:
+            state = read(TrainState, content)
+        except FieldError as error:
+            raise other from error
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(weights[name])
@@ -153,5 +159,4 @@ class Checkpoints:
             if f"{name}/step" in moments
         }
         optimizer.load_state_dict(saved)
-        content["rows"] = [MonitorRow(**row) for row in content["rows"]]
-        return TrainState(**content)
+        return state

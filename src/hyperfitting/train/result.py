@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hyperfitting.config import ModelConfig, TrainConfig
+from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import keep_origin, origin_of
 from hyperfitting.models.load import load_result
@@ -33,7 +33,6 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
             tensors are not those of the result.
     """
     manifest = run.manifest()
-    config = TrainConfig.model_validate(manifest.config["train"])
     weights = Checkpoints(run.checkpoints, checkpoint_about(manifest)).weights(step)
     model = load_result(run, model_config)
     parameters = dict(model.named_parameters())
@@ -43,7 +42,7 @@ def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int)
             f"were trained: {min(absent)}",
             needed="a run whose result and checkpoints are those that training wrote",
         )
-    has_start = run.adapter.is_dir() and config.lora.init == "pissa"
+    has_start = run.adapter.is_dir() and manifest.settings.train.lora.init == "pissa"
     with torch.no_grad():
         for name, value in weights.items():
             tensor = parameters.get(name)

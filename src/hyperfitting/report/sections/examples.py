@@ -26,12 +26,19 @@ def content(study: Study, _svgs: Mapping[str, str], config: ReportConfig) -> Con
                 "arm": study.label(arm),
                 "text": printable(texts[index].continuation),
                 "is_looped": texts[index].ending == "looped" and arm.name != "human",
-                "ttr": number(type_token_ratio(texts[index].continuation_ids), 2),
+                "ttr": number(_ttr(study, arm, texts[index]), 2),
             }
             for arm, texts in by_arm.items()
         ]
         shown.append({"context": printable(context), "continuations": continuations})
     return {"shown": shown} if shown else None
+
+
+def _ttr(study: Study, arm: Arm, text: Generation) -> float | None:
+    """TTR of one text; None of human text whose tokens are unknown, as in the tables."""
+    if arm.name == "human" and text.context_index in study.without_ttr:
+        return None
+    return type_token_ratio(text.continuation_ids)
 
 
 def tables(_study: Study) -> list[Table]:
