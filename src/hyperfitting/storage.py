@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import path_inside, require_regular
 
 SEAL = "COMPLETE.json"
 LOCK, OWNER = ".lock", ".owner.json"
@@ -73,7 +74,8 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        text = require_regular(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_no_number)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
@@ -92,7 +94,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """
     try:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = require_regular(path).read_text(encoding="utf-8").split("\n")
         return [json.loads(line, parse_constant=_no_number) for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(
@@ -136,7 +138,7 @@ def sweep_temporaries(path: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
+    with require_regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -158,7 +160,7 @@ def open_sealed(path: Path) -> dict[str, Any]:
     try:
         seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
         for name, digest in seal["files"].items():
-            if file_digest(path / name) != digest:
+            if file_digest(path / path_inside(name)) != digest:
                 raise DamagedError(f"{path / name} is damaged: its content has changed")
         about: dict[str, Any] = seal["about"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -48,6 +48,7 @@ def evaluate(
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
     study = new_study(subject, out)
+    study.require_own()
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)

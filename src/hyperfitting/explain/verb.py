@@ -176,6 +176,7 @@ def explain(
     if isinstance(subject, CheckpointsConfig) and out is not None:
         subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
+    study.require_own()
     here = Here(config.device, config.trust_remote_code)
     comparison, *others = open_subject(subject, here, progress)
     if others:

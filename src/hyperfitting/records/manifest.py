@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.records.origins import Environment, Origin, TextEnd
-from hyperfitting.records.record import FieldError, FileRecord, Record, read
+from hyperfitting.records.record import FieldError, FileRecord, Name, Record, read
 
 
 class Trained(Record):
@@ -54,7 +54,7 @@ class RunManifest(FileRecord):
     """`manifest.json`; fields that have a default were not written by earlier versions."""
 
     status: Literal["training", "complete"]
-    arm: str
+    arm: Name
     seed: int
     config: dict[str, Any]  # a RunConfig of the version that trained
     config_sources: dict[str, str]  # where each setting came from
