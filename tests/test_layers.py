@@ -17,7 +17,8 @@ ALLOWED = {
     "allocation": set(),
     "builtin": set(),
     "untrusted": set(),
-    "progress": {"untrusted"},
+    "terminal": {"untrusted"},
+    "progress": {"terminal"},
     "foreign": {"errors"},
     "storage": {"errors", "foreign"},
     "environment": {"__init__", "records"},
@@ -48,7 +49,7 @@ ALLOWED = {
     "verbs": {"demo", "evaluate", "explain", "generate", "judge", "train", "report"},
     "cli": BASE
     | FILES_OF_A_RUN
-    | {"report", "measure", "verbs", "allocation", "__init__"}
+    | {"report", "measure", "verbs", "allocation", "terminal", "__init__"}
     # When a command runs, never at the top: see below.
     | {"models", "compare", "generate"},
 }
