@@ -8,7 +8,7 @@ import pytest
 from hyperfitting.report.formats import to_csv, to_markdown
 
 FORMULAS = [
-    "=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-1+cmd|'/C calc'!A0", "@SUM(1)", "\t=1", "\r=1",
+    "=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-1+cmd|'/C calc'!A0", "@SUM(1)", "\t=1",
     "-1 +cmd|' /C calc'!A0", '-0.3 HYPERLINK("http://x")', "  =1+1", "-cmd", "-2!A0", "+A1",
 ]  # fmt: skip
 NUMBERS = [
@@ -24,6 +24,10 @@ def cells(rows):
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_is_a_text_to_a_spreadsheet(text):
     assert cells([["arm", text]]) == [["arm", f"'{text}"]]
+
+
+def test_a_line_break_in_front_of_a_formula_does_not_hide_it():
+    assert cells([["\r=1", "\n=1"]]) == [["' =1", "'\n=1"]]
 
 
 @pytest.mark.parametrize("text", NUMBERS)

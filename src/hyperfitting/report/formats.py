@@ -37,8 +37,9 @@ def to_csv(rows: Sequence[Sequence[str]]) -> str:
 
 def _in_csv(text: str) -> str:
     """A text that a spreadsheet would run, behind an apostrophe; numbers as they are."""
+    text = text.replace("\r", " ")  # which would end a line
     # Spaces in front do not keep every spreadsheet from it.
-    is_formula = text.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    is_formula = text.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\n"))
     return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
 
