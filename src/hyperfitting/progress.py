@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from hyperfitting.untrusted import printable
+from hyperfitting.terminal import Terminal
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -68,7 +67,7 @@ class Progress:
 class _LiveStage(Stage):
     """A bar where a person watches, else a line now and then."""
 
-    def __init__(self, title: str, total: int | None, console: Console) -> None:
+    def __init__(self, title: str, total: int | None, console: Terminal) -> None:
         super().__init__(title, total)
         self.console = console
         self.last_line = time.perf_counter()
@@ -105,12 +104,12 @@ class ConsoleProgress(Progress):
 
     def __init__(self) -> None:
         super().__init__()
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Terminal(sys.stderr)
         self.is_watched = self.console.is_terminal
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(Text(printable(text)), soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
     def _begin(self, title: str, total: int | None) -> Stage:
         return _LiveStage(title, total, self.console)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import path_inside, require_own
 from hyperfitting.records import Generation, MonitorRow
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import FieldError, read_file, read_rows
@@ -81,6 +82,19 @@ class StudyFolder:
         """File of one control, by its name."""
         return self.explain / f"{part}.json"
 
+    def require_own(self) -> None:
+        """Refuse a folder whose links would have its files written elsewhere.
+
+        `runs` and the cache are not written into here; a user may have moved them to a large disk.
+
+        Raises:
+            InputError: there is such a link.
+        """
+        moved = (self.path, self.runs, self.prefix_cache)
+        paths = [path for path in vars(self).values() if isinstance(path, Path)]
+        judged = (self.judge.path, self.judge.answers_file)
+        require_own(self.path, [*(path for path in paths if path not in moved), *judged])
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the folder, after what a killed writer left was put in place or swept away.
@@ -143,7 +157,7 @@ class StudyFolder:
 
     def read_generations(self, name: str) -> list[Generation]:
         """Continuations written under this path relative to the folder."""
-        path = self.path / name
+        path = self.path / path_inside(name)
         return _rows(Generation, path, "run `hyperfit evaluate` again")
 
 
@@ -160,6 +174,14 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
         self.model = path / "model"
+
+    def require_own(self) -> None:
+        """Refuse a folder whose links would have its files written elsewhere.
+
+        Raises:
+            InputError: there is such a link.
+        """
+        require_own(self.path, [path for path in vars(self).values() if isinstance(path, Path)])
 
     @property
     def result(self) -> Path:

@@ -12,10 +12,11 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import OddNameError, path_inside, require_regular
 from hyperfitting.storage import new_directory, read_json, temporary_prefix, write_json
 
 SEAL = "COMPLETE.json"
@@ -35,7 +36,7 @@ def content_digest(content: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
+    with require_regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -86,10 +87,10 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         DamagedError: the name leads out of the folder.
     """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise DamagedError(f"{folder} is damaged: its seal names {name!r}, outside it")
-    return folder / path
+    try:
+        return folder / path_inside(name)
+    except OddNameError as error:
+        raise DamagedError(f"{folder} is damaged: {error.given}") from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import require_regular
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -73,7 +74,8 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        text = require_regular(path).read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_no_number)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
@@ -92,7 +94,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """
     try:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = require_regular(path).read_text(encoding="utf-8").split("\n")
         return [json.loads(line, parse_constant=_no_number) for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(

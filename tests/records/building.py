@@ -15,7 +15,14 @@ import hyperfitting.records
 from hyperfitting.judge.store import Answer
 from hyperfitting.records import Arm, Generation, Measurement, MonitorRow, PairedTest
 from hyperfitting.records.controls.provenance import Histogram
-from hyperfitting.records.record import FileRecord, OfArm, Record
+from hyperfitting.records.record import (
+    FileRecord,
+    Name,
+    OfArm,
+    PathInside,
+    Record,
+    RelativePath,
+)
 
 ROWS = [Answer, Generation, Measurement, MonitorRow, PairedTest]  # lines of files, no records
 NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
@@ -59,14 +66,20 @@ def is_record(kind):
     return isinstance(kind, type) and (issubclass(kind, Record) or is_dataclass(kind))
 
 
+def _whole(field):
+    """The annotation of a field with what pydantic took off it."""
+    of_paths = [t for t in (Name, PathInside, RelativePath) if t.__metadata__[0] in field.metadata]
+    return of_paths[0] if of_paths else field.annotation
+
+
 def fields_of(kind):
     if issubclass(kind, Record):
         return [
-            Field(name, field.serialization_alias or field.alias or name, field.annotation,
+            Field(name, field.serialization_alias or field.alias or name, _whole(field),
                   field.is_required())
             for name, field in kind.model_fields.items()
         ]  # fmt: skip
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     return [
         Field(f.name, f.name, hints[f.name], f.default is f.default_factory is MISSING)
         for f in fields(kind)
@@ -91,6 +104,8 @@ def arms(draw):
 def values(annotation):
     """What a field of this annotation may hold."""
     origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in (Name, PathInside, RelativePath):
+        return NAMES.map("a{}".format)  # begins with a letter
     if origin is Annotated:
         return values(inner[0])
     if annotation in SIMPLE:

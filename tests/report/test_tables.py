@@ -111,7 +111,7 @@ def test_labels_name_what_sets_an_arm_apart():
     assert label(Arm("hyperfitted", 3), [Arm("hyperfitted", 3)]) == "hyperfitted"
     rates = Arm.named("full_lora", 0, {"lora.rate": 1e-4, "head.rate": 0.5})
     assert label(rates, []) == "full_lora (lora.rate=0.0001, head.rate=0.5)"
-    assert label(Arm.named("x\x1b[31m", 0, {"a": "\u202eb"}), []) == "x[31m (a=b)"
+    assert label(Arm.named("x", 0, {"a": "\u202eb\x1b[31m"}), []) == "x (a=b[31m)"
 
 
 def test_lists_in_parameters_make_an_arm_that_can_be_a_key():

@@ -14,6 +14,7 @@ import typer
 
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
 from hyperfitting.errors import InputError, StoppedError
+from hyperfitting.untrusted import escaped, printable
 
 Overrides = Annotated[
     list[str] | None,
@@ -72,6 +73,11 @@ def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     return folders, overrides
 
 
+def write_line(text: str, *, is_error: bool = False) -> None:
+    """A line of text, which may be untrusted, on standard output or on standard error."""
+    typer.echo(printable(text), err=is_error)
+
+
 @contextmanager
 def one_message() -> Iterator[None]:
     """Wrong input and Ctrl-C inside end the program with one message and no traceback."""
@@ -79,24 +85,24 @@ def one_message() -> Iterator[None]:
         yield
     except InputError as error:
         first, *rest = str(error).splitlines()
-        typer.echo(f"error: {first}", err=True)
+        write_line(f"error: {first}", is_error=True)
         for line in rest:
-            typer.echo(f"  {line}", err=True)
+            write_line(f"  {line}", is_error=True)
         raise typer.Exit(2) from None
     except PermissionError as error:
         what = error.filename or "a file or folder"
-        typer.echo(f"error: {what} may not be read or written: permission denied", err=True)
-        typer.echo("  needed: a path that you may use", err=True)
+        write_line(f"error: {what} may not be read or written: permission denied", is_error=True)
+        write_line("  needed: a path that you may use", is_error=True)
         raise typer.Exit(2) from None
     except StoppedError as stop:
-        typer.echo(str(stop), err=True)
+        write_line(str(stop), is_error=True)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; what was written so far stays as it is", err=True)
+        write_line("interrupted; what was written so far stays as it is", is_error=True)
         raise typer.Exit(130) from None
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """One JSON object on standard output."""
-    json.dump(content, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    """One JSON object on standard output; control characters as escapes, which are the same."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(escaped(text) + "\n")

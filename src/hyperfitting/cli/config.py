@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperfitting.cli.common import AsJson, ConfigFile, layers, one_message, print_json
+from hyperfitting.cli.common import AsJson, ConfigFile, layers, one_message, print_json, write_line
 
 app = typer.Typer(help="Look at settings.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def show(
         width_key = max(len(row.key) for row in rows)
         width_value = max(len(_text(row.value)) for row in rows)
         for row in rows:
-            typer.echo(
+            write_line(
                 f"{row.key:<{width_key}}  {_text(row.value):<{width_value}}  "
                 f"({row.source}) {row.description}"
             )

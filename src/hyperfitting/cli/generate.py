@@ -14,6 +14,7 @@ from hyperfitting.cli.common import (
     layers,
     one_message,
     print_json,
+    write_line,
 )
 from hyperfitting.generate.decoders import DECODERS
 
@@ -55,7 +56,6 @@ def generate(
         from hyperfitting.config.layers import build
         from hyperfitting.generate.prompts import read_prompts
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.untrusted import printable
 
         flags = {
             "model.name": ("MODEL", model),
@@ -72,4 +72,4 @@ def generate(
             print_json({"decoder": settings.decoder, "texts": texts})
             return
         for text in texts:
-            typer.echo(f"\n{printable(text['prompt'])}|{printable(text['continuation'])}")
+            write_line(f"\n{text['prompt']}|{text['continuation']}")

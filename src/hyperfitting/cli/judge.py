@@ -17,16 +17,15 @@ def _rate(rate: Rate) -> str:
 
 def _show(judgement: Judgement, swap_check: bool) -> None:
     """The comparison as a table on standard output."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from hyperfitting.report.tables import p_text
-    from hyperfitting.untrusted import printable
+    from hyperfitting.terminal import Terminal
 
-    console = Console(highlight=False)
+    console = Terminal()
     a, b = judgement.a.arm.name, judgement.b.arm.name
-    console.print(Text(printable(f"\n{a} against {b}, judged by {judgement.judge.model}")))
+    console.print(Text(f"\n{a} against {b}, judged by {judgement.judge.model}"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("", "wins %", "losses %", "ties %", "p", "n"):
         table.add_column(title, justify="left" if not title else "right")
@@ -47,7 +46,7 @@ def _show(judgement: Judgement, swap_check: bool) -> None:
         )
         if swap_check:
             notes.append(_swap_note(judgement.position_bias))
-    console.print(Text(printable("\n".join(notes)), style="dim"))
+    console.print(Text("\n".join(notes), style="dim"))
 
 
 def _swap_note(bias: PositionBias) -> str:

@@ -7,6 +7,7 @@ import typer
 from hyperfitting import __version__
 from hyperfitting.allocation import keep_large_buffers
 from hyperfitting.cli import config, demo, evaluate, explain, generate, judge, report, train
+from hyperfitting.cli.common import write_line
 
 app = typer.Typer(
     help="Stop a causal language model from looping under greedy decoding, and show why it works.",
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hyperfitting {__version__}")
+        write_line(f"hyperfitting {__version__}")
         raise typer.Exit
 
 

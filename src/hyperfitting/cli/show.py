@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,7 @@ from hyperfitting.report.load import Study
 from hyperfitting.report.sections import certainty, decoders, domains, quality, tasks
 from hyperfitting.report.tables import Cell, cell, columns, metric_label
 from hyperfitting.runs import StudyFolder
-from hyperfitting.untrusted import printable
+from hyperfitting.terminal import Terminal
 
 NUM_EXAMPLES = 2
 NAMES_WIDTH, ARM_WIDTH = 24, 12  # of the table's columns
@@ -75,7 +74,7 @@ def _columns(content: report_tables.Table, names: Iterable[str]) -> Table:
     for n in places:
         name, unit = content.header[n]
         heading = f"{name} ({unit})" if several and n and unit else name
-        table.add_column(Text(printable(heading)), justify="right" if n else "left")
+        table.add_column(Text(heading), justify="right" if n else "left")
     for row in content.rows:
         table.add_row(*(Text(_in_line(row[n])) for n in places))
     return table
@@ -108,9 +107,9 @@ def _example(study: Study, index: int, width: int) -> list[object]:
     table = Table(box=None, padding=(0, 2, 0, 0), width=width)
     for arm in pair:
         table.add_column(Text(study.label(arm)), ratio=1, header_style="bold")
-    flat = [Text(" ".join(printable(text.continuation).split())) for text in texts]
+    flat = [Text(" ".join(text.continuation.split())) for text in texts]
     table.add_row(*flat)
-    context = " ".join(printable(texts[0].context).split())
+    context = " ".join(texts[0].context.split())
     return [Text(f"\n{context} …", style="italic"), table]
 
 
@@ -121,11 +120,11 @@ def _findings(explained: Explained, arm: Arm) -> list[str]:
         *((each.arm, each.in_words) for each in explained.of(BlockSwap)),
         *((each.arm, each.in_words) for each in explained.of(StaticBias)),
     ]
-    return [printable(words) for of, words in found if of == arm]
+    return [words for of, words in found if of == arm]
 
 
 def _print_findings(
-    console: Console, width: int, explained: Explained, arms: Sequence[Arm]
+    console: Terminal, width: int, explained: Explained, arms: Sequence[Arm]
 ) -> None:
     for arm in arms:
         sentences = _findings(explained, arm)
@@ -137,7 +136,7 @@ def _print_findings(
 
 def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]) -> None:
     """Print a study's result on standard output."""
-    console = Console(highlight=False)
+    console = Terminal()
     width = min(console.width, 110)
     info = study.info
     fitting = max(2, (width - NAMES_WIDTH) // ARM_WIDTH)
@@ -182,7 +181,7 @@ def explanation_summary(folder: StudyFolder) -> None:
     Raises:
         InputError: a file of the controls is damaged.
     """
-    console = Console(highlight=False)
+    console = Terminal()
     explained = read_explained(folder)
     _print_findings(console, min(console.width, 110), explained, explained.arms)
     console.print()

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from hyperfitting.data.windows import Contexts, Dataset, Windows
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import require_regular
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
@@ -36,7 +37,7 @@ def load_dataset(path: Path) -> Dataset:
         InputError: the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(require_regular(path), framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata()
         borders = np.cumsum(arrays["context.length"])[:-1]

@@ -48,6 +48,7 @@ def evaluate(
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
     study = new_study(subject, out)
+    study.require_own()
     with study.writing():
         study = new_study(subject, out)  # again: another process may have been faster
         _evaluate(study, subject, config, progress)

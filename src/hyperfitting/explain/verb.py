@@ -168,6 +168,7 @@ def explain(
     if isinstance(subject, CheckpointsConfig) and out is not None:
         subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
+    study.require_own()
     with study.writing():
         study = study_to_explain(subject, out)  # again: another process may have been faster
         _explain(study, subject, config, progress, only)

@@ -19,14 +19,15 @@ from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
 from hyperfitting.judge.refused import leaves_no_room, refused_option, words_of
 from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut, why_unread
+from hyperfitting.judge.secrets import SHORTEST_KEY, Secrets, is_secret, without_path
 from hyperfitting.judge.served import served_error, words_in
+from hyperfitting.judge.transport import PLAIN, bounded_client
 from hyperfitting.untrusted import printable
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LONGEST_REASON = 300  # characters of a server's message
 ENVELOPE_TRIES = 3  # where the server, not the judge, answers nonsense
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds, after an error that may pass
-SHORTEST_SECRET = 8  # characters of a key
 
 
 def check_endpoint(url: str | None) -> str:
@@ -74,6 +75,12 @@ def _read_key(variable: str, url: str) -> str | None:
         )
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the environment variable {variable} holds no API key: odd characters")
+    if is_secret(key) and len(key) < SHORTEST_KEY:
+        raise InputError(
+            f"the key in {variable} has fewer than {SHORTEST_KEY} characters: it could not be kept "
+            "out of what is stored",
+            needed=f"a longer key, or {variable}=none for a server that needs none",
+        )
     return key or None
 
 
@@ -98,14 +105,15 @@ class Endpoint:
         self.concurrency = config.concurrency
         key = _read_key(config.api_key_env, self.url)
         self._has_key = key is not None
-        # A placeholder such as `none` is no secret, and may be a word of the judge's.
-        self._secret = key if key and len(key) >= SHORTEST_SECRET else None
+        self._clean = Secrets(key, self.url).hide
         self._errors: Any = openai
         self._client = openai.OpenAI(
             base_url=self.url,
             api_key=key or "none",
             timeout=config.timeout_seconds,
             max_retries=config.retries,
+            default_headers=PLAIN,
+            http_client=bounded_client(config.timeout_seconds),
         )
         self._options: dict[str, Any] = {"model": config.model}
         if config.temperature is not None:
@@ -114,9 +122,6 @@ class Endpoint:
             self._options["max_tokens"] = config.max_tokens
         self._greeting = threading.Lock()
         self._is_greeted = False
-
-    def _clean(self, text: str) -> str:
-        return text.replace(self._secret, "[key]") if self._secret else text
 
     def _reason(self, error: BaseException) -> str:
         return self._shortened(words_of(error))
@@ -127,6 +132,14 @@ class Endpoint:
     def _refuse(self, error: Exception, hopeless: Collection[int]) -> None:
         """Raise what no further question can cure: a `hopeless` status, or no server at all."""
         status = getattr(error, "status_code", None)
+        if status is not None and 300 <= status < 400 and 404 in hopeless:
+            place = getattr(error, "response", None)
+            told = place.headers.get("location", "nowhere") if place is not None else "nowhere"
+            raise InputError(
+                f"{without_path(self.url)} sends us on to {self._shortened(told)} (status "
+                f"{status}), and texts and key go to no server but the one you named",
+                needed="the URL at which the judge itself answers",
+            ) from None
         if status in hopeless and status == 404:
             raise InputError(
                 f"{self.url} does not know this path or model (status 404): {self._reason(error)}",
@@ -157,7 +170,7 @@ class Endpoint:
                 return
             try:
                 self._client.with_options(max_retries=0).models.list()
-            except (self._errors.OpenAIError, ValueError) as error:
+            except (self._errors.OpenAIError, ValueError, RecursionError) as error:
                 # Many servers list no models, and some keys may not see them.
                 self._refuse(error, hopeless=(401,))
             self._is_greeted = True
@@ -230,8 +243,8 @@ class Endpoint:
                 completion = self._complete(messages)
                 told = self._shortened(words_in(completion))
                 return self._reply(completion, messages)
-            except (ValueError, AttributeError, IndexError, TypeError):
-                continue  # no JSON, or not of the agreed form
+            except (ValueError, AttributeError, IndexError, TypeError, RecursionError):
+                continue  # no JSON, not of the agreed form, or nested without end
         raise AskError(f"the server's answer is no chat completion{told and f': {told}'}")
 
     def _reply(self, completion: Any, messages: Sequence[Message]) -> Reply:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import require_regular
 from hyperfitting.judge.verdict import checked
 from hyperfitting.records.judged import Order
 
@@ -50,7 +51,13 @@ class AnswerFile:
     def _read(self) -> None:
         if not self.path.exists():
             return
-        content = self.path.read_bytes()
+        try:
+            content = require_regular(self.path).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be read: {error}",
+                needed="the answers of an earlier job, or none",
+            ) from error
         whole = content[: content.rfind(b"\n") + 1]
         names = {field.name for field in fields(Answer)}
         for number, line in enumerate(whole.splitlines(), start=1):
@@ -60,7 +67,7 @@ class AnswerFile:
                     checked(row["verdict"])
                 # A later answer to the same question replaces a failure.
                 self.answers[row["key"]] = Answer(**{name: row[name] for name in names})
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(
                     f"{self.path} is damaged in line {number}: {error!r}",
                     hint="delete that line; its question will be asked again",

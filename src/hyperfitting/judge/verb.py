@@ -17,6 +17,7 @@ from hyperfitting.judge.pairs import Pair, Side, choose_pairs, find_side, read_p
 from hyperfitting.judge.prompt import PROMPT_DIGEST, VERSION
 from hyperfitting.judge.reply import Judge
 from hyperfitting.judge.results import compare, flip_rate, unusable
+from hyperfitting.judge.secrets import without_path
 from hyperfitting.judge.store import Answer, AnswerFile
 from hyperfitting.judge.verdict import READING
 from hyperfitting.progress import Progress
@@ -101,6 +102,8 @@ def judge(
     """
     progress = progress or Progress()
     plan = _plan(StudyFolder(Path(study)), config, progress)
+    if out is None:
+        StudyFolder(Path(study)).require_own()
     folder = StudyFolder(Path(study)).judge if out is None else JudgeFolder(Path(out))
     _earlier(folder)  # now, and not after everything was asked
     opened: Judge | None = None
@@ -140,6 +143,7 @@ def _judgement(
         if (answer := file.answers.get(question.key))
     }
     found = compare(plan.pairs, answers, orders=config.orders, confidence=config.confidence)
+    endpoint = config.endpoint and without_path(config.endpoint)
     dates = sorted(answer.date for answer in answers.values())
     return Judgement(
         a=_judged(plan.a),
@@ -156,7 +160,7 @@ def _judgement(
             model=config.model,
             identity=name,
             answered_by=sorted({a.answered_by for a in answers.values() if a.answered_by}),
-            endpoint=config.endpoint,
+            endpoint=endpoint,
             temperature=config.temperature,
             prompt_version=VERSION,
             prompt_digest=PROMPT_DIGEST,
@@ -167,7 +171,7 @@ def _judgement(
         written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         usage=_usage(list(answers.values())),
         # Not where the key is: a mistaken user may have put the key itself there.
-        settings=config.model_dump(mode="json", exclude={"api_key_env"}),
+        settings=config.model_dump(mode="json", exclude={"api_key_env"}) | {"endpoint": endpoint},
     )
 
 

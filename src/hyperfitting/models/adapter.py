@@ -21,6 +21,7 @@ from hyperfitting.models.checkpoint import (
     origin_of,
 )
 from hyperfitting.models.load import quiet_transformers
+from hyperfitting.models.pickles import pickled, pickles_among, without_pickles
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 
@@ -75,7 +76,7 @@ def put_adapter(
     weights = checkpoint.file(ADAPTER_WEIGHTS)
     assert weights.parent == folder, "both files are of one commit"
     try:
-        with quiet_transformers():
+        with quiet_transformers(), without_pickles(checkpoint.name):
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
             warnings.filterwarnings("ignore", "Unexpected keyword arguments")  # noted above
             adapted = PeftModel.from_pretrained(model, str(folder)).eval()
@@ -128,9 +129,10 @@ def _require_usable(checkpoint: Checkpoint) -> list[str]:
     """
     name, settings = checkpoint.name, checkpoint.read(ADAPTER_CONFIG)
     if ADAPTER_WEIGHTS not in checkpoint.files:
-        raise InputError(
-            f"the adapter in {name} has no {ADAPTER_WEIGHTS}: no .safetensors weights",
-            needed="weights in .safetensors; pickles can run code and are never loaded",
+        found = pickles_among(file for file in checkpoint.files if "/" not in file)
+        beside = f", only {name_few(found)}" if found else ""
+        raise pickled(
+            f"the adapter in {name} has no {ADAPTER_WEIGHTS}: no .safetensors weights{beside}"
         )
     kind, task = settings.get("peft_type"), settings.get("task_type")
     if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
@@ -143,6 +145,12 @@ def _require_usable(checkpoint: Checkpoint) -> list[str]:
         raise InputError(
             f"the adapter in {name} is {kind}, which adds tokens to the text",
             needed="an adapter that changes weights, such as LoRA",
+        )
+    if kind == "XLORA" or settings.get("megatron_config"):
+        raise InputError(
+            f"the adapter in {name} loads more by name than its own weights: "
+            f"{'other adapters (XLORA)' if kind == 'XLORA' else 'a module of Python (megatron)'}",
+            needed="an adapter that is whole in its folder",
         )
     if task not in (None, "CAUSAL_LM"):
         raise InputError(

@@ -23,6 +23,8 @@ from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import path_inside
+from hyperfitting.models.pickles import SAFE, pickled, pickles_among
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 from hyperfitting.untrusted import printable
@@ -30,7 +32,6 @@ from hyperfitting.untrusted import printable
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
 NAMED = 3  # files or tensors that a message names
 
@@ -150,10 +151,11 @@ class Checkpoint:
         """The .safetensors files that transformers reads as a whole model, in its order.
 
         Raises:
-            InputError: an index names files that are not there.
+            InputError: an index names files that are not there, or pickles.
         """
         named = self._named_in_config()
         if named is not None and not named.endswith(".index.json"):
+            self._require_safe([named], CONFIG)
             return (named,) if named in self.files else ()
         if named is None and WEIGHTS in self.files:
             return (WEIGHTS,)
@@ -164,12 +166,24 @@ class Checkpoint:
         if not isinstance(listed, dict):
             raise InputError(f"{index} of {self.name} has no weight_map", needed="a whole index")
         shards = sorted(set(map(str, listed.values())))
+        self._require_safe(shards, index)
         if self.is_local and (absent := set(shards) - self.files):
             raise InputError(
                 f"{index} of {self.name} names files that are not there: {name_few(absent)}",
                 needed="every file of the model",
             )
         return tuple(shards)
+
+    def _require_safe(self, named: Iterable[str], where: str) -> None:
+        """Refuse names of weights, in the file `where`, that are not plain names of .safetensors.
+
+        Raises:
+            InputError: one is a pickle's, or leads out of the folder.
+        """
+        for each in named:
+            if not each.endswith(SAFE):
+                raise pickled(f"{where} of {self.name} names {each[:100]!r} as weights")
+            path_inside(each)
 
     def _named_in_config(self) -> str | None:
         """A file of another name that the config asks for."""
@@ -315,18 +329,17 @@ def _below(checkpoint: Checkpoint) -> str | None:
 
 def _without_weights(checkpoint: Checkpoint) -> InputError:
     others = {f for f in checkpoint.files if fnmatch(f, "*.safetensors")}
-    pickles = {f for f in checkpoint.files for pattern in PICKLES if fnmatch(f, pattern)}
+    pickles = pickles_among(checkpoint.files)
     if others:
         return InputError(
             f"{checkpoint.name} has neither {WEIGHTS} nor {INDEX}, only {name_few(others)}",
             needed="weights under the names that save_pretrained gives them",
             hint="rename a file that is the whole model; parts of one need their index",
         )
-    found = f"only pickle weights ({', '.join(sorted(pickles))})" if pickles else "no weights"
+    if pickles:
+        return pickled(f"{checkpoint.name} has only pickle weights ({name_few(pickles)})")
     return InputError(
-        f"{checkpoint.name} has {found}",
-        needed="weights in .safetensors; pickles can run code and are never loaded",
-        hint="convert once: load in transformers, then model.save_pretrained(folder)"
-        if pickles
-        else _below(checkpoint),
+        f"{checkpoint.name} has no weights",
+        needed=f"weights in {SAFE}",
+        hint=_below(checkpoint),
     )

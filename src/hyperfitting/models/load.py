@@ -30,6 +30,7 @@ from hyperfitting.models.checkpoint import (
 )
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
+from hyperfitting.models.pickles import without_pickles
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes
 from hyperfitting.models.tokenizers import tokenizer_digest
@@ -163,7 +164,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), without_pickles(config.name):
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.path,
                 **checkpoint.options,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hyperfitting.foreign import plain_name
 from hyperfitting.untrusted import printable
 
 GREEDY, SAMPLED = "greedy", "sampled"
@@ -35,6 +36,16 @@ class Arm:
     settings: tuple[tuple[str, Setting], ...] = ()
     decoding: str = GREEDY
     matched_to: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that must not stand in the name of a file, wherever it came from.
+
+        Raises:
+            OddNameError: a part of the name is such a one.
+        """
+        for part in (self.model, self.decoding, self.matched_to):
+            if part:
+                plain_name(part)
 
     @property
     def name(self) -> str:
@@ -149,7 +160,7 @@ class Arm:
         name = self.model if self.matched_to is None else self.matched_to
         own = self.parameters
         if name == BEST_VAL:
-            name = str(own["method"])
+            name = str(own.get("method"))
         has_settings = all(own.get(key) == value for key, value in tuned.settings)
         return has_settings and name == tuned.model and self.seed == tuned.seed
 

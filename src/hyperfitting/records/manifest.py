@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.records.origins import Environment, Origin, TextEnd
-from hyperfitting.records.record import FieldError, FileRecord, Record, read
+from hyperfitting.records.record import FieldError, FileRecord, Name, Record, read
 
 WINDOWS = "training_windows"  # in `data_account`
 
@@ -97,7 +97,7 @@ class RunManifest(FileRecord):
     """`manifest.json`; fields that have a default were not written by earlier versions."""
 
     status: Literal["training", "complete"]
-    arm: str
+    arm: Name
     seed: int
     config: dict[str, Any]  # a RunConfig of the version that trained
     config_sources: dict[str, str]  # where each setting came from
@@ -117,7 +117,7 @@ class RunManifest(FileRecord):
     environment: Environment
     started: str
     tokenizer_digest: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)  # digests of windows, metrics and result
+    files: dict[PathInside, str] = Field(default_factory=dict)  # digests of windows, metrics and result
     training: TrainingOutcome | None = None  # None until it is complete
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict
 
 from hyperfitting.records.arms import Arm
+from hyperfitting.records.record import Name
 
 Mode = Literal["fixed_length", "natural"]
 Ending = Literal["ended", "looped", "truncated"]
@@ -42,7 +43,7 @@ class Row:
 class Generation(Row):
     """One continuation of one context by one arm."""
 
-    arm: str
+    arm: Name
     seed: int | None
     context_index: int
     mode: Mode
@@ -75,7 +76,7 @@ class Measurement(Row):
     not exist, and `reason` says why.
     """
 
-    arm: str
+    arm: Name
     metric: str
     mean: float | None
     low: float | None
@@ -111,8 +112,8 @@ class PairedTest(Row):
     tests that the mean difference lies within the margin.
     """
 
-    a: str
-    b: str
+    a: Name
+    b: Name
     metric: str
     difference: float | None
     low: float | None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import OddNameError, path_inside, plain_name, relative_path
 from hyperfitting.records.arms import Arm
 from hyperfitting.seals import DamagedError, content_digest
 from hyperfitting.storage import read_json, write_json
@@ -35,6 +37,12 @@ DIGEST = "content_digest"  # of a file: of all else that it says
 
 class FieldError(ValueError):
     """A field that is missing or is not what it has to be; says which, and what it has to be."""
+
+
+# Texts of a file that become parts of a path.
+Name = Annotated[str, AfterValidator(plain_name)]
+RelativePath = Annotated[str, AfterValidator(relative_path)]
+PathInside = Annotated[str, AfterValidator(path_inside)]
 
 
 class Record(BaseModel):
@@ -208,6 +216,8 @@ def _in_words(error: ValidationError, where: str) -> str:
     name = f"{where}{''.join(parts)}".removeprefix(".") or "the file"
     if isinstance(cause, FieldError):  # of a field's own reader
         return f"{name}.{cause}".removeprefix("the file.")
+    if isinstance(cause, OddNameError):
+        return f"{name}: {cause.given}"
     if first["type"] == "missing":
         return f"{name} is missing"
     if first["type"] == "unexpected_keyword_argument":

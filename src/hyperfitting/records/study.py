@@ -17,7 +17,15 @@ from hyperfitting.records.manifest import LossInterval
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.measured import Measurement, Mode, PairedTest
 from hyperfitting.records.origins import DecodingFacts, Environment, Origin, TextEnd
-from hyperfitting.records.record import ArmField, FileRecord, OfArm, Record
+from hyperfitting.records.record import (
+    ArmField,
+    FileRecord,
+    Name,
+    OfArm,
+    PathInside,
+    Record,
+    RelativePath,
+)
 
 
 class _Open(Record):
@@ -86,7 +94,7 @@ class TrainingFacts(Record):
 class TunedEntry(TrainingFacts, OfArm):
     """A tuned model of the study; the path of its run is seen from the study's folder."""
 
-    path: str | None
+    path: RelativePath | None
     origin: Origin | None = None
 
 
@@ -167,13 +175,13 @@ class DecoderRun(Record):
 class GenerationsFile(Record):
     """One file of continuations. `parameters` say how they were decoded."""
 
-    name: str = Field(alias="arm")
+    name: Name = Field(alias="arm")
     seed: int | None
     arm_parameters: dict[str, Any]
     mode: Mode
     length: int
     parameters: dict[str, Any]
-    file: str
+    file: PathInside
     ties: int
     cached_equals_uncached: float | None
     domain: str | None = None  # of texts that are not those the study is about; else not written
@@ -205,7 +213,7 @@ class StudyFile(Texts, FileRecord):
     decoders: list[DecoderRun]
     generations: list[GenerationsFile]
     environment: Environment
-    files: dict[str, str] = Field(default_factory=dict)  # digests of all that belongs to it
+    files: dict[PathInside, str] = Field(default_factory=dict)  # digests of all that belongs to it
 
 
 class MeasurementsFile(FileRecord):

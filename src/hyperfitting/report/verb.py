@@ -44,9 +44,10 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     for name, (draw, title) in FIGURES.items():
         figure = draw(study)
         png, pdf = (folder.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+        # Those of an earlier report, which had data, and links: nothing is written through one.
+        png.unlink(missing_ok=True)
+        pdf.unlink(missing_ok=True)
         if figure is None:
-            png.unlink(missing_ok=True)
-            pdf.unlink(missing_ok=True)
             continue
         lay_out(figure)
         figure.savefig(png, dpi=160)
@@ -100,6 +101,7 @@ def report(
     folder, config = StudyFolder(Path(given)), config or ReportConfig()
     progress = progress or Progress()
     require_evaluated(folder)
+    folder.require_own()
     with folder.writing(), progress.stage("report") as stage:
         study = read_study(folder)
         for line in study.left_out:

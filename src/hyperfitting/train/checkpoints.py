@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyperfitting.errors import InputError
+from hyperfitting.foreign import require_regular
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
 from hyperfitting.records.record import FieldError, read
@@ -58,8 +60,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint, oldest first."""
-        names = [p.name for p in self.folder.glob("step-*")]
-        return sorted(int(name.removeprefix("step-")) for name in names)
+        names = [p.name.removeprefix("step-") for p in self.folder.glob("step-*")]
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def save(
         self, state: TrainState, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
@@ -128,14 +130,14 @@ class Checkpoints:
             )
         if open_sealed(self._path(step)) != self.about | {"step": step}:
             raise DamagedError(f"{self._path(step)} belongs to another run")
-        return load_file(self._path(step) / WEIGHTS)
+        return _tensors(self._path(step) / WEIGHTS)
 
     def load(
         self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> TrainState:
         """Mutates tensors and optimizer to what they were at `step`."""
         folder = self._path(step)
-        weights, moments = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
+        weights, moments = _tensors(folder / WEIGHTS), _tensors(folder / OPTIMIZER)
         content = read_json(folder / STATE)
         known = {f.name for f in fields(TrainState)}
         other = InputError(
@@ -160,3 +162,15 @@ class Checkpoints:
         }
         optimizer.load_state_dict(saved)
         return state
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file.
+
+    Raises:
+        DamagedError: it is missing, or holds anything else.
+    """
+    try:
+        return load_file(require_regular(path))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error

@@ -68,6 +68,7 @@ def train(
         InterruptedRunError: Ctrl-C; the run was saved and can be resumed.
     """
     progress, run = progress or Progress(), RunFolder(Path(out))
+    run.require_own()
     before = run.started() if resume else None
     if before is None:
         require_free(run.path)
