@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.records.origins import Environment, Origin, TextEnd
-from hyperfitting.records.record import FieldError, FileRecord, Name, Record, read
+from hyperfitting.records.record import FieldError, FileRecord, Name, PathInside, Record, read
 
 WINDOWS = "training_windows"  # in `data_account`
 
@@ -117,7 +117,7 @@ class RunManifest(FileRecord):
     environment: Environment
     started: str
     tokenizer_digest: str | None = None
-    files: dict[PathInside, str] = Field(default_factory=dict)  # digests of windows, metrics and result
+    files: dict[PathInside, str] = Field(default_factory=dict)  # their digests
     training: TrainingOutcome | None = None  # None until it is complete
 
     @model_validator(mode="after")
