@@ -20,7 +20,8 @@ from hyperfitting.records.record import FieldError, as_json, read
 from hyperfitting.records.study import GenerationsFile, TunedEntry
 from hyperfitting.report.verb import report
 from hyperfitting.runs import RunFolder, StudyFolder
-from hyperfitting.storage import open_sealed, read_json, sealed_folder
+from hyperfitting.seals import open_sealed, sealed_folder
+from hyperfitting.storage import read_json
 from tests.judge.serving import make_study
 from tests.manifests import manifest
 

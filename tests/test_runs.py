@@ -64,7 +64,7 @@ def test_an_unfinished_run_is_refused(tmp_path):
 
 
 def test_a_manifest_that_does_not_fit_is_refused_with_the_fields_name(tmp_path):
-    run, whole = RunFolder(tmp_path), as_json(manifest())
+    run, whole = RunFolder(tmp_path), as_json(manifest()) | {"version": 1}
     assert run.started() is None
     config = settings()
     damaged = {
@@ -84,7 +84,7 @@ def test_a_manifest_that_does_not_fit_is_refused_with_the_fields_name(tmp_path):
         "training is missing": whole | {"training": None},
         "training.train_loss[1] is 'x', a number is needed": whole
         | {"training": whole["training"] | {"train_loss": [1, "x"]}},
-        "of version 2, and this one reads version 1": whole | {"version": 2},
+        "of version 3, and this one reads version 2": whole | {"version": 3},
     }
     for words, content in damaged.items():
         write_json(run.manifest_file, content)
@@ -101,7 +101,7 @@ def test_a_manifest_of_an_earlier_version_is_read(tmp_path):
     for name in ("best_val_loss", "best_val_step", "best_val_epoch", "final_loss_interval"):
         del content["training"][name]
     write_json(run.manifest_file, content)
-    assert run.manifest() == manifest()
+    assert run.manifest() == manifest().model_copy(update={"version": 1})
 
 
 def test_a_base_is_named_by_the_commit_that_was_trained_from():

@@ -9,14 +9,11 @@ import time
 import pytest
 
 from hyperfitting.errors import InputError
+from hyperfitting.seals import SEAL, DamagedError, open_sealed, sealed_folder
 from hyperfitting.storage import (
     OWNER,
-    SEAL,
-    DamagedError,
     new_directory,
     only_writer,
-    open_sealed,
-    sealed_folder,
     sweep_temporaries,
 )
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hyperfitting.cli.main import app
+from tests.sealing import rewrite
 from tests.tiny import save_tiny
 
 SMALL = [
@@ -269,7 +270,7 @@ def test_another_base_model_is_noticed(run_folder, tmp_path, model_folder):
     other = save_tiny(tmp_path / "model", "qwen2")
     manifest = json.loads((moved / "manifest.json").read_text())
     manifest["config"]["model"]["name"] = str(other)
-    (moved / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(moved / "manifest.json", lambda _: manifest)
     result = hyperfit("evaluate", moved)
     assert result.exit_code == 2
     assert "not those the runs were trained from" in result.stderr
@@ -311,7 +312,7 @@ def test_a_run_folder_cannot_ask_to_be_trusted(run_folder, tmp_path):
     (code / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     manifest = json.loads((moved / "manifest.json").read_text())
     manifest["config"]["model"] |= {"name": str(code), "trust_remote_code": True}
-    (moved / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(moved / "manifest.json", lambda _: manifest)
     assert hyperfit("evaluate", moved).exit_code == 2
     assert not (tmp_path / "ran").exists()
 

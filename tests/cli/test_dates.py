@@ -10,6 +10,7 @@ from hyperfitting.data.store import load_dataset
 from hyperfitting.runs import RunFolder
 from tests.cli.test_cli import hyperfit
 from tests.data.templates import DATED
+from tests.sealing import rewrite
 from tests.tiny import byte_tokenizer, save_tiny
 
 SETTINGS = [
@@ -69,7 +70,7 @@ def as_interrupted(run):
     path = run / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["status"] = "training"
-    path.write_text(json.dumps(manifest))
+    rewrite(path, lambda _: manifest)
 
 
 def test_a_run_goes_on_the_next_day_as_it_began(model, chats, tmp_path, it_is):

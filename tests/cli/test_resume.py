@@ -10,8 +10,10 @@ import time
 
 import pytest
 
-from hyperfitting.storage import only_writer, open_sealed, sealed_folder
+from hyperfitting.seals import open_sealed, sealed_folder
+from hyperfitting.storage import only_writer
 from tests.cli.test_cli import SMALL, hyperfit
+from tests.sealing import rewrite
 
 MORE = ["--last-blocks", "2", "train.checkpoint_steps=2", "train.epochs=4", "train.stop=epochs"]
 
@@ -39,7 +41,7 @@ def stopped(straight, tmp_path):
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["status"] = "training"
     del manifest["training"]
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(out / "manifest.json", lambda _: manifest)
     return out
 
 
@@ -125,7 +127,7 @@ def test_changed_data_are_noticed(stopped, texts_file, tmp_path):
     other.write_text("\n".join([*lines[:3], lines[3].replace("a", "h"), *lines[4:]]) + "\n")
     manifest = json.loads((stopped / "manifest.json").read_text())
     manifest["config"]["data"]["source"] = str(other)
-    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(stopped / "manifest.json", lambda _: manifest)
     result = hyperfit("train", "--resume", "--out", stopped)
     assert result.exit_code == 2
     assert "(its content) was" not in result.stderr
@@ -149,7 +151,7 @@ def test_a_checkpoint_of_another_version_is_refused(stopped):
 def test_a_run_whose_settings_are_damaged_is_refused_by_its_file(stopped):
     manifest = json.loads((stopped / "manifest.json").read_text())
     manifest["config"] = {"train": 3}
-    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(stopped / "manifest.json", lambda _: manifest)
     result = hyperfit("train", "--resume", "--out", stopped)
     assert result.exit_code == 2
     assert f"{stopped / 'manifest.json'} does not fit" in result.stderr

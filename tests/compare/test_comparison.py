@@ -30,9 +30,9 @@ from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.records.arms import BEST_VAL
 from hyperfitting.runs import RunFolder, StudyFolder
-from hyperfitting.storage import write_json
 from tests.comparing import EVALUATE, comparison, evaluated, explained
 from tests.comparing import EXPLAIN as ALL_STRENGTHS
+from tests.sealing import rewrite
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 from tests.train.test_result import trained
 
@@ -204,7 +204,7 @@ def copied(run, path, **changes):
         for parent in parents:
             place = place[parent]
         place[last] = value
-    write_json(path / "manifest.json", manifest)
+    rewrite(path / "manifest.json", lambda _: manifest)
     return RunFolder(path)
 
 

@@ -10,6 +10,7 @@ from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
 from tests.domains import HERE, opened
+from tests.sealing import rewrite
 from tests.tiny import byte_tokenizer
 from tests.train.test_result import trained
 
@@ -74,7 +75,7 @@ def test_sources_that_do_not_serve(home_and_away, texts_file, tmp_path):
     shutil.copytree(home_and_away[0], other)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest |= {"contexts_digest": "other", "seed": 1}
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(other / "manifest.json", lambda _: manifest)
     with pytest.raises(InputError, match="different held-out contexts"):
         opened([home_and_away[0], other], texts_file, text_field=None)
 
@@ -84,7 +85,7 @@ def test_a_run_that_says_of_its_texts_what_cannot_be(home_and_away, capitals, tm
     shutil.copytree(home_and_away[0], other)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["config"]["data"]["window_tokens"] = 2
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(other / "manifest.json", lambda _: manifest)
     with pytest.raises(InputError, match=r"run/manifest\.json .*config\.data\.window_tokens is 2"):
         opened([other], capitals)
     with pytest.raises(InputError, match="source of texts is empty"):
@@ -134,7 +135,7 @@ def test_runs_of_two_methods_on_different_texts_are_told_apart(
     other = tmp_path / "run"
     shutil.copytree(home_and_away[1], other)
     manifest = json.loads((other / "manifest.json").read_text()) | {"arm": "full_lora"}
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(other / "manifest.json", lambda _: manifest)
     [comparison] = opened([home_and_away[0], other], texts_file, text_field=None)
     assert [tuned.arm for tuned in comparison.tuned] == [
         Arm("late_stage_lora", 0, (("trained_on", str(texts_file)),)),

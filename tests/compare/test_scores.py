@@ -314,7 +314,7 @@ def test_end_tokens_are_those_of_the_model_that_writes():
     contexts = dataset(40).contexts
     written = {
         name: greedy_outputs(tuned, t, contexts, EVALUATE, Said(), arm=None or _arm(name))
-        for name, t in (("own", other), ("original's", tokens))
+        for name, t in (("own", other), ("of_original", tokens))
     }
     assert not any(65 in row for row in ids(written["own"].fixed))
     for text in written["own"].natural:

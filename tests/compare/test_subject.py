@@ -28,6 +28,7 @@ from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import explain
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
+from tests.sealing import reseal
 from tests.train.test_result import trained
 
 QUICK = {"natural_tokens": 0, "sampling_seeds": 0, "resamples": 100, "device": "cpu"}
@@ -96,6 +97,7 @@ def test_a_run_that_does_not_account_for_its_texts_is_refused_before_a_model_is_
     shutil.copytree(run.path, other.path)
     dataset = load_dataset(other.windows_file)
     save_dataset(other.windows_file, replace(dataset, account={"read": 3}))
+    reseal(other.path)
     monkeypatch.setattr(Comparison, "load_original", lambda _: pytest.fail("a model is loaded"))
     with pytest.raises(InputError, match=r"run says of its texts .*account\.empty is missing"):
         evaluate(other.path, EvaluateConfig(**QUICK))

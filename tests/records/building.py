@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import hyperfitting.records
+from hyperfitting.config import ModelConfig
 from hyperfitting.judge.store import Answer
 from hyperfitting.records import Arm, Generation, Measurement, MonitorRow, PairedTest
 from hyperfitting.records.controls.provenance import Histogram
+from hyperfitting.records.manifest import WINDOWS, RunManifest, RunSettings, TrainingOutcome
 from hyperfitting.records.record import (
     FileRecord,
     Name,
@@ -22,6 +24,7 @@ from hyperfitting.records.record import (
     PathInside,
     Record,
     RelativePath,
+    as_json,
 )
 
 ROWS = [Answer, Generation, Measurement, MonitorRow, PairedTest]  # lines of files, no records
@@ -112,6 +115,8 @@ def values(annotation):
         return SIMPLE[annotation]
     if annotation is Arm:
         return arms()
+    if annotation is ModelConfig:
+        return NAMES.map(lambda name: ModelConfig(name=f"m{name}"))
     if is_record(annotation):
         return records(annotation)
     if origin is Literal:
@@ -134,6 +139,11 @@ def records(draw, kind):
         content["counts"] = draw(st.lists(WHOLE, min_size=1, max_size=2))
         size = len(content["counts"]) + 1
         content["edges"] = draw(st.lists(WHOLE, min_size=size, max_size=size))
+    if kind is RunManifest:  # its rules name what later stages need
+        content["config"] = as_json(draw(records(RunSettings)))
+        content["data_account"][WINDOWS] = draw(WHOLE)
+        content["template_date"] = draw(st.none() | st.dates().map(str))
+        content["training"] = content["training"] or draw(records(TrainingOutcome))
     if issubclass(kind, FileRecord):
         content["version"] = kind.VERSION
     try:

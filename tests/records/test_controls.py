@@ -54,9 +54,9 @@ def test_a_file_of_a_control_goes_to_disk_and_back(name, found, tmp_path):
     )  # fmt: skip
     write_file(path, file)
     assert read_file(kind, path, AGAIN) == file
-    assert json.loads(path.read_text())["version"] == 1
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
-    with pytest.raises(InputError, match=r"newer hyperfitting: it is of version 2"):
+    assert json.loads(path.read_text())["version"] == 2
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3', 1))
+    with pytest.raises(InputError, match=r"newer hyperfitting: it is of version 3"):
         read_file(kind, path, AGAIN)
 
 

@@ -69,9 +69,9 @@ def run_case(name, folder, monkeypatch):
     study = StudyFolder(folder / "study")
     evaluate(compared, EVALUATE, study.path)
     write_explanation(study, compared, EXPLAIN, Progress())
-    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving(key="key", answer=lambda _: json.dumps(verdict("tie"))) as server:
+    with serving(key="secret-key", answer=lambda _: json.dumps(verdict("tie"))) as server:
         settings = JudgeConfig(a="tuned", b="original", model="scripted", endpoint=server.url)
         judge(study.path, settings)
     return study

@@ -38,7 +38,8 @@ def test_human_text_of_unknown_tokens_has_no_ttr(tmp_path, monkeypatch):
     assert [each["ttr"] for each in of_human] == [known[0], MISSING, known[2]]
     assert all(c["ttr"] != MISSING for each in shown for c in each["continuations"][1:])
     folder.per_context_file.write_bytes(b"half")
-    with pytest.raises(InputError, match=r"per_context\.parquet cannot be read"):
+    with pytest.raises(InputError, match=r"per_context\.parquet is damaged"):
         read_study(folder)
     folder.per_context_file.unlink()
-    assert read_study(folder).without_ttr == frozenset()
+    with pytest.raises(InputError, match=r"per_context\.parquet is missing"):
+        read_study(folder)

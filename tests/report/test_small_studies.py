@@ -13,6 +13,7 @@ from hyperfitting.report.page import tables
 from hyperfitting.runs import RunFolder
 from tests.report.planted import plant
 from tests.report.small import BROKEN, CASES, every_number, page_text, run_case
+from tests.sealing import reseal, rewrite
 
 # What the page has to say of a case, and what it must not.
 SAID = {
@@ -106,7 +107,8 @@ def check_every_null(folder, name, below=None):
     for path in paths:
         content = json.loads(original)
         put_null(content, path)
-        file.write_text(json.dumps(content))
+        rewrite(file, lambda _, content=content: content)
+        reseal(folder.path)
         error, page = outcome(folder)
         if error:
             refused += 1
@@ -114,6 +116,7 @@ def check_every_null(folder, name, below=None):
             assert name.split("/")[-1] in error
         assert_no_python(error or page, path)
     file.write_text(original)
+    reseal(folder.path)
     return refused, len(paths)
 
 

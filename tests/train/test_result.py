@@ -17,6 +17,7 @@ from hyperfitting.train.methods import prepare
 from hyperfitting.train.result import load_checkpoint_result
 from hyperfitting.train.verb import train
 from tests.conftest import random_rows
+from tests.sealing import rewrite
 from tests.tiny import save_tiny
 
 VARIANTS = {
@@ -141,7 +142,7 @@ def test_what_does_not_belong_together_is_refused(lora_run, model_folder, texts_
             message = "weights.safetensors is damaged"
         elif change == "unfinished":
             manifest = json.loads(run.manifest_file.read_text()) | {"status": "training"}
-            run.manifest_file.write_text(json.dumps(manifest))
+            rewrite(run.manifest_file, lambda _, manifest=manifest: manifest)
             message = "did not finish"
         else:
             settings = {"train.seed": 1} if change == "another run" else {"train.lora.rank": 3}

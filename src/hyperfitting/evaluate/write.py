@@ -62,13 +62,14 @@ def write_study(study: StudyFolder, found: Sequence[Evaluated]) -> StudyFile:
             for entry in _write_generations(new, each, None if each is home else each.domain)
         ]
         _write_per_context(new, found)
-        write_file(new.timings_file, _timings(home.scored.arms))
         measured = MeasurementsFile(
             rows=[row for each in found for row in each.rows],
             tests=[test for each in found for test in each.tests],
         )
         write_file(new.measurements_file, measured)
         files = files_of(new.path, [new.path])
+        # Not among them: a second evaluation writes all else alike.
+        write_file(new.timings_file, _timings(home.scored.arms))
         about = _about(study, found, generations).model_copy(update={"files": files})
         write_file(new.study_file, about)
     return about

@@ -259,7 +259,7 @@ def _curves(folder: StudyFolder, about: StudyFile) -> tuple[dict[Arm, list[Monit
         if entry.path is None:
             continue
         run = RunFolder(folder.path / entry.path)
-        if run.manifest_file.exists():
+        if run.path.is_dir():
             curves[entry.arm] = run.metrics()
         else:
             absent.append(f"{run.path} is not there: the page is without its training curves")
