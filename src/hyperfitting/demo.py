@@ -17,6 +17,7 @@ from hyperfitting.report.verb import report
 from hyperfitting.runs import StudyFolder, require_free
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train
+from hyperfitting.writable import require_writable
 
 
 def demo(
@@ -41,6 +42,7 @@ def demo(
     progress = progress or Progress()
     out = Path(out)
     require_free(out)
+    require_writable(out)
     evaluating = _beside(config.model, config.evaluate)
     # Now, and not after minutes of training:
     explained = _explained(config)

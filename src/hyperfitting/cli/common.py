@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
-from hyperfitting.errors import InputError, InterruptedRunError
+from hyperfitting.errors import InputError, InterruptedRunError, SaidError
+from hyperfitting.faults import message_of
 
 Overrides = Annotated[
     list[str] | None,
@@ -74,21 +75,27 @@ def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Wrong input and Ctrl-C inside end the program with one message and no traceback."""
+    """Wrong input, Ctrl-C and faults of the machine end the program with one message."""
     try:
         yield
-    except InputError as error:
-        first, *rest = str(error).splitlines()
-        typer.echo(f"error: {first}", err=True)
-        for line in rest:
-            typer.echo(f"  {line}", err=True)
-        raise typer.Exit(2) from None
+        sys.stdout.flush()
     except InterruptedRunError as stop:
         typer.echo(str(stop), err=True)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; what was written so far stays as it is", err=True)
         raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        told = message_of(error) or error  # a refusal may only repeat what the machine did
+        if not isinstance(told, SaidError):
+            raise
+        first, *rest = str(told).splitlines()
+        typer.echo(f"error: {first}", err=True)
+        for line in rest:
+            typer.echo(f"  {line}", err=True)
+        raise typer.Exit(told.exit_code) from None
 
 
 def print_json(content: Mapping[str, Any]) -> None:

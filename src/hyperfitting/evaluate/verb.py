@@ -23,6 +23,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.record import write_file
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.run import run_tasks
+from hyperfitting.writable import require_writable
 
 
 def evaluate(
@@ -48,6 +49,7 @@ def evaluate(
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
     study = new_study(subject, out)
+    require_writable(study.path)
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
     first, *others = open_subject(subject, here, progress, best_val=config.best_val)

@@ -32,6 +32,7 @@ from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
+from hyperfitting.writable import require_writable
 
 
 @dataclass
@@ -176,6 +177,7 @@ def explain(
     if isinstance(subject, CheckpointsConfig) and out is not None:
         subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
+    require_writable(study.explain)
     here = Here(config.device, config.trust_remote_code)
     comparison, *others = open_subject(subject, here, progress)
     if others:

@@ -26,6 +26,7 @@ from hyperfitting.records.record import read_file, write_file
 from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import JudgeFolder, StudyFolder
 from hyperfitting.storage import only_writer, sweep_temporaries
+from hyperfitting.writable import require_writable
 
 PROTOCOLS = {
     "both": "both orders",
@@ -105,6 +106,8 @@ def judge(
     folder = StudyFolder(Path(study)).judge if out is None else JudgeFolder(Path(out))
     opened: Judge | None = None
     name = config.model
+    if not dry_run:
+        require_writable(folder.path)
     if dry_run and not config.local:  # needs no key
         check_endpoint(config.endpoint)
     else:

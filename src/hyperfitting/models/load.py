@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,17 +22,18 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
     CONFIG,
-    UNLOADABLE,
     Checkpoint,
     keep_origin,
+    loading,
     locate,
+    reason_of,
     require_whole,
     unavailable,
 )
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.proof import require_causal
-from hyperfitting.models.stored import checked_notes
+from hyperfitting.models.stored import checked_notes, require_finite
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
@@ -71,14 +73,12 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     Raises:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
-    try:
+    with loading(partial(unavailable, config)):
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.path,
             **checkpoint.options,
             trust_remote_code=config.trust_remote_code,
         )
-    except UNLOADABLE as error:
-        raise unavailable(config, error) from error
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
@@ -157,25 +157,22 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     checkpoint = require_whole(locate(config))
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
-    try:
-        with quiet_transformers():
-            model, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path,
-                **checkpoint.options,
-                trust_remote_code=config.trust_remote_code,
-                dtype=DTYPE,
-                use_safetensors=True,
-                output_loading_info=True,
-                adapter_kwargs=WITHOUT_ADAPTER,
-                **placed,
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except (*UNLOADABLE, RuntimeError) as error:  # RuntimeError: shapes that do not match
-        raise _quantized(config, stored, error) if stored else unavailable(config, error) from error
-    assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+    refuse = partial(_quantized, config, stored) if stored else partial(unavailable, config)
     quantization = stored or (config.quantization if config.quantization != "none" else None)
-    notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
+    with loading(refuse), quiet_transformers():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint.path,
+            **checkpoint.options,
+            trust_remote_code=config.trust_remote_code,
+            dtype=DTYPE,
+            use_safetensors=True,
+            output_loading_info=True,
+            adapter_kwargs=WITHOUT_ADAPTER,
+            **placed,
+        )
+        assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+        notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
+        require_finite(model.named_parameters(), config.name)
     if quantization is not None and not is_quantized(model):
         notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
     origin = Origin(
@@ -190,10 +187,9 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
 
 
 def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InputError(
         f"the weights of {config.name} are quantised ({stored}) and cannot be loaded here: "
-        f"{first_line}",
+        f"{reason_of(error)}",
         needed=f"what transformers needs for {stored} weights, or the unquantised model",
     )
 
@@ -242,11 +238,9 @@ def load_model_config(config: ModelConfig) -> Any:
         InputError: it cannot be loaded.
     """
     checkpoint = require_whole(locate(config))
-    try:
+    with loading(partial(unavailable, config)):
         return AutoConfig.from_pretrained(
             checkpoint.path,
             **checkpoint.options,
             trust_remote_code=config.trust_remote_code,
         )
-    except UNLOADABLE as error:
-        raise unavailable(config, error) from error
