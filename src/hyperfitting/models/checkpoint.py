@@ -143,7 +143,9 @@ class Checkpoint:
                 hint="fetch or save the model again",
             ) from error
         if not isinstance(content, dict):
-            raise InputError(f"{name} of {self.name} holds no JSON object")
+            raise InputError(
+                f"{name} of {self.name} holds no JSON object", needed="the file as it was saved"
+            )
         return content
 
     def weight_files(self) -> tuple[str, ...]:
