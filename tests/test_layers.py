@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "hyperfitting"
-BASE = {"errors", "config", "foreign", "records", "progress", "untrusted"}
-FILES_OF_A_RUN = {"runs", "storage", "seals"}
+BASE = {"errors", "faults", "config", "foreign", "records", "progress", "untrusted"}
+FILES_OF_A_RUN = {"runs", "storage", "seals", "writable"}
 # What each part may import of this package, besides itself: nothing that stands below it here.
 ALLOWED = {
     "errors": set(),
+    "faults": {"errors"},
+    "writable": {"faults"},
+    "interrupts": set(),
+    "entry": {"interrupts", "faults", "cli"},
     "written": set(),
     "allocation": set(),
     "builtin": set(),
@@ -20,12 +24,12 @@ ALLOWED = {
     "terminal": {"untrusted"},
     "progress": {"terminal"},
     "foreign": {"errors"},
-    "storage": {"errors", "foreign"},
+    "storage": {"errors", "faults", "foreign"},
     "seals": {"errors", "foreign", "storage"},
     "environment": {"__init__", "records"},
     "config": {"errors", "written"},
     "records": {"errors", "config", "foreign", "untrusted", "storage", "seals"},
-    "runs": {"errors", "foreign", "records", "storage", "seals"},
+    "runs": {"errors", "faults", "foreign", "records", "storage", "seals"},
     "data": BASE | {"builtin"},
     "measure": {"errors", "records"},
     "models": BASE | FILES_OF_A_RUN | {"builtin", "data", "measure"},
@@ -48,7 +52,7 @@ ALLOWED = {
     "stops": {"errors", "runs"},
     "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
     # The doors, which import when they are asked for.
-    "verbs": {"demo", "evaluate", "explain", "generate", "judge", "train", "report"},
+    "verbs": {"interrupts", "demo", "evaluate", "explain", "generate", "judge", "train", "report"},
     "cli": BASE
     | FILES_OF_A_RUN
     | {"report", "measure", "verbs", "allocation", "terminal", "__init__"}

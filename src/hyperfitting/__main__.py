@@ -1,5 +1,5 @@
 """`python -m hyperfitting` is the command `hyperfit`."""
 
-from hyperfitting.cli.main import main
+from hyperfitting.entry import main
 
 main()

@@ -19,6 +19,7 @@ from hyperfitting.runs import StudyFolder, require_free
 from hyperfitting.stops import stage_stops, training_stops
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train
+from hyperfitting.writable import require_writable
 
 
 def demo(
@@ -44,16 +45,17 @@ def demo(
     progress = progress or Progress()
     out = Path(out)
     require_free(out)
+    require_writable(out)
     evaluating = _beside(config.model, config.evaluate)
     explaining = _beside(config.model, config.explain)
     # Now, and not after minutes of training:
     runs = demo_runs(config, sources)
     explained = _explained(config)
+    longest = max(config.data.continuation_tokens, config.evaluate.natural_tokens)
+    check_length(config.model, config.data.context_tokens + longest)
     check(evaluating, progress)
     if explained:
         check_controls(explaining, config.model)
-    longest = max(config.data.continuation_tokens, config.evaluate.natural_tokens)
-    check_length(config.model, config.data.context_tokens + longest)
     dataset = read_dataset(runs[0].config, progress)
     study = StudyFolder(out)
     arms = [METHODS[run.config.train.method].arm for run in runs]

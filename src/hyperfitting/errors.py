@@ -9,14 +9,16 @@ class HyperfittingError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class InputError(HyperfittingError):
-    """Something the user gave cannot be used; the command line exits with code 2.
+class SaidError(HyperfittingError):
+    """An error that is told in one message, without a traceback.
 
     Args:
         given: what was found, in one sentence.
         needed: what would have been accepted.
         hint: what to try next.
     """
+
+    exit_code = 2
 
     def __init__(self, given: str, *, needed: str | None = None, hint: str | None = None) -> None:
         self.given, self.needed, self.hint = given, needed, hint
@@ -26,6 +28,23 @@ class InputError(HyperfittingError):
         if hint:
             lines.append(f"hint: {hint}")
         super().__init__("\n".join(lines))
+
+
+class InputError(SaidError):
+    """Something the user gave cannot be used; the command line exits with code 2."""
+
+
+class DeniedError(InputError):
+    """A path that the user gave, and that the system does not let us read or write."""
+
+
+class MachineError(SaidError):
+    """The disk or the memory gave out; the command line exits with code 1.
+
+    What was written before is whole.
+    """
+
+    exit_code = 1
 
 
 class StoppedError(HyperfittingError):

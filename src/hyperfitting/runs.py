@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hyperfitting.errors import InputError
+from hyperfitting.faults import writing
 from hyperfitting.foreign import path_inside, require_own
 from hyperfitting.records import Generation, MonitorRow
 from hyperfitting.records.manifest import RunManifest
@@ -254,7 +255,7 @@ class RunFolder:
 
     def append_metrics(self, row: MonitorRow) -> None:
         """Add one monitoring point to `metrics.jsonl`."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
+        with writing(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
 
     def replace_metrics(self, rows: Sequence[MonitorRow]) -> None:

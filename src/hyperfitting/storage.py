@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hyperfitting.errors import InputError
+from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
 
 LOCK, OWNER = ".lock", ".owner.json"
@@ -40,6 +41,11 @@ def share(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either the old content or all of the new."""
+    with writing(path):
+        _replace_text(path, text)
+
+
+def _replace_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -110,6 +116,12 @@ def temporary_prefix(path: Path) -> str:
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block succeeds."""
+    with writing(path), _replacing_folder(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(path), dir=path.parent))
     try:

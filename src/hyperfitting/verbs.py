@@ -8,6 +8,8 @@ progress is silent unless a `Progress` is given.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hyperfitting.interrupts import begin_work
+
 if TYPE_CHECKING:
     from hyperfitting.demo import demo
     from hyperfitting.evaluate.verb import evaluate
@@ -34,7 +36,9 @@ __all__ = ["demo", "evaluate", "explain", "generate", "judge", "report", "train"
 def __getattr__(name: str) -> Any:
     if name not in DOORS:
         raise AttributeError(f"there is no verb {name!r}; one of {', '.join(DOORS)}")
-    return getattr(import_module(DOORS[name]), name)
+    door = import_module(DOORS[name])
+    begin_work()  # until here Ctrl-C loses nothing
+    return getattr(door, name)
 
 
 def __dir__() -> list[str]:

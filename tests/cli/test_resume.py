@@ -1,5 +1,6 @@
 """Stopping and going on through the command line: Ctrl-C, --resume, locks, damage, changes."""
 
+import errno
 import json
 import os
 import shutil
@@ -68,9 +69,23 @@ def test_resume_needs_the_folder_only(stopped, straight):
     result = hyperfit("train", "--resume", "--out", stopped)
     assert result.exit_code == 0, result.output
     assert adapter(stopped) == adapter(straight)
+    (stopped / "metrics.png").unlink()  # as of a run that was killed before it was drawn
     again = hyperfit("train", "--resume", "--out", stopped)
     assert again.exit_code == 0
     assert "nothing to resume" in again.stderr
+    assert (stopped / "metrics.png").exists()
+
+
+def test_a_run_is_complete_only_when_its_figure_is_drawn(stopped, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(stopped / "metrics.png"))
+
+    monkeypatch.setattr("hyperfitting.train.verb.save_run_figure", full)
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 1
+    assert "metrics.png is full" in result.stderr
+    assert f"go on with: hyperfit train --resume --out {stopped}" in result.stderr
+    assert json.loads((stopped / "manifest.json").read_text())["status"] == "training"
 
 
 def test_a_damaged_checkpoint_is_passed_over(stopped, straight):

@@ -15,6 +15,7 @@ from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.loop import epoch_order, epoch_rows
 from hyperfitting.train.lora import save_adapter
 from hyperfitting.train.methods import prepare
+from hyperfitting.train.monitor import DivergedError
 from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
 from hyperfitting.train.trainable import require_effective_updates
 from tests.conftest import random_rows
@@ -368,3 +369,27 @@ def test_lora_variants_train_and_load_on_the_clean_base(method, options, tmp_pat
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
     assert saved["r"] == (4 if "init" in options else 2)
     assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize("spoils", ["weights", "what they give"])
+def test_a_rate_that_diverges_within_a_monitored_epoch_is_told_as_the_rate(spoils):
+    trainable, setup, trainer = build(tiny_model(), settings(batch_size=9), every_epochs=1)
+    monitored = []
+
+    def monitor(epoch, step, loss):
+        monitored.append(epoch)
+        if epoch:
+            raise DivergedError("the validation loss is no number in epoch 1")
+        return monitor_row(0.5)
+
+    def step(*_, **__):
+        if spoils == "weights":
+            with torch.no_grad():
+                next(iter(trainable.tensors().values()))[0, 0] = torch.nan
+
+    trainer.monitor, trainer.optimizer.step = monitor, step
+    words = "weight is not finite after step 1" if spoils == "weights" else "validation loss is no"
+    with pytest.raises(InputError, match=words) as caught:
+        trainer.run()
+    assert "lower train.learning_rate" in caught.value.hint
+    assert monitored == ([0] if spoils == "weights" else [0, 1])

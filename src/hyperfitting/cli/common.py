@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
-from hyperfitting.errors import InputError, StoppedError
+from hyperfitting.errors import InputError, SaidError, StoppedError
+from hyperfitting.faults import message_of
 from hyperfitting.untrusted import escaped, printable
 
 Overrides = Annotated[
@@ -80,26 +81,27 @@ def write_line(text: str, *, is_error: bool = False) -> None:
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Wrong input and Ctrl-C inside end the program with one message and no traceback."""
+    """Wrong input, Ctrl-C and faults of the machine end the program with one message."""
     try:
         yield
-    except InputError as error:
-        first, *rest = str(error).splitlines()
-        write_line(f"error: {first}", is_error=True)
-        for line in rest:
-            write_line(f"  {line}", is_error=True)
-        raise typer.Exit(2) from None
-    except PermissionError as error:
-        what = error.filename or "a file or folder"
-        write_line(f"error: {what} may not be read or written: permission denied", is_error=True)
-        write_line("  needed: a path that you may use", is_error=True)
-        raise typer.Exit(2) from None
+        sys.stdout.flush()
     except StoppedError as stop:
         write_line(str(stop), is_error=True)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
         write_line("interrupted; what was written so far stays as it is", is_error=True)
         raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        told = message_of(error) or error  # a refusal may only repeat what the machine did
+        if not isinstance(told, SaidError):
+            raise
+        first, *rest = str(told).splitlines()
+        write_line(f"error: {first}", is_error=True)
+        for line in rest:
+            write_line(f"  {line}", is_error=True)
+        raise typer.Exit(told.exit_code) from None
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -15,8 +15,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done, 2 wrong input, 1 internal failure, 130 interrupted. "
-    "Try: hyperfit demo",
+    epilog="Exit codes: 0 done, 2 wrong input, 1 disk or memory gave out, or a failure of ours, "
+    "130 interrupted. Try: hyperfit demo",
 )
 
 

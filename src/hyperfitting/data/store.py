@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from hyperfitting.data.windows import Contexts, Dataset, Windows
 from hyperfitting.errors import InputError
+from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
 
 
@@ -27,7 +28,8 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     metadata = {"origins": json.dumps(contexts.origins), "account": json.dumps(dataset.account)}
     if dataset.template_date:
         metadata["template_date"] = dataset.template_date
-    save_file(arrays, path, metadata=metadata)
+    with writing(path):
+        save_file(arrays, path, metadata=metadata)
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -23,6 +23,7 @@ from hyperfitting.evaluate.write import Evaluated, data_of, write_study, write_t
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.run import run_tasks
+from hyperfitting.writable import require_writable
 
 
 def evaluate(
@@ -49,6 +50,7 @@ def evaluate(
     subject = subject_of(given)
     study = new_study(subject, out)
     study.require_own()
+    require_writable(study.path)
     with study.writing():
         study = new_study(subject, out)  # again: another process may have been faster
         _evaluate(study, subject, config, progress)

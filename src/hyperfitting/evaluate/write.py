@@ -13,6 +13,7 @@ from hyperfitting.evaluate.agreement import run_agreements
 from hyperfitting.evaluate.arms import ArmOutputs, generations_key
 from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.scoring import Scored
+from hyperfitting.faults import writing
 from hyperfitting.generate.feed import described
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest
 from hyperfitting.records.record import FieldError, read, write_file
@@ -151,9 +152,9 @@ def _write_per_context(study: StudyFolder, found: Sequence[Evaluated]) -> None:
     ]
     types = {"seed": "int64", "length": "int64", "context": "int64", "value": "float64"}
     schema = pyarrow.schema([(name, types.get(name, "string")) for name in rows[0]])
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema=schema), study.per_context_file
-    )
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
+    with writing(study.per_context_file):
+        pyarrow.parquet.write_table(table, study.per_context_file)
 
 
 def _timings(arms: Sequence[ArmOutputs]) -> TimingsFile:

@@ -33,6 +33,7 @@ from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
+from hyperfitting.writable import require_writable
 
 
 @dataclass
@@ -169,6 +170,7 @@ def explain(
         subject = on_its_day(subject, StudyFolder(Path(out)))
     study = study_to_explain(subject, out)
     study.require_own()
+    require_writable(study.path)
     with study.writing():
         study = study_to_explain(subject, out)  # again: another process may have been faster
         _explain(study, subject, config, progress, only)

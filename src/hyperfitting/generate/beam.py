@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from hyperfitting.errors import InputError
+from hyperfitting.faults import is_memory
 from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.feed import PAIR, SHORT, UNEQUAL, feed_of
 from hyperfitting.generate.step import Feed, together
@@ -145,9 +146,9 @@ def _scores_right(model: CausalLM, feed: Feed, truth: Probe, places: tuple[int, 
     prompts = [truth.rows[place][: -truth.steps] for place in places]
     try:
         texts, scores = _generated(model, prompts, config)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # transformers' and the model's own code raise anything
+    except Exception as error:  # transformers' and the model's own code raise anything
+        if is_memory(error):
+            raise
         return False
     for n, (ids, score) in enumerate(zip(texts, scores, strict=True)):
         row = [*prompts[n // PROOF_BEAMS], *ids]

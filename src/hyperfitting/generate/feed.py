@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from hyperfitting.faults import is_memory
 from hyperfitting.generate.step import Feed, Rows
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, rope_switch
@@ -138,9 +139,11 @@ def _follows(
                     order = torch.arange(len(places) - 1, -1, -1, device=rows.ids_BT.device)
                     rows.take(order)
                     places, ids, starts = places[::-1], ids[::-1], starts[::-1]
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # a model's own code raises anything where it is fed otherwise than it wants
+    except (
+        Exception
+    ) as error:  # a model's own code raises anything where it is fed otherwise than it wants
+        if is_memory(error):
+            raise
         return False
     return True
 

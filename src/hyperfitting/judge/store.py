@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperfitting.errors import InputError
+from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
 from hyperfitting.judge.verdict import checked
 from hyperfitting.records.judged import Order
@@ -83,7 +84,7 @@ class AnswerFile:
         if self._torn_at is not None:  # or this line would be glued to the torn one
             os.truncate(self.path, self._torn_at)
             self._torn_at = None
-        with self.path.open("a", encoding="ascii") as file:
+        with writing(self.path), self.path.open("a", encoding="ascii") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

@@ -27,6 +27,7 @@ from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import JudgeFolder, StudyFolder
 from hyperfitting.seals import file_digest
 from hyperfitting.storage import only_writer, sweep_temporaries
+from hyperfitting.writable import require_writable
 
 PROTOCOLS = {
     "both": "both orders",
@@ -109,6 +110,8 @@ def judge(
     _earlier(folder)  # now, and not after everything was asked
     opened: Judge | None = None
     name = config.model
+    if not dry_run:
+        require_writable(folder.path)
     if dry_run and not config.local:  # needs no key
         check_endpoint(config.endpoint)
     else:

@@ -2,9 +2,9 @@
 
 import hashlib
 import warnings
+from functools import partial
 from typing import NamedTuple
 
-import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig
 from peft import __version__ as peft_version
 
@@ -13,15 +13,17 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
-    UNLOADABLE,
     Checkpoint,
     folder_of,
     keep_origin,
+    loading,
     name_few,
     origin_of,
+    reason_of,
 )
 from hyperfitting.models.load import quiet_transformers
 from hyperfitting.models.pickles import pickled, pickles_among, without_pickles
+from hyperfitting.models.stored import require_finite
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 
@@ -75,23 +77,23 @@ def put_adapter(
     folder = checkpoint.file(ADAPTER_CONFIG).parent
     weights = checkpoint.file(ADAPTER_WEIGHTS)
     assert weights.parent == folder, "both files are of one commit"
-    try:
-        with quiet_transformers(), without_pickles(checkpoint.name):
-            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
-            warnings.filterwarnings("ignore", "Unexpected keyword arguments")  # noted above
-            adapted = PeftModel.from_pretrained(model, str(folder)).eval()
-            # PEFT passes over tensors without a place; only a second loading tells which.
-            found = adapted.load_adapter(str(folder), adapted.active_adapter)
-    except torch.OutOfMemoryError:
-        raise
-    except (*UNLOADABLE, RuntimeError, TypeError, AttributeError) as error:
-        first, *rest = (str(error).strip() or type(error).__name__).splitlines()
-        reason = rest[0].strip() if first.endswith(":") and rest else first  # below its title
-        raise _no_fit(checkpoint, base, reason) from error
+    of_base = {id(tensor) for tensor in model.parameters()}
+    with (
+        loading(partial(_refused, checkpoint, base)),
+        quiet_transformers(),
+        without_pickles(checkpoint.name),
+    ):
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+        warnings.filterwarnings("ignore", "Unexpected keyword arguments")  # noted above
+        adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+        # PEFT passes over tensors without a place; only a second loading tells which.
+        found = adapted.load_adapter(str(folder), adapted.active_adapter)
     if unplaced := [*found.unexpected_keys, *found.missing_keys]:
         raise _no_fit(
             checkpoint, base, f"{len(unplaced)} tensors have no counterpart, {unplaced[0]}"
         )
+    own = ((name, each) for name, each in adapted.named_parameters() if id(each) not in of_base)
+    require_finite(own, checkpoint.name)
     digest = hashlib.sha256(weights.read_bytes() + (folder / ADAPTER_CONFIG).read_bytes())
     origin = Origin(
         name=checkpoint.name, kind="adapter", revision=checkpoint.asked, commit=checkpoint.commit,
@@ -99,6 +101,19 @@ def put_adapter(
     )  # fmt: skip
     keep_origin(adapted, origin)
     return adapted
+
+
+def _refused(checkpoint: Checkpoint, base: ModelConfig, error: Exception) -> InputError:
+    """Of what PEFT raises: a base that it does not fit, or files that are damaged."""
+    if isinstance(error, RuntimeError | ValueError | KeyError):
+        first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+        reason = rest[0].strip() if first.endswith(":") and rest else first  # below its title
+        return _no_fit(checkpoint, base, reason)
+    return InputError(
+        f"the adapter in {checkpoint.name} cannot be loaded: {reason_of(error)}",
+        needed=f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} as they were saved",
+        hint="restore them from a copy, or train again",
+    )
 
 
 def _no_fit(checkpoint: Checkpoint, base: ModelConfig, reason: str) -> InputError:
@@ -135,7 +150,7 @@ def _require_usable(checkpoint: Checkpoint) -> list[str]:
             f"the adapter in {name} has no {ADAPTER_WEIGHTS}: no .safetensors weights{beside}"
         )
     kind, task = settings.get("peft_type"), settings.get("task_type")
-    if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise InputError(
             f"the adapter in {name} is of type {kind}, which PEFT {peft_version} does not know",
             needed=f"one of {', '.join(sorted(PEFT_TYPE_TO_CONFIG_MAPPING))}",

@@ -7,7 +7,7 @@ came from.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
-from hyperfitting.errors import InputError
+from hyperfitting.errors import HyperfittingError, InputError
+from hyperfitting.faults import is_memory
 from hyperfitting.foreign import path_inside
 from hyperfitting.models.pickles import SAFE, pickled, pickles_among
 from hyperfitting.models.types import CausalLM
@@ -141,10 +142,16 @@ class Checkpoint:
         """
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{name} of {self.name} cannot be read: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"{name} of {self.name} cannot be read: {error}",
+                needed="the file as it was saved",
+                hint="fetch or save the model again",
+            ) from error
         if not isinstance(content, dict):
-            raise InputError(f"{name} of {self.name} holds no JSON object")
+            raise InputError(
+                f"{name} of {self.name} holds no JSON object", needed="the file as it was saved"
+            )
         return content
 
     def weight_files(self) -> tuple[str, ...]:
@@ -210,11 +217,38 @@ class Checkpoint:
         return notes
 
 
+def reason_of(error: Exception | str) -> str:
+    """The first line of an error, with the next where the first is only its title."""
+    first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+
+
+@contextmanager
+def loading(refuse: Callable[[Exception], InputError]) -> Iterator[None]:
+    """The one place where what a loader raises becomes a refusal.
+
+    transformers, PEFT, tokenizers, safetensors and a model's own code raise anything on files that
+    are damaged or do not belong together. Too little memory says nothing of the files.
+
+    Raises:
+        InputError: what `refuse` makes of the error.
+    """
+    try:
+        yield
+    except HyperfittingError:
+        raise
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"  # of Rust, which is no Exception
+        if is_memory(error) or not (isinstance(error, Exception) or is_panic):
+            raise
+        raise refuse(error if isinstance(error, Exception) else ValueError(str(error))) from error
+
+
 def unavailable(config: ModelConfig, error: Exception | str) -> InputError:
     """The refusal of a checkpoint that cannot be loaded, with the first line of the reason."""
     if isinstance(error, HfHubHTTPError):
         error = in_words(error, "model", config.revision)
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first_line = reason_of(error)
     is_here = config.name == "builtin" or Path(config.name).exists()
     nowhere = "" if is_here else ", and there is no such folder here"
     at = f" at revision {config.revision!r}" if config.revision else ""

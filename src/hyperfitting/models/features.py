@@ -16,6 +16,7 @@ from torch import Tensor
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
+from hyperfitting.faults import is_memory
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import accepted_arguments, positions_of, rope_switch
 from hyperfitting.models.load import load_model, load_tokenizer
@@ -93,9 +94,9 @@ def _decoder_output(model: CausalLM, decoder: Any, ids_BT: Tensor) -> Tensor:
         hidden_BTD: Tensor = decoder(input_ids=ids_BT, **options).last_hidden_state
         if hidden_BTD.shape[:2] != ids_BT.shape:
             raise ValueError(f"its output has the shape {tuple(hidden_BTD.shape)}")
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a model's own code raises anything
+        if is_memory(error):
+            raise
         raise InputError(
             f"the decoder of a {base_of(model).config.model_type!r} model gives no hidden state "
             f"for each token: {type(error).__name__}: {error}",

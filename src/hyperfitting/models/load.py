@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,10 +22,11 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
     CONFIG,
-    UNLOADABLE,
     Checkpoint,
     keep_origin,
+    loading,
     locate,
+    reason_of,
     require_whole,
     unavailable,
 )
@@ -32,7 +34,7 @@ from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.pickles import without_pickles
 from hyperfitting.models.proof import require_causal
-from hyperfitting.models.stored import checked_notes
+from hyperfitting.models.stored import checked_notes, require_finite
 from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.origins import Origin
@@ -84,12 +86,10 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
-    try:
+    with loading(partial(unavailable, config)):
         return kind.from_pretrained(
             checkpoint.path, **checkpoint.options, trust_remote_code=config.trust_remote_code
         )
-    except UNLOADABLE as error:
-        raise unavailable(config, error) from error
 
 
 def stored_quantization(checkpoint: Checkpoint) -> str | None:
@@ -163,25 +163,22 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     checkpoint = require_whole(locate(config))
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
-    try:
-        with quiet_transformers(), without_pickles(config.name):
-            model, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path,
-                **checkpoint.options,
-                trust_remote_code=config.trust_remote_code,
-                dtype=DTYPE,
-                use_safetensors=True,
-                output_loading_info=True,
-                adapter_kwargs=WITHOUT_ADAPTER,
-                **placed,
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except (*UNLOADABLE, RuntimeError) as error:  # RuntimeError: shapes that do not match
-        raise _quantized(config, stored, error) if stored else unavailable(config, error) from error
-    assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+    refuse = partial(_quantized, config, stored) if stored else partial(unavailable, config)
     quantization = stored or (config.quantization if config.quantization != "none" else None)
-    notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
+    with loading(refuse), quiet_transformers(), without_pickles(config.name):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint.path,
+            **checkpoint.options,
+            trust_remote_code=config.trust_remote_code,
+            dtype=DTYPE,
+            use_safetensors=True,
+            output_loading_info=True,
+            adapter_kwargs=WITHOUT_ADAPTER,
+            **placed,
+        )
+        assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+        notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
+        require_finite(model.named_parameters(), config.name)
     if quantization is not None and not is_quantized(model):
         notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
     origin = Origin(
@@ -196,10 +193,9 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
 
 
 def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InputError(
         f"the weights of {config.name} are quantised ({stored}) and cannot be loaded here: "
-        f"{first_line}",
+        f"{reason_of(error)}",
         needed=f"what transformers needs for {stored} weights, or the unquantised model",
     )
 

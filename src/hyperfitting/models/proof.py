@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hyperfitting.errors import InputError
+from hyperfitting.faults import is_memory
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import embedding_rows, logits_of, positions_of, rope_switch
 from hyperfitting.models.types import CausalLM
@@ -144,9 +145,9 @@ def _alone(model: CausalLM, row: list[int]) -> Tensor:
     ids_1T = torch.tensor([row], device=model.device)
     try:
         logits_KV = logits_of(model, ids_1T, min(KEEP, len(row)))[0]
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a model's own code raises anything
+        if is_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"a {kind!r} model cannot be run on text alone: {type(error).__name__}: {reason}",

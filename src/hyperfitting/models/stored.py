@@ -1,9 +1,11 @@
 """What a loaded model and its files say of each other: refused, or a line for the reader."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from safetensors import safe_open
+from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from hyperfitting.errors import InputError
@@ -11,6 +13,23 @@ from hyperfitting.models.checkpoint import CONFIG, Checkpoint, name_few
 from hyperfitting.models.types import CausalLM
 
 PLAIN = {"F64", "F32", "F16", "BF16"}  # as safetensors calls the types of weights
+
+
+def require_finite(named: Iterable[tuple[str, Tensor]], source: str) -> None:
+    """Refuse weights that are no numbers, also in rows that no text uses.
+
+    Raises:
+        InputError: a tensor holds NaN or infinity.
+    """
+    for name, tensor in named:
+        if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.numel():
+            continue  # coded numbers
+        if not all(bool(torch.isfinite(bound)) for bound in torch.aminmax(tensor.detach())):
+            raise InputError(
+                f"{name} of {source} holds NaN or infinity",
+                needed="a model whose weights are all numbers",
+                hint="a training that diverged leaves such weights: take an earlier checkpoint",
+            )
 
 
 def checked_notes(

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.faults import writing
 from hyperfitting.progress import Progress
 from hyperfitting.report.figures import layers, ranks, text, training
 from hyperfitting.report.figures.style import lay_out, to_svg
@@ -19,6 +20,7 @@ from hyperfitting.report.tables import number
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_text
 from hyperfitting.untrusted import printable
+from hyperfitting.writable import require_writable
 
 FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
     "diversity": (text.diversity, "Diversity of every arm with intervals"),
@@ -50,8 +52,9 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
         if figure is None:
             continue
         lay_out(figure)
-        figure.savefig(png, dpi=160)
-        figure.savefig(pdf, metadata={"CreationDate": None})
+        with writing(folder.figures):
+            figure.savefig(png, dpi=160)
+            figure.savefig(pdf, metadata={"CreationDate": None})
         svgs[name] = to_svg(figure, title)
     return svgs
 
@@ -102,6 +105,7 @@ def report(
     progress = progress or Progress()
     require_evaluated(folder)
     folder.require_own()
+    require_writable(folder.path)
     with folder.writing(), progress.stage("report") as stage:
         study = read_study(folder)
         for line in study.left_out:

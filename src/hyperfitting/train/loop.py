@@ -23,6 +23,7 @@ from hyperfitting.progress import Stage
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import Engine, Source
+from hyperfitting.train.monitor import DivergedError
 from hyperfitting.train.setup import steps_per_epoch
 from hyperfitting.train.stopping import reason_to_stop
 from hyperfitting.train.trainable import Trainable
@@ -183,12 +184,28 @@ class Trainer:
                 step = state.step - len(values) + place + 1
                 kept = self.checkpoints.steps() if self.checkpoints else []
                 where = f"; the checkpoint of step {kept[-1]} is kept" if kept else ""
-                raise InputError(
-                    f"the training loss is {value} at step {step} (epoch {state.epoch}){where}",
-                    needed="a rate at which training is stable",
-                    hint=f"lower train.learning_rate, now {self.config.learning_rate}",
+                raise self._unstable(
+                    f"the training loss is {value} at step {step} (epoch {state.epoch}){where}"
                 )
         return values
+
+    def _unstable(self, given: str) -> InputError:
+        return InputError(
+            given,
+            needed="a rate at which training is stable",
+            hint=f"lower train.learning_rate, now {self.config.learning_rate}",
+        )
+
+    def _require_finite(self, state: TrainState) -> None:
+        """Refuse weights that are no numbers before they are measured or kept.
+
+        Raises:
+            InputError: a weight is not finite.
+        """
+        for name, tensor in self.trainable.tensors().items():
+            if not bool(torch.isfinite(tensor).all()):
+                at = f"after step {state.step} (epoch {state.epoch})"
+                raise self._unstable(f"a weight is not finite {at}: {name}")
 
     def _finish_epoch(self, state: TrainState) -> bool:
         """Mean loss, monitor and stop rule; says whether this model is the best so far."""
@@ -219,7 +236,12 @@ class Trainer:
         state = self.state
         if self.monitor is None or not self.every_epochs or state is None:
             return False
-        row = self.monitor(epoch, state.step, loss)
+        if epoch:
+            self._require_finite(state)
+        try:
+            row = self.monitor(epoch, state.step, loss)
+        except DivergedError as error:
+            raise self._unstable(error.given) from error
         state.rows.append(row)
         state.monitor_seconds += row.seconds
         if epoch == 0:
@@ -240,14 +262,8 @@ class Trainer:
             if interrupted.is_set():
                 raise KeyboardInterrupt
             return
-        tensors = self.trainable.tensors()
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            raise InputError(
-                f"a weight is not finite after step {state.step} (epoch {state.epoch})",
-                needed="a rate at which training is stable",
-                hint=f"lower train.learning_rate, now {self.config.learning_rate}",
-            )
-        self.checkpoints.save(state, tensors, self.optimizer)
+        self._require_finite(state)
+        self.checkpoints.save(state, self.trainable.tensors(), self.optimizer)
         if interrupted.is_set() and state.stopped_by is None:
             raise InterruptedRunError(state.step, self.checkpoints.folder.parent)
 

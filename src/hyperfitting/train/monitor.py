@@ -21,6 +21,10 @@ from hyperfitting.train.engine import Engine, Source, engine_window_losses, in_b
 from hyperfitting.train.trainable import Trainable
 
 
+class DivergedError(InputError):
+    """The weights are numbers, and what the model gives is not any more."""
+
+
 @dataclass
 class Monitoring:
     """Measures a model in training on a fixed set of contexts and windows.
@@ -44,10 +48,13 @@ class Monitoring:
         """Measure now, and hand the row on.
 
         Raises:
+            DivergedError: the validation loss is no number.
             InputError: a held-out token has the probability 0, so that there is no loss.
         """
         start = time.perf_counter()
         val_loss = float(engine_window_losses(self.engine, self.heldout, self.batch_size).mean())
+        if math.isnan(val_loss):
+            raise DivergedError(f"the validation loss is no number in epoch {epoch}")
         if val_loss == math.inf:
             raise InputError(
                 f"the validation loss is infinite in epoch {epoch}: the model gives a token of the "

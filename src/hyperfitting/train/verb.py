@@ -11,6 +11,7 @@ from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InterruptedRunError
+from hyperfitting.faults import going_on
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest, TrainingOutcome
 from hyperfitting.records.record import write_file
@@ -32,6 +33,7 @@ from hyperfitting.train.parts import RunParts, run_parts
 from hyperfitting.train.saving import save_result
 from hyperfitting.train.setup import Setup, set_up, steps_per_epoch
 from hyperfitting.train.watch import make_monitor
+from hyperfitting.writable import require_writable
 
 USER_CACHE = Path("hyperfitting") / "prefix-cache"
 
@@ -74,12 +76,16 @@ def train(
         require_free(run.path)
     elif before.status == "complete":
         progress.say(f"{out} is complete: there is nothing to resume")
+        if not run.figure_file.exists():
+            save_run_figure(run.metrics(), before.arm, run.figure_file)
         return run
+    require_writable(run.path)
     if dataset is None:
         day = None if before is None else before.template_date
         dataset = read_dataset(config, progress, day)
     parts = run_parts(run, config, dataset, progress)
-    with only_writer(run.path):
+    go_on = f"hyperfit train --resume --out {run.path}"
+    with only_writer(run.path), going_on(go_on, run.manifest_file):
         before = run.started() if resume else None
         if before is None:
             require_free(run.path)  # again: another process may have been faster
@@ -101,6 +107,8 @@ def train(
             save_result(parts)
             if config.monitor.track:
                 parts.accelerator.end_training()
+            # Before the run is complete: a run that is killed here is resumed and drawn again.
+            save_run_figure(run.metrics(), manifest.arm, run.figure_file)
             files = run.sealed_files()
             done = {"status": "complete", "training": outcome, "files": files}
             write_file(run.manifest_file, manifest.model_copy(update=done))
@@ -109,7 +117,6 @@ def train(
             if kept := trainer.checkpoints.steps():
                 raise InterruptedRunError(kept[-1], run.path) from None
             raise
-    save_run_figure(run.metrics(), manifest.arm, run.figure_file)
     return run
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from hyperfitting.faults import writing
 from hyperfitting.records import Arm, MonitorRow
 from hyperfitting.records.arms import label
 from hyperfitting.report.figures.style import COLOURS, STYLE, Look, look
@@ -96,5 +97,5 @@ def save_run_figure(rows: Sequence[MonitorRow], arm: str, path: Path) -> None:
     """Write the triad of one run as a PNG; nothing without monitoring."""
     figure = triad([Curve(look(Arm(arm)), arm, rows)] if rows else [], {})
     if figure is not None:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE), writing(path):
             figure.savefig(path, dpi=150)
