@@ -51,7 +51,7 @@ def load_dataset(path: Path) -> Dataset:
         )
         account = json.loads(metadata["account"])
         return Dataset(train, heldout, contexts, account, metadata.get("template_date"))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read: {error}",
             needed="the windows that training stored with the run",

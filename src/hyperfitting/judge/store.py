@@ -57,7 +57,7 @@ class AnswerFile:
                 row = json.loads(line)
                 # A later answer to the same question replaces a failure.
                 self.answers[row["key"]] = Answer(**{name: row[name] for name in names})
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(
                     f"{self.path} is damaged in line {number}: {error!r}",
                     hint="delete that line; its question will be asked again",

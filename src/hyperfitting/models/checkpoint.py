@@ -31,7 +31,17 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
+UNLOADABLE = (
+    ImportError,
+    OSError,
+    ValueError,
+    KeyError,
+    RecursionError,  # JSON that nests without end
+    HFValidationError,
+    SafetensorError,
+)
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+MOST_LAYERS = 1_000  # the deepest language models have some 130
 NAMED = 3  # files or tensors that a message names
 
 logger = logging.getLogger(__name__)
@@ -135,7 +145,7 @@ class Checkpoint:
         """
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{name} of {self.name} cannot be read: {error}") from error
         if not isinstance(content, dict):
             raise InputError(f"{name} of {self.name} holds no JSON object")
@@ -189,6 +199,24 @@ class Checkpoint:
                 f"{index}{name_few(unused)}"
             )
         return notes
+
+
+def require_layers(checkpoint: Checkpoint) -> None:
+    """Refuse a config whose layers would take hours to lay out before a weight is read.
+
+    Raises:
+        InputError: it asks for more than any model has.
+    """
+    config = checkpoint.read(CONFIG) if CONFIG in checkpoint.files else {}
+    inner = config.get("text_config")
+    for part in (config, inner if isinstance(inner, dict) else {}):
+        for key in LAYER_KEYS:
+            count = part.get(key)
+            if isinstance(count, (int, float)) and count > MOST_LAYERS:
+                raise InputError(
+                    f"{CONFIG} of {checkpoint.name} asks for {count:,} layers ({key})",
+                    needed=f"a model of at most {MOST_LAYERS:,} layers",
+                )
 
 
 def unavailable(config: ModelConfig, error: Exception | str) -> InputError:

@@ -25,6 +25,7 @@ from hyperfitting.models.checkpoint import (
     Checkpoint,
     keep_origin,
     locate,
+    require_layers,
     require_whole,
     unavailable,
 )
@@ -155,6 +156,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             numbers that are no weights without what decodes them.
     """
     checkpoint = require_whole(locate(config))
+    require_layers(checkpoint)
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
     try:
