@@ -80,7 +80,7 @@ def test_a_demo_of_a_plain_config_gives_each_method_what_was_set():
         ("train.order_seed=-1", "'train.order_seed' is -1"),
         ("train.epochs", "not of the form key=value"),
         ("train.epochs=[", "cannot be read"),
-        ("train=3", "unknown setting 'train'"),
+        ("train=3", "'train' is a group of settings.*\n.*train.method"),
     ],
 )
 def test_wrong_settings_are_named_with_what_is_needed(override, message):

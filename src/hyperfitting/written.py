@@ -4,19 +4,25 @@ PyYAML reads YAML 1.1, in which `off` is false, 010 is eight, 12:30 is 750 and a
 Here true and false are the only booleans, a number is decimal, 0x or 0o, and all else is text.
 What `2` or `0012345` means depends on the setting, a column's name or a number: so such a value
 keeps the text it was written as until `settle` knows the setting's type.
+
+What is written may come from a stranger: how long it is, how deep it nests and how large its
+aliases make it is limited.
 """
 
 import re
 import types
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 
 TextError = yaml.YAMLError
+ConstructorError = yaml.constructor.ConstructorError
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
+# A hundred settings are some 5,000 characters, 200 values and 4 levels.
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 200_000, 10_000, 20
 
 
 @dataclass(frozen=True)
@@ -30,20 +36,67 @@ class Written:
         return self.text
 
 
+def _refused(why: str, node: Any) -> TextError:
+    """An error that says where it stands."""
+    return ConstructorError(None, None, why, node.start_mark)
+
+
+class _Size(NamedTuple):
+    """Values in a node, itself counted, and how deep they nest; both with aliases written out."""
+
+    values: int
+    depth: int
+
+
 class _Core(yaml.SafeLoader):
-    """The core schema's scalars; texts stand as keys, and no key twice."""
+    """The core schema's scalars; texts stand as keys, no key twice, and nothing is endless."""
+
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in (_TAG + "str", _TAG + "seq", _TAG + "map", None)
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._sizes: dict[yaml.Node, _Size] = {}
+        self._level = self._count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node, measured before anything is made of it."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        self._level, self._count = self._level + 1, self._count + 1
+        # Now, and not of the whole: composing is recursive, and takes as long as there are nodes.
+        self._check(_Size(self._count, self._level), event)
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        if node is not None and not isinstance(event, yaml.AliasEvent):
+            is_plain = not isinstance(node, yaml.CollectionNode)
+            self._sizes[node] = _Size(1, 1) if is_plain else self._of_inner(node)
+        return node
+
+    def _of_inner(self, node: yaml.Node) -> _Size:
+        inner = [each for pair in node.value for each in (pair if type(pair) is tuple else [pair])]
+        if any(each not in self._sizes for each in inner):
+            raise _refused("an alias stands inside what it names: it never ends", node)
+        sizes = [self._sizes[each] for each in inner]
+        depth = 1 + max((size.depth for size in sizes), default=0)
+        return self._check(_Size(1 + sum(size.values for size in sizes), depth), node)
+
+    def _check(self, size: _Size, at: Any) -> _Size:
+        if size.depth > DEEPEST:
+            raise _refused(f"it nests deeper than {DEEPEST} levels", at)
+        if size.values > MOST_VALUES:
+            raise _refused(f"it holds more than {MOST_VALUES:,} values, aliases written out", at)
+        return size
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping, its keys as texts."""
         seen = set[str]()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is no plain text", key.start_mark
-                )
+                raise _refused("a key is no plain text", key)
             if key.value in seen and key.tag != _MERGE:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} stands twice", key.start_mark
-                )
+                raise _refused(f"{key.value!r} stands twice", key)
             seen.add(key.value)
         self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
@@ -66,11 +119,15 @@ _VALUES: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def _written(_: _Core, node: yaml.ScalarNode) -> Written:
+def _written(loader: _Core, node: yaml.ScalarNode) -> Written:
+    kind = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+    if kind != node.tag and (kind, node.tag) != (_TAG + "int", _TAG + "float"):
+        # An explicit tag, such as !!bool before a word that is neither true nor false.
+        raise _refused(f"{node.value!r} is no {node.tag.removeprefix(_TAG)}", node)
     try:
         return Written(_VALUES[node.tag](node.value), node.value)
-    except ValueError as error:  # an explicit tag, or more digits than Python reads
-        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+    except ValueError as error:  # more digits than Python reads
+        raise _refused(str(error), node) from None
 
 
 _Core.yaml_implicit_resolvers = {}  # none of YAML 1.1's
@@ -94,8 +151,10 @@ def read_yaml(text: str) -> Any:
     """A YAML document: mappings, lists, texts, and `Written` numbers, booleans and nulls.
 
     Raises:
-        TextError: it is no YAML, has an unknown tag, or a key twice.
+        TextError: it is no YAML, has an unknown tag, a key twice, or is too large.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise TextError(f"it is longer than {MOST_CHARACTERS:,} characters")
     return yaml.load(text, Loader=_Core)
 
 

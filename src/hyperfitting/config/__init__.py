@@ -1,5 +1,6 @@
 """Every setting: one frozen config per stage, and what they may be set to."""
 
+from hyperfitting.config.section import Section
 from hyperfitting.config.stages import (
     CheckpointsConfig,
     DataConfig,
@@ -14,7 +15,6 @@ from hyperfitting.config.stages import (
     PrefixCacheConfig,
     ReportConfig,
     RunConfig,
-    Section,
     Tracker,
     TrainConfig,
 )

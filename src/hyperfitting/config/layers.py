@@ -15,8 +15,17 @@ from pydantic.fields import FieldInfo
 
 from hyperfitting.config import Section
 from hyperfitting.errors import InputError, did_you_mean, nearest
-from hyperfitting.written import TextError, read_argument, read_yaml, settle
+from hyperfitting.written import (
+    MOST_CHARACTERS,
+    ConstructorError,
+    TextError,
+    read_argument,
+    read_yaml,
+    settle,
+)
 
+QUOTE = "'"
+LONGEST_SHOWN = 100  # characters of a value in a message
 OVERRIDE = "override"  # source of `key=value` arguments
 ConfigT = TypeVar("ConfigT", bound=Section)
 
@@ -86,7 +95,8 @@ def read_config_file(path: Path) -> Layer:
             that stands there twice.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:  # which may be a pipe that never ends
+            content = read_yaml(file.read(MOST_CHARACTERS + 1))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"config file {path} cannot be read: {error}", needed="a YAML file in UTF-8"
@@ -112,6 +122,17 @@ def read_config_file(path: Path) -> Layer:
     return Layer(f"file {path}", dict(leaves))
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not longer than one."""
+    text = repr(value[: LONGEST_SHOWN + 1]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _why(error: TextError) -> str:
+    """What a limit says of a value; nothing of a syntax error, whose words are about YAML."""
+    return f": {error.problem}" if isinstance(error, ConstructorError) else ""
+
+
 def read_overrides(overrides: Sequence[str]) -> Layer:
     """Settings of `key=value` arguments, as `written.read_argument` reads values.
 
@@ -123,7 +144,7 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise InputError(
-                f"override {item!r} is not of the form key=value",
+                f"override {shown(item)} is not of the form key=value",
                 needed="for example train.epochs=20",
                 hint="`hyperfit config show` lists the keys",
             )
@@ -131,7 +152,7 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
             leaves[key] = read_argument(text)
         except TextError as error:
             raise InputError(
-                f"the value of override {item!r} cannot be read",
+                f"the value of override {shown(item)} cannot be read{_why(error)}",
                 needed="a text, a number, true, false, null, or a list such as [a, b]",
             ) from error
     return Layer(OVERRIDE, leaves)
@@ -143,10 +164,15 @@ def _check_keys(layers: Iterable[Layer], schema: type[Section]) -> None:
         for key in layer.leaves:
             if key in known:
                 continue
+            if group := [name for name in known if name.startswith(f"{key}.")]:
+                raise InputError(
+                    f"{key!r} is a group of settings, and is given one value ({layer.source})",
+                    needed=f"settings in it, for example {group[0]}",
+                )
             by_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
             match = by_leaf[0] if by_leaf else nearest(key, known)
             raise InputError(
-                f"unknown setting {key!r} ({layer.source})",
+                f"unknown setting {shown(key)} ({layer.source})",
                 needed="a key that `hyperfit config show` lists",
                 hint=f"did you mean {match!r}?" if match else None,
             )
@@ -180,15 +206,17 @@ def _explain(
         return InputError(
             f"setting {key!r} is missing", needed=known[key].description if key in known else None
         )
-    value = first["input"]
+    value = shown(first["input"])
     if first["type"] == "tuple_type":
-        return InputError(f"setting {key!r} is {value!r}", needed=f"a list such as [{value}]")
+        return InputError(
+            f"setting {key!r} is {value}", needed=f"a list such as [{value.strip(QUOTE)}]"
+        )
     reason = first["msg"].removeprefix("Value error, ").lower()
     options = _allowed(first, key, schema)
     return InputError(
-        f"setting {key!r} is {value!r} ({sources.get(key, 'default')})",
+        f"setting {key!r} is {value} ({sources.get(key, 'default')})",
         needed=f"one of {', '.join(options)}" if options else reason,
-        hint=did_you_mean(str(value), options) if options else None,
+        hint=did_you_mean(value.strip(QUOTE), options) if options else None,
     )
 
 
@@ -213,9 +241,10 @@ def build(schema: type[ConfigT], layers: Sequence[Layer]) -> Resolved[ConfigT]:
         raise _explain(error, schema, sources) from None
 
 
-def peek(layers: Sequence[Layer], key: str) -> Any:
-    """The value the last layer with this key gives it, or None; `key` is of a text."""
+def peek(layers: Sequence[Layer], key: str) -> str | None:
+    """The text the last layer with this key gives it, or None."""
     for layer in reversed(layers):
         if key in layer.leaves:
-            return settle(layer.leaves[key], str | None)
+            value = settle(layer.leaves[key], str | None)
+            return value if isinstance(value, str) else None  # `build` refuses anything else
     return None

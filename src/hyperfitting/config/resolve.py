@@ -28,7 +28,7 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
         if peek(user, "model.name") == "builtin":
             layers.append(Layer("tuned for builtin", flatten(known.tuned)))
     source = peek(user, "data.source")
-    if source in BUILTIN_CORPORA:
+    if source is not None and source in BUILTIN_CORPORA:
         layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
     return layers
 

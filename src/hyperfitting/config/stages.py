@@ -6,20 +6,13 @@ depend on the method stand in `methods.py`, protocols and built-in texts in `pre
 files, flags and `key=value` overrides are merged stands in `resolve.py`.
 """
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from hyperfitting.config.methods import METHODS
+from hyperfitting.config.section import LARGEST_SEED, LONGEST, MOST, Day, PathName, Section
 
 
 def _known_method(name: Any) -> Any:
@@ -41,28 +34,10 @@ Trust = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """A group of settings: immutable, and closed to unknown keys; a number is finite."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true where a number is asked for: Python would read it as 1."""
-        kind = str(cls.model_fields[str(info.field_name)].annotation)
-        each = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(one, bool) for one in each) and "bool" not in kind:
-            raise ValueError("a value that is not true or false")
-        return value
-
-
 class ModelConfig(Section):
     """Which checkpoint, and where it runs."""
 
-    name: str = Field(min_length=1, description="`builtin`, a local folder or a hub id")
+    name: PathName = Field(min_length=1, description="`builtin`, a local folder or a hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
     device: Device = "auto"
@@ -74,7 +49,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Which texts, how they are cut, and how they are split."""
 
-    source: str = Field(
+    source: PathName = Field(
         min_length=1,
         description="`builtin:fiction`, `builtin:news`, a .jsonl/.csv/.parquet/.txt file, "
         "a folder of them, a hub dataset id, `ag_news`, `writing_prompts` (or NAME:FILE)",
@@ -87,34 +62,45 @@ class DataConfig(Section):
         description="`fixed`: exact cuts, shorter texts dropped (paper); "
         "`documents`: whole text + end token, padded",
     )
-    window_tokens: int = Field(256, ge=8, description="tokens per window (Carlsson et al.)")
+    window_tokens: int = Field(
+        256, ge=8, le=LONGEST, description="tokens per window (Carlsson et al.)"
+    )
     windows_per_document: int = Field(
-        1, ge=1, description="most training windows cut from one document (Carlsson et al.: 1)"
+        1,
+        ge=1,
+        le=MOST,
+        description="most training windows cut from one document (Carlsson et al.: 1)",
     )
     num_train: int | None = Field(
-        None, ge=1, description="training windows; default: all, at most 2,000 (paper)"
+        None, ge=1, le=MOST, description="training windows; default: all, at most 2,000 (paper)"
     )
     num_heldout: int | None = Field(
-        None, ge=2, description="held-out documents; default: a quarter, at most 500"
+        None, ge=2, le=MOST, description="held-out documents; default: a quarter, at most 500"
     )
-    split_seed: int = Field(0, ge=0, description="which documents are held out")
+    split_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="which documents are held out")
     loss_on: Literal["all", "assistant"] = Field(
         "all", description="chat data: tokens that are trained on"
     )
-    template_date: date | None = Field(
+    template_date: Day = Field(
         None,
         description="day that a chat template writes as today, such as 2026-01-10; default: the "
         "day of training, and its time is 00:00",
     )
-    context_tokens: int = Field(32, ge=1, description="tokens of a prompt (Carlsson et al.)")
-    continuation_tokens: int = Field(96, ge=4, description="tokens scored (Carlsson et al.)")
+    context_tokens: int = Field(
+        32, ge=1, le=LONGEST, description="tokens of a prompt (Carlsson et al.)"
+    )
+    continuation_tokens: int = Field(
+        96, ge=4, le=LONGEST, description="tokens scored (Carlsson et al.)"
+    )
 
 
 class LoraConfig(Section):
     """Shape of the adapters; all ours, the paper does not state its own."""
 
-    rank: int = Field(16, ge=1, description="rank of an adapter (ours)")
-    alpha: int = Field(32, ge=1, description="scale numerator, scale = alpha / rank (ours)")
+    rank: int = Field(16, ge=1, le=65_536, description="rank of an adapter (ours)")
+    alpha: int = Field(
+        32, ge=1, le=MOST, description="scale numerator, scale = alpha / rank (ours)"
+    )
     rslora: bool = Field(False, description="scale = alpha / sqrt(rank) (arXiv 2312.03732)")
     dora: bool = Field(False, description="learn each weight's magnitude apart (arXiv 2402.09353)")
     init: Literal["default", "pissa"] = Field(
@@ -139,24 +125,37 @@ class TrainConfig(Section):
     """How one method trains: fp32 masters, AdamW (0.9, 0.999), no weight decay, no dropout."""
 
     method: MethodName = Field(description="what is trained")
-    epochs: int = Field(260, ge=1, description="passes over the windows (paper: 260)")
-    batch_size: int = Field(8, ge=1, description="windows per pass of the model (Carlsson et al.)")
-    gradient_accumulation: int = Field(1, ge=1, description="batches per step (ours)")
-    learning_rate: float = Field(2e-4, gt=0, description="rate after warm-up (ours)")
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up (ours: none)")
-    last_blocks: int = Field(5, ge=1, description="late-stage methods: blocks trained (paper: 5)")
+    epochs: int = Field(260, ge=1, le=MOST, description="passes over the windows (paper: 260)")
+    batch_size: int = Field(
+        8, ge=1, le=MOST, description="windows per pass of the model (Carlsson et al.)"
+    )
+    gradient_accumulation: int = Field(1, ge=1, le=MOST, description="batches per step (ours)")
+    learning_rate: float = Field(2e-4, gt=0, le=1e30, description="rate after warm-up (ours)")
+    warmup_steps: int = Field(
+        0, ge=0, le=1_000 * MOST, description="steps of linear warm-up (ours: none)"
+    )
+    last_blocks: int = Field(
+        5, ge=1, le=MOST, description="late-stage methods: blocks trained (paper: 5)"
+    )
     first_blocks: int = Field(
-        5, ge=1, description="`early_stage_lora`: blocks trained (ours, a control)"
+        5, ge=1, le=MOST, description="`early_stage_lora`: blocks trained (ours, a control)"
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
     stop: Literal["epochs", "ttr_plateau"] = Field(
         "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"
     )
     target_loss: float | None = Field(
-        None, gt=0, description="stop when an epoch's mean training loss is at or below this"
+        None,
+        gt=0,
+        le=1_000,
+        description="stop when an epoch's mean training loss is at or below this",
     )
-    seed: int = Field(0, ge=0, description="order of the data and initial adapter weights")
-    order_seed: int | None = Field(None, ge=0, description="order of the data; default: train.seed")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="order of the data and initial adapter weights"
+    )
+    order_seed: int | None = Field(
+        None, ge=0, le=LARGEST_SEED, description="order of the data; default: train.seed"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of products; `auto`: bf16 on GPUs that have it. Masters stay fp32"
     )
@@ -170,36 +169,49 @@ class TrainConfig(Section):
         default_factory=PrefixCacheConfig, description="prefix cache"
     )
     checkpoint_steps: int = Field(
-        1000, ge=0, description="steps between checkpoints; 0: only the best and on Ctrl-C"
+        1000,
+        ge=0,
+        le=1_000 * MOST,
+        description="steps between checkpoints; 0: only the best and on Ctrl-C",
     )
 
 
 class MonitorConfig(Section):
     """What is measured while training (paper, Figure 2)."""
 
-    every_epochs: int = Field(10, ge=0, description="0 turns monitoring off (ours)")
+    every_epochs: int = Field(10, ge=0, le=MOST, description="0 turns monitoring off (ours)")
     num_contexts: int = Field(
-        32, ge=0, description="held-out contexts continued each time; 0: losses and ranks only"
+        32,
+        ge=0,
+        le=MOST,
+        description="held-out contexts continued each time; 0: losses and ranks only",
     )
-    num_windows: int = Field(32, ge=1, description="held-out windows of the validation loss (ours)")
+    num_windows: int = Field(
+        32, ge=1, le=MOST, description="held-out windows of the validation loss (ours)"
+    )
     track: tuple[Tracker, ...] = Field((), description="also send the rows to these trackers")
 
 
 class EvaluateConfig(Section):
     """What is generated and how it is scored (definitions, sections 1 and 2)."""
 
-    batch_size: int = Field(64, ge=1, description="contexts continued together")
+    batch_size: int = Field(64, ge=1, le=MOST, description="contexts continued together")
     natural_tokens: int = Field(
-        256, ge=0, description="length cap where the end token is allowed; 0 skips this mode"
+        256,
+        ge=0,
+        le=LONGEST,
+        description="length cap where the end token is allowed; 0 skips this mode",
     )
     sampling_seeds: int = Field(
-        5, ge=0, description="draws of every sampled arm (definitions); 0 samples nothing"
+        5, ge=0, le=1_000, description="draws of every sampled arm (definitions); 0 samples nothing"
     )
-    resamples: int = Field(10_000, ge=100, description="bootstrap draws, and sign flips of a test")
+    resamples: int = Field(
+        10_000, ge=100, le=MOST, description="bootstrap draws, and sign flips of a test"
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
-    seed: int = Field(0, ge=0, description="of the bootstrap and the sign flips")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the bootstrap and the sign flips")
     margin_ttr: float = Field(
-        0.02, gt=0, description="TTRs closer than this count as equally varied (ours)"
+        0.02, gt=0, le=1, description="TTRs closer than this count as equally varied (ours)"
     )
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"
@@ -217,7 +229,9 @@ class EvaluateConfig(Section):
     mauve_features: str | None = Field(
         None, description="feature model of MAUVE: gpt2-large, a folder, builtin; default: none"
     )
-    mauve_seeds: int = Field(5, ge=1, description="k-means seeds that are averaged (definitions)")
+    mauve_seeds: int = Field(
+        5, ge=1, le=1_000, description="k-means seeds that are averaged (definitions)"
+    )
     self_bleu: bool = Field(False, description="also how alike an arm's texts are (sacrebleu)")
     coherence_model: str | None = Field(
         None, description="model whose mean log-likelihood of every text is taken; default: none"
@@ -226,7 +240,9 @@ class EvaluateConfig(Section):
         "", description="tasks of lm-evaluation-harness, such as hellaswag,arc_easy or task.yaml"
     )
     tasks_folder: str | None = Field(None, description="folder with further task files")
-    tasks_limit: int | None = Field(None, ge=1, description="first questions of each task only")
+    tasks_limit: int | None = Field(
+        None, ge=1, le=MOST, description="first questions of each task only"
+    )
     device: Device = "auto"
     trust_remote_code: Trust = False
 
@@ -234,30 +250,63 @@ class EvaluateConfig(Section):
 class ExplainConfig(Section):
     """Which controls are run, and how finely (definitions, sections 3, 5, 6)."""
 
-    batch_size: int = Field(64, ge=1, description="contexts continued together")
-    promoted_tokens: int = Field(500, ge=1, description="K of static injection (paper: 500)")
+    batch_size: int = Field(64, ge=1, le=MOST, description="contexts continued together")
+    promoted_tokens: int = Field(
+        500, ge=1, le=MOST, description="K of static injection (paper: 500)"
+    )
     strengths: tuple[float, ...] = Field(
         (0.01, 0.05, 0.1, 0.2, 0.5, 1.0),
+        max_length=100,
         description="of static injection (ends of .01 to .5 from reviews of the paper; 1 is ours)",
     )
-    random_draws: int = Field(5, ge=0, description="random injections per strength (definitions)")
+    random_draws: int = Field(
+        5, ge=0, le=1_000, description="random injections per strength (definitions)"
+    )
     swap_blocks: tuple[int, ...] | None = Field(
-        None, description="numbers of last blocks to swap; default: every one from 0 to L"
+        None,
+        max_length=1_000,
+        description="numbers of last blocks to swap; default: every one from 0 to L",
     )
     swap_contexts: int | None = Field(
-        None, ge=0, description="contexts continued in block swap; default all, 0 skips it"
+        None, ge=0, le=MOST, description="contexts continued in block swap; default all, 0 skips it"
     )
-    resamples: int = Field(10_000, ge=100, description="bootstrap draws")
+    resamples: int = Field(10_000, ge=100, le=MOST, description="bootstrap draws")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
-    seed: int = Field(0, ge=0, description="of the bootstrap, the two halves and random injections")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="of the bootstrap, the two halves and random injections",
+    )
     device: Device = "auto"
     trust_remote_code: Trust = False
+
+    @field_validator("strengths")
+    @classmethod
+    def _strengths_of_an_injection(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if not strengths or not all(0 < each <= 1_000 for each in strengths):
+            raise ValueError("one or more numbers above 0, and at most 1000")
+        return strengths
+
+    @field_validator("swap_blocks")
+    @classmethod
+    def _numbers_of_blocks(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if not all(0 <= each <= 1_000 for each in blocks or ()):
+            raise ValueError("numbers from 0 to that of the model's blocks, and at most 1000")
+        return blocks
+
+    @field_validator("strengths", "swap_blocks")
+    @classmethod
+    def _each_once(cls, given: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if given and len(set(given)) < len(given):
+            raise ValueError("each number once")
+        return given
 
 
 class OriginalConfig(Section):
     """The original of two checkpoints; where both run is a setting of the verb."""
 
-    name: str = Field(min_length=1, description="`builtin`, a local folder or a hub id")
+    name: PathName = Field(min_length=1, description="`builtin`, a local folder or a hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     quantization: Literal["none", "int8", "nf4"] = Field(
         "none", description="bitsandbytes base (extra `quantized`)"
@@ -268,7 +317,7 @@ class CheckpointsConfig(Section):
     """Two checkpoints that we did not train, and the texts they are compared on."""
 
     model: OriginalConfig
-    tuned: str = Field(min_length=1, description="folder or hub id of a model or PEFT adapter")
+    tuned: PathName = Field(min_length=1, description="folder or hub id of a model or PEFT adapter")
     tuned_revision: str | None = Field(
         None, description="branch, tag or commit of a tuned hub id; model.revision is the base's"
     )
@@ -283,16 +332,22 @@ class GenerateConfig(Section):
         "greedy", description="for example min_p:0.1, or top_p:0.9+temperature:0.7"
     )
     amateur: str | None = Field(None, description="model that contrastive_decoding compares with")
-    max_new_tokens: int = Field(128, ge=1, description="cap; a text may end itself before")
-    num_samples: int = Field(1, ge=1, description="continuations of each prompt")
-    seed: int = Field(0, ge=0, description="of decoders that draw; each text has its own from it")
-    batch_size: int = Field(32, ge=1, description="rows that run together")
+    max_new_tokens: int = Field(
+        128, ge=1, le=LONGEST, description="cap; a text may end itself before"
+    )
+    num_samples: int = Field(1, ge=1, le=10_000, description="continuations of each prompt")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="of decoders that draw; each text has its own from it"
+    )
+    batch_size: int = Field(32, ge=1, le=MOST, description="rows that run together")
 
 
 class ReportConfig(Section):
     """What the report page shows."""
 
-    num_examples: int = Field(10, ge=0, description="side-by-side continuations on the page")
+    num_examples: int = Field(
+        10, ge=0, le=10_000, description="side-by-side continuations on the page"
+    )
 
 
 class RunConfig(Section):

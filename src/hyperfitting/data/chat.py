@@ -6,12 +6,15 @@ A border is told only where re-rendering proves it; what cannot be told surely i
 from typing import Any, NamedTuple
 
 from hyperfitting.data.borders import ControlTokens
+from hyperfitting.data.limits import OverLimitError
 from hyperfitting.data.messages import called_functions, is_not_learnt, says_nothing
 from hyperfitting.data.sources import Document
 from hyperfitting.data.template import ChatTemplate, Message, joined
 from hyperfitting.errors import InputError
 
 _STAND_IN = "Stand-in for the 1 answer"
+MOST_ANSWERS = 200  # of one conversation whose places are told: some seconds
+UNASKED = "leave that first message out, or put a user's message before it"
 
 
 class UnusableError(Exception):
@@ -51,6 +54,8 @@ class _Rendered(NamedTuple):
         White space at the border may be part of the next token: then that token is not counted.
         """
         part = self.template.tokens(beginning)
+        if part == self.ids[: len(part)]:
+            return len(part)
         pairs = zip(part, self.ids, strict=False)
         same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(part), len(self.ids)))
         if same == len(part):
@@ -121,10 +126,22 @@ def _start(whole: _Rendered, number: int) -> tuple[int | None, str]:
     return whole.length_of(before), prompt[len(before) if shared is None else shared :]
 
 
-def _mark(whole: _Rendered, turns: list[int], origin: str) -> list[bool]:
-    """Which tokens are of these answers, from the start of each to the end of its turn."""
+def _mark(whole: _Rendered, turns: list[int], origin: str, most: int) -> list[bool]:
+    """Which tokens are of these answers, from the start of each to the end of its turn.
+
+    Of the first `most` tokens, which are all that windows are cut from: each answer is found by
+    rendering all before it, so that the last of a thousand would cost a thousand times the first.
+    """
     marked = [False] * len(whole.ids)
-    for number in turns:
+    for count, number in enumerate(turns, start=1):
+        if count > MOST_ANSWERS:
+            raise InputError(
+                f"{origin}: the windows hold more than {MOST_ANSWERS} answers of one conversation",
+                needed=f"at most {MOST_ANSWERS}: where each begins is found by rendering all "
+                "before it",
+                hint="cut long conversations, shorten the windows (data.window_tokens=...), or "
+                "use --loss-on all",
+            )
         end = whole.length_of(whole.text_of(number + 1))
         if end is None:
             raise InputError(
@@ -135,12 +152,20 @@ def _mark(whole: _Rendered, turns: list[int], origin: str) -> list[bool]:
             )
         start, _ = _start(whole, number)
         if start is None:
+            if unasked := _opens_with_answer(whole.messages) if number == turns[0] else "":
+                raise InputError(
+                    f"{origin}: {unasked}where that answer begins cannot be told",
+                    needed="a user's message before the first answer, or --loss-on all",
+                    hint=UNASKED,
+                )
             raise InputError(
                 f"{origin}: where the answer of message {number + 1} begins cannot be told: the "
                 "chat template writes it otherwise than after its generation prompt",
                 needed="--loss-on all, or a model whose template keeps answers as they are given",
             )
         marked[start:end] = [True] * (end - start)
+        if end >= most:
+            break
     return marked
 
 
@@ -190,10 +215,16 @@ def _check_all_are_learnt(document: Document) -> None:
 
 
 def encode_conversation(
-    template: ChatTemplate, document: Document, control: ControlTokens, *, mark_answers: bool
+    template: ChatTemplate,
+    document: Document,
+    control: ControlTokens,
+    *,
+    mark_answers: bool,
+    most_tokens: int,
 ) -> Conversation:
     """Token ids of a conversation and where the assistant speaks.
 
+    The assistant's tokens are told among the first `most_tokens`.
     Answers that the row marks as not to be learnt count as not the assistant's.
 
     Raises:
@@ -208,7 +239,7 @@ def encode_conversation(
         _check_what_is_said(whole, control)
         turns, marked = _turns(whole.messages), [False] * len(whole.ids)
         if mark_answers:
-            marked = _mark(whole, _turns_to_learn(whole.messages), document.origin)
+            marked = _mark(whole, _turns_to_learn(whole.messages), document.origin, most_tokens)
         start, unlike = _start(whole, turns[-1]) if turns else (None, "")
         end = None
         if start is not None:
@@ -216,12 +247,29 @@ def encode_conversation(
         return Conversation(whole.ids, marked, start if end is not None else None, end, unlike)
     except (InputError, UnusableError):
         raise
+    except OverLimitError as error:
+        raise InputError(
+            f"{document.origin}: the model's chat template was stopped: {error}",
+            needed="a chat template that writes a conversation in seconds",
+            hint="do not trust this model folder: no template needs that",
+        ) from error
     except Exception as error:
         # A template is a program of the model's author and raises what it likes.
+        unasked = _opens_with_answer(document.messages or ())
         raise InputError(
-            f"{document.origin}: the chat template refuses the conversation: {error}",
+            f"{document.origin}: {unasked}the chat template refuses the conversation: {error}",
             needed="messages with the roles and order that the template accepts",
+            hint=UNASKED if unasked else None,
         ) from error
+
+
+def _opens_with_answer(messages: tuple[Message, ...]) -> str:
+    """What to say of a conversation in which the assistant speaks before anybody asked."""
+    roles = [message["role"] for message in messages]
+    first = next((role for role in roles if role not in ("system", "developer")), None)
+    return "it opens with a message of the assistant, before any user's, and " * (
+        first == "assistant"
+    )
 
 
 def roles_of(document: Document) -> list[Any]:

@@ -100,7 +100,11 @@ class Encoder:
     def _chat(self, document: Document) -> EncodedDocument:
         only_answers = self.config.loss_on == "assistant"
         chat = encode_conversation(
-            self._template(document), document, self.control, mark_answers=only_answers
+            self._template(document),
+            document,
+            self.control,
+            mark_answers=only_answers,
+            most_tokens=self.config.window_tokens * self.config.windows_per_document,
         )
         messages = document.messages or ()
         answers = [message for message in messages if message["role"] == "assistant"]

@@ -13,6 +13,28 @@ _LEARNT = ("weight", "train", "training", "loss")
 NEEDED = "messages such as {'role': 'user', 'content': '...'}"
 
 
+DEEPEST = 64  # levels of lists and mappings in a row; messages have 5, schemas of functions 20
+
+
+def check_depth(value: Any, where: str) -> None:
+    """Refuse a row that nests deeper than a chat template or we can follow.
+
+    Raises:
+        InputError: it does.
+    """
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise InputError(
+                f"{where} nests deeper than {DEEPEST} levels",
+                needed=f"lists and mappings of at most {DEEPEST} levels",
+            )
+        inner = [each.values() if isinstance(each, Mapping) else each for each in level
+                 if isinstance(each, (Mapping, list, tuple))]  # fmt: skip
+        level = [each for values in inner for each in values]
+
+
 def without_nulls(value: Any) -> Any:
     """The value without the keys that a columnar file fills up with null, at any depth."""
     if isinstance(value, Mapping):

@@ -6,7 +6,7 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from hyperfitting.config import DataConfig
 from hyperfitting.data.hub import ask, is_hub_id, near_path, without_asking
 from hyperfitting.data.messages import (
     NEEDED,
+    check_depth,
     check_messages,
     is_conversation,
     parse_list,
@@ -88,6 +89,7 @@ _RENDERED_ELSEWHERE = {
 
 def _conversation(value: Any, row: Mapping[str, Any], where: str, name: str) -> Document:
     """The conversation of one row, with the functions of its column `tools`."""
+    check_depth(value, f"{where}: column {name!r}")
     messages = check_messages(value, f"{where}: column {name!r}")
     roles = {message["role"] for message in messages}
     for column, cure in _RENDERED_ELSEWHERE.items():
@@ -100,6 +102,7 @@ def _conversation(value: Any, row: Mapping[str, Any], where: str, name: str) -> 
     tools = row.get("tools") or None
     if isinstance(tools, str):
         tools = parse_list(tools)
+    check_depth(tools, f"{where}: column 'tools'")
     given = isinstance(tools, (list, tuple)) and all(isinstance(tool, Mapping) for tool in tools)
     if row.get("tools") and not given:
         raise InputError(
@@ -110,10 +113,15 @@ def _conversation(value: Any, row: Mapping[str, Any], where: str, name: str) -> 
     return Document(where, messages=messages, tools=tuple(tools) if tools else None)
 
 
+def column_of(names: Sequence[str], field: str | None) -> str:
+    """The column with the text or the conversation, which may not be there."""
+    return field or ("messages" if "messages" in names and "text" not in names else "text")
+
+
 def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
     """The text or the conversation of one row."""
     columns = [str(name) for name in row]
-    name = field or ("messages" if "messages" in row and "text" not in row else "text")
+    name = column_of(columns, field)
     if name not in row:
         raise InputError(
             f"{where} has no column {name!r}; its columns are: {', '.join(map(repr, columns))}",
@@ -168,7 +176,7 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{path} line {number} is not JSON: {error}", needed="one JSON object per line"
             ) from error
@@ -222,16 +230,11 @@ def _read_csv(path: Path, config: DataConfig) -> list[Document]:
 
 
 def _read_parquet(path: Path, config: DataConfig) -> list[Document]:
-    import pyarrow
-    import pyarrow.parquet
+    from hyperfitting.data.columnar import column_names, read_parquet
 
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is not a parquet file: {error}") from error
-    if table.num_rows == 0:
-        raise InputError(f"{path} is empty", needed="a file with rows")
-    return _rows(map(without_nulls_inside, table.to_pylist()), config, path.name)
+    name = column_of(column_names(path), config.text_field)
+    rows = read_parquet(path, name, ("tools", *_RENDERED_ELSEWHERE))
+    return _rows(map(without_nulls_inside, rows), config, path.name)
 
 
 def _read_txt(path: Path, config: DataConfig) -> list[Document]:

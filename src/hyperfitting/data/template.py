@@ -12,10 +12,12 @@ from typing import Any
 
 import jinja2
 
+from hyperfitting.data.limits import MOST_CHARACTERS, OverLimitError, limited
 from hyperfitting.errors import InputError
 
 Message = Mapping[str, Any]
 Dates = dict[str, dict[str, str]]  # each format as a date, under the name that the clock reads
+_stopped: dict[str, str] = {}  # templates that were stopped, and why
 
 # The template asks for the date by a function, and only data can be handed to it: a macro of the
 # same name looks it up. It ends its own line, so that the template's white space stays as it is.
@@ -88,15 +90,35 @@ class ChatTemplate:
         """
         source, dates = self._prepared(tools)
         self.writes_date |= bool(dates)
-        rendered = self.tokenizer.apply_chat_template(
+        return self._run(
+            source,
             [self._plain(message) for message in messages],
             tools=tools and [dict(tool) for tool in tools],
-            chat_template=source,
-            tokenize=False,
             add_generation_prompt=prompt,
             **dates,
         )
-        return str(rendered)
+
+    def _run(self, source: str, messages: list[Message], **options: Any) -> str:
+        """Run the template. One that was stopped once is not run again: not in another probe.
+
+        Raises:
+            OverLimitError: it was stopped, see `limits`; and what the template raises.
+        """
+        if source in _stopped:
+            raise OverLimitError(_stopped[source])
+        try:
+            with limited():
+                text = str(
+                    self.tokenizer.apply_chat_template(
+                        messages, chat_template=source, tokenize=False, **options
+                    )
+                )
+            if len(text) > MOST_CHARACTERS:
+                raise OverLimitError(f"it wrote more than {MOST_CHARACTERS:,} characters")
+        except OverLimitError as error:
+            _stopped[source] = str(error)
+            raise
+        return text
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of rendered text, its control tokens included."""
@@ -120,11 +142,7 @@ class ChatTemplate:
         try:
             for content in (_PROBE, [{"type": "text", "text": _PROBE}]):
                 exchange = [{"role": role, "content": content} for role in ("user", "assistant")]
-                found.append(
-                    self.tokenizer.apply_chat_template(
-                        exchange, chat_template=source, tokenize=False, **dates
-                    )
-                )
+                found.append(self._run(source, exchange, **dates))
         except Exception:
             # The template is a foreign program: whatever it raises, it does not take parts.
             return False

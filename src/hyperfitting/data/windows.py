@@ -24,6 +24,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.progress import Stage
 
 MAX_TRAIN = 2_000  # windows (paper)
+MOST_PLACES = 2**29  # of all windows together: nine bytes each
 MAX_HELDOUT = 500  # documents (definitions, section 1.2)
 
 
@@ -173,6 +174,13 @@ def _cut(
         starts = _starts(document, config)[:per_document]
         cuts = [document.cut(start, width) for start in starts]
         rows += [cut for cut in cuts if any(cut[1][1:])]  # a later window may hold no answer
+    if len(rows) * width > MOST_PLACES:
+        raise InputError(
+            f"{len(rows):,} windows of {width:,} tokens are {len(rows) * width:,} places, padding "
+            "included",
+            needed=f"at most {MOST_PLACES:,}",
+            hint="lower data.window_tokens, or give fewer texts",
+        )
     length_N = np.array([len(ids) for ids, _ in rows])
     ids_NT = np.full((len(rows), width), filler, dtype=np.int64)
     label_NT = np.zeros((len(rows), width), dtype=bool)

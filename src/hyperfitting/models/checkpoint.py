@@ -33,7 +33,17 @@ from hyperfitting.untrusted import printable
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-UNLOADABLE = (ImportError, OSError, ValueError, KeyError, HFValidationError, SafetensorError)
+UNLOADABLE = (
+    ImportError,
+    OSError,
+    ValueError,
+    KeyError,
+    RecursionError,  # JSON that nests without end
+    HFValidationError,
+    SafetensorError,
+)
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+MOST_LAYERS = 1_000  # the deepest language models have some 130
 NAMED = 3  # files or tensors that a message names
 
 logger = logging.getLogger(__name__)
@@ -242,6 +252,24 @@ def loading(refuse: Callable[[Exception], InputError]) -> Iterator[None]:
         if is_memory(error) or not (isinstance(error, Exception) or is_panic):
             raise
         raise refuse(error if isinstance(error, Exception) else ValueError(str(error))) from error
+
+
+def require_layers(checkpoint: Checkpoint) -> None:
+    """Refuse a config whose layers would take hours to lay out before a weight is read.
+
+    Raises:
+        InputError: it asks for more than any model has.
+    """
+    config = checkpoint.read(CONFIG) if CONFIG in checkpoint.files else {}
+    inner = config.get("text_config")
+    for part in (config, inner if isinstance(inner, dict) else {}):
+        for key in LAYER_KEYS:
+            count = part.get(key)
+            if isinstance(count, (int, float)) and count > MOST_LAYERS:
+                raise InputError(
+                    f"{CONFIG} of {checkpoint.name} asks for {count:,} layers ({key})",
+                    needed=f"a model of at most {MOST_LAYERS:,} layers",
+                )
 
 
 def unavailable(config: ModelConfig, error: Exception | str) -> InputError:

@@ -27,6 +27,7 @@ from hyperfitting.models.checkpoint import (
     loading,
     locate,
     reason_of,
+    require_layers,
     require_whole,
     unavailable,
 )
@@ -161,6 +162,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             numbers that are no weights without what decodes them.
     """
     checkpoint = require_whole(locate(config))
+    require_layers(checkpoint)
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
     refuse = partial(_quantized, config, stored) if stored else partial(unavailable, config)

@@ -29,6 +29,7 @@ def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: in
     Raises:
         InputError: PEFT has no such adapters for this kind of model.
     """
+    _require_rank(model, targets, lora.rank)
     origin = origin_of(model)
     peft_config = PeftLoraConfig(
         r=lora.rank,
@@ -58,6 +59,21 @@ def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: in
     expected = {f"base_model.model.{target}.{part}" for target in targets for part in parts}
     assert trained == expected, f"PEFT trains other modules than asked: {trained ^ expected}"
     return adapted.eval()
+
+
+def _require_rank(model: CausalLM, targets: list[str], rank: int) -> None:
+    """Refuse a rank above every trained matrix's own: it adds cost and nothing else.
+
+    Raises:
+        InputError: it is.
+    """
+    sizes = [max(model.get_submodule(name).weight.shape) for name in targets]
+    if sizes and rank > max(sizes):
+        raise InputError(
+            f"train.lora.rank is {rank}, and the largest matrix it adapts has {max(sizes)} rows "
+            "or columns",
+            needed=f"a rank of at most {max(sizes)}",
+        )
 
 
 def save_adapter(

@@ -124,10 +124,6 @@ def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
         InputError: a setting, the model or the data changed; the message names it.
     """
     changed = changed_settings(before.config, now.config)
-    for name in DIGESTS:
-        # Versions before did not take every digest.
-        if getattr(before, name) not in (None, getattr(now, name)):
-            changed.append(f"{name.removesuffix('_digest')} (its content)")
     for name in ("precision", "device"):
         was, is_now = getattr(before, name), getattr(now, name)
         if was != is_now:
@@ -137,6 +133,20 @@ def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
             f"the run to resume was started with other settings: {'; '.join(changed)}",
             needed="the settings it was started with",
             hint="--resume with --out alone takes them from the run",
+        )
+    # Versions before did not take every digest.
+    read_anew = [n for n in DIGESTS if getattr(before, n) not in (None, getattr(now, n))]
+    names = [name.removesuffix("_digest") for name in read_anew]
+    if names:
+        if names[0] in ("model", "architecture", "tokenizer"):
+            what, where = "the model as it was", "the model"
+        else:
+            what, where = "the texts as they were", str(before.config["data"]["source"])
+        raise InputError(
+            "what the run to resume reads has changed since it was started: "
+            f"{', '.join(names)} (its content)",
+            needed=what,
+            hint=f"restore {where}, or train anew into another --out",
         )
     return before.model_copy(update={"status": "training"})
 

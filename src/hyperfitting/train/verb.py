@@ -10,7 +10,7 @@ from hyperfitting.config import RunConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset
-from hyperfitting.errors import InterruptedRunError
+from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.faults import going_on
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest, TrainingOutcome
@@ -73,7 +73,7 @@ def train(
     run.require_own()
     before = run.started() if resume else None
     if before is None:
-        require_free(run.path)
+        _require_new(run)
     elif before.status == "complete":
         progress.say(f"{out} is complete: there is nothing to resume")
         if not run.figure_file.exists():
@@ -118,6 +118,24 @@ def train(
                 raise InterruptedRunError(kept[-1], run.path) from None
             raise
     return run
+
+
+def _require_new(run: RunFolder) -> None:
+    """Refuse a folder that is taken; where a run was stopped in it or goes on, say that.
+
+    Raises:
+        InputError: it is taken.
+    """
+    if run.manifest_file.is_file():
+        with only_writer(run.path):  # or the message names the process that trains here
+            before = run.started()
+        if before is not None and before.status != "complete":
+            raise InputError(
+                f"the output folder {run.path} holds a run that was stopped before it was complete",
+                needed="a new or empty folder, or --resume to go on with that run",
+                hint=f"hyperfit train --resume --out {run.path}",
+            )
+    require_free(run.path)
 
 
 def _set_up(parts: RunParts, cache_folder: Path | None) -> Setup:

@@ -1,0 +1,77 @@
+"""A group of settings, and what holds for every setting: finite, bounded, and never another type.
+
+Settings come from files and programs of anybody. A value that would end in an endless run or in
+another program's error is refused here, in words.
+"""
+
+import re
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    field_validator,
+)
+
+# Upper ends: far above what anybody needs, and below what never ends or fits no machine.
+MOST = 1_000_000  # things that are counted: epochs, batches, contexts
+LONGEST = 1_048_576  # tokens of a text
+LARGEST_SEED = 2**32 - 1  # the largest that every generator takes
+LONGEST_TEXT, LONGEST_NAME = 4096, 255  # bytes of a path and of a name in it, on most systems
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and closed to unknown keys; a number is finite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true where a number is asked for: Python would read it as 1."""
+        kind = str(cls.model_fields[str(info.field_name)].annotation)
+        each = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in each) and "bool" not in kind:
+            raise ValueError("a value that is not true or false")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_odd_text(cls, value: Any) -> Any:
+        """Refuse texts that no file system and no file of ours can hold."""
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                _check_text(text)
+        return value
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError("a text without null characters and halves of characters")
+    if len(text.encode()) > LONGEST_TEXT:
+        raise ValueError(f"a text of at most {LONGEST_TEXT} bytes")
+
+
+def _is_path(text: str) -> str:
+    """Refuse what may be a path and is none on any system: the question alone would fail."""
+    if any(len(name.encode()) > LONGEST_NAME for name in text.split("/")):
+        raise ValueError(f"names of at most {LONGEST_NAME} bytes between the slashes")
+    return text
+
+
+def _is_day(value: Any) -> Any:
+    """Refuse a number, which would be read as seconds since 1970."""
+    if isinstance(value, date) or value is None or _DAY.fullmatch(str(value)):
+        return value
+    raise ValueError("a day such as 2026-01-10")
+
+
+PathName = Annotated[str, AfterValidator(_is_path)]
+Day = Annotated[date | None, BeforeValidator(_is_day)]
