@@ -80,7 +80,7 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error
@@ -96,7 +96,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
         lines = require_regular(path).read_text(encoding="utf-8").split("\n")
         return [json.loads(line, parse_constant=_no_number) for line in lines if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error

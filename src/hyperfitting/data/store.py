@@ -52,7 +52,9 @@ def load_dataset(path: Path) -> Dataset:
         )
         account = json.loads(metadata["account"])
         return Dataset(train, heldout, contexts, account, metadata.get("template_date"))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError,
+    ) as error:  # fmt: skip
         raise InputError(
             f"{path} cannot be read: {error}",
             needed="the windows that training stored with the run",

@@ -141,7 +141,7 @@ class Checkpoint:
         """
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{name} of {self.name} cannot be read: {error}") from error
         if not isinstance(content, dict):
             raise InputError(f"{name} of {self.name} holds no JSON object")
