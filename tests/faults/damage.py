@@ -109,7 +109,7 @@ def _judge(root: Path) -> tuple[Any, str]:
         done = hyperfit(*judge_command(str(root / "study"), server.url))
         told = (root / "study/judge/results.json").read_text() if done.exit_code == 0 else ""
         found = json.loads(told)["comparisons"] if told else None
-        return done, json.dumps(found, indent=1).replace(server.url, "URL")
+        return done, re.sub(r"127\.0\.0\.1:\d+", "HOST", json.dumps(found, indent=1))
 
 
 def _resume(root: Path) -> tuple[Any, str]:

@@ -177,7 +177,9 @@ def _judgement(
 
 def _judged(side: Side) -> JudgedSide:
     decoding = dict(side.decoding)
-    return JudgedSide(arm=side.arm, mode=side.mode, length=side.length, decoding=decoding)
+    return JudgedSide(
+        arm=side.arm, mode=side.mode, length=side.length, decoding=decoding, texts=side.texts
+    )
 
 
 def _usage(answers: Sequence[Answer]) -> Usage:
