@@ -98,7 +98,7 @@ class ChatTemplate:
             **dates,
         )
 
-    def _run(self, source: str, messages: list[Message], **options: Any) -> str:
+    def _run(self, source: str, messages: Sequence[Message], **options: Any) -> str:
         """Run the template. One that was stopped once is not run again: not in another probe.
 
         Raises:
@@ -110,7 +110,7 @@ class ChatTemplate:
             with limited():
                 text = str(
                     self.tokenizer.apply_chat_template(
-                        messages, chat_template=source, tokenize=False, **options
+                        list(messages), chat_template=source, tokenize=False, **options
                     )
                 )
             if len(text) > MOST_CHARACTERS:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.records import Arm, Generation, Mode
 from hyperfitting.records.arms import Setting
 from hyperfitting.records.judged import Order
+from hyperfitting.records.record import FileRecord, read_file
 from hyperfitting.runs import StudyFolder
-from hyperfitting.storage import read_json
+from hyperfitting.seals import require_unchanged
 from hyperfitting.written import TextError, Written, read_argument
+
+AGAIN = "run `hyperfit evaluate` again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class Side:
     mode: Mode
     length: int  # tokens: exactly these in fixed length, at most these in natural mode
     file: str
+    texts: str | None = None  # digest of that file; None where an earlier version evaluated
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -64,6 +69,13 @@ class Pair:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
+class _Listed(FileRecord):
+    """What is needed of `study.json`, which an earlier version may have written."""
+
+    generations: Any = None
+    files: dict[str, str] = Field(default_factory=dict)
+
+
 def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
     if not study.study_file.exists():
         raise InputError(
@@ -71,13 +83,14 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
             needed="a folder that `hyperfit demo` or `hyperfit evaluate` wrote",
         )
     try:
-        listed = read_json(study.study_file)["generations"]
+        about = read_file(_Listed, study.study_file, AGAIN)
         # Texts with a domain of their own are not those that the study is about.
-        own = [row for row in listed if row["mode"] == mode and "domain" not in row]
+        own = [row for row in about.generations if row["mode"] == mode and "domain" not in row]
         return [
             Side(
                 arm=Arm.named(row["arm"], row["seed"], row["arm_parameters"]),
                 decoding=row["parameters"],
+                texts=about.files.get(row["file"]),
                 **{name: row[name] for name in ("mode", "length", "file")},
             )
             for row in own
@@ -85,7 +98,7 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{study.study_file} does not list its generations: {error}",
-            hint="run `hyperfit evaluate` again",
+            hint=AGAIN,
         ) from error
 
 
@@ -136,6 +149,9 @@ def _fits(actual: Any, wanted: Any) -> bool:
 
 
 def _by_context(study: StudyFolder, side: Side) -> dict[int, Generation]:
+    if side.texts is not None:
+        wrote = "the evaluation in study.json"
+        require_unchanged(study.path, {side.file: side.texts}, wrote=wrote, again=AGAIN)
     return {text.context_index: text for text in study.read_generations(side.file)}
 
 

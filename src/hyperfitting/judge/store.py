@@ -16,6 +16,8 @@ from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
 from hyperfitting.judge.verdict import checked
 from hyperfitting.records.judged import Order
+from hyperfitting.records.record import DIGEST
+from hyperfitting.seals import content_digest
 
 # usable: a verdict. unusable: the judge answered, and gave none. failed: no answer came.
 Status = Literal["usable", "unusable", "failed"]
@@ -64,6 +66,7 @@ class AnswerFile:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 row = json.loads(line)
+                _require_unchanged(row)
                 if row["verdict"] is not None:
                     checked(row["verdict"])
                 # A later answer to the same question replaces a failure.
@@ -79,7 +82,9 @@ class AnswerFile:
     def add(self, answer: Answer) -> None:
         """Append an answer; it is on the disk when this returns."""
         # ASCII: a judge can write lone surrogates, which UTF-8 cannot hold.
-        line = json.dumps(asdict(answer), ensure_ascii=True, allow_nan=False) + "\n"
+        row = asdict(answer)
+        row |= {DIGEST: content_digest(row)}
+        line = json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._torn_at is not None:  # or this line would be glued to the torn one
             os.truncate(self.path, self._torn_at)
@@ -94,3 +99,14 @@ class AnswerFile:
         """The answer to a question that need not be asked again; None for a failed one."""
         answer = self.answers.get(key)
         return None if answer is None or answer.status == "failed" else answer
+
+
+def _require_unchanged(row: dict[str, Any]) -> None:
+    """Refuse an answer that does not say what was written; older versions took no digests.
+
+    Raises:
+        ValueError: its digest is another.
+    """
+    said = {name: value for name, value in row.items() if name != DIGEST}
+    if DIGEST in row and row[DIGEST] != content_digest(said):
+        raise ValueError("its content is not what was written")

@@ -25,7 +25,6 @@ from hyperfitting.records.judged import JudgedSide, JudgeIdentity, Judgement, Ju
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.records.versions import DEFINITIONS_VERSION
 from hyperfitting.runs import JudgeFolder, StudyFolder
-from hyperfitting.seals import file_digest
 from hyperfitting.storage import only_writer, sweep_temporaries
 from hyperfitting.writable import require_writable
 
@@ -132,13 +131,12 @@ def judge(
             )
         with progress.stage(f"judge {config.a} against {config.b}", waiting) as stage:
             run_job(asked, opened, config, file, stage, progress.say)
-        judgement = _judgement(StudyFolder(Path(study)), plan, config, name, asked, file)
+        judgement = _judgement(plan, config, name, asked, file)
         _write_results(folder, judgement)
     return judgement
 
 
 def _judgement(
-    study: StudyFolder,
     plan: _Plan,
     config: JudgeConfig,
     name: str,
@@ -155,8 +153,8 @@ def _judgement(
     endpoint = config.endpoint and without_path(config.endpoint)
     dates = sorted(answer.date for answer in answers.values())
     return Judgement(
-        a=_judged(plan.a, study),
-        b=_judged(plan.b, study),
+        a=_judged(plan.a),
+        b=_judged(plan.b),
         protocol=PROTOCOLS[config.orders],
         pairs_available=plan.available,
         pairs_chosen=len(plan.pairs),
@@ -184,13 +182,10 @@ def _judgement(
     )
 
 
-def _judged(side: Side, study: StudyFolder) -> JudgedSide:
+def _judged(side: Side) -> JudgedSide:
+    decoding = dict(side.decoding)
     return JudgedSide(
-        arm=side.arm,
-        mode=side.mode,
-        length=side.length,
-        decoding=dict(side.decoding),
-        texts=file_digest(study.path / side.file),
+        arm=side.arm, mode=side.mode, length=side.length, decoding=decoding, texts=side.texts
     )
 
 
