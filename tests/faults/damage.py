@@ -136,7 +136,7 @@ def _pairs(sample: Path, folder: str, pattern: str, count: int = 99) -> list[tup
 def trials(sample: Path) -> list[Trial]:
     """Every file that a verb reads, damaged in every way."""
     study = _pairs(sample, "study", "*.json") + _pairs(sample, "study", "*.parquet")
-    study += _pairs(sample, "study/generations", "*.jsonl", 3)
+    study += _pairs(sample, "study/generations", "[ho]*[a-z]--*.jsonl", 5)
     judged = _pairs(sample, "study/judge", "*")
     read = {
         "report": [*study, *_pairs(sample, "study/explain", "*.json", 4), *judged],

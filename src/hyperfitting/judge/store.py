@@ -71,7 +71,7 @@ class AnswerFile:
                     checked(row["verdict"])
                 # A later answer to the same question replaces a failure.
                 self.answers[row["key"]] = Answer(**{name: row[name] for name in names})
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise InputError(
                     f"{self.path} is damaged in line {number}: {error!r}",
                     hint="delete that line; its question will be asked again",
