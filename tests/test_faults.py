@@ -110,6 +110,9 @@ def test_the_command_that_goes_on_is_named_once_there_is_something_to_go_on_from
         raise system(errno.ENOSPC, "x")
     assert caught.value.hint.endswith("go on with: hyperfit train --resume")
     assert "same command" not in caught.value.hint
+    with pytest.raises(MachineError) as caught, going_on("hyperfit train --resume", saved):
+        raise MemoryError
+    assert "smaller batches need a new run; go on with: hyperfit" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ _MEMORY_NUMBERS = (errno.ENOMEM, errno.EAGAIN)
 _SPACE = "free some space there, then run the same command again; what was written is whole"
 
 
+_LESS_WORK = (
+    "smaller batches (`hyperfit config show VERB` names batch_size), a smaller model, or fewer "
+    "other programs; then run the same command again"
+)
+# A run goes on with the settings that it was started with, and no others.
+_SAME_WORK = "fewer other programs, or a higher limit; smaller batches need a new run"
+
+
 class _Words(NamedTuple):
     """What is said of one error number; `{}` is the path."""
 
@@ -154,8 +162,7 @@ def _of_memory(error: BaseException) -> MachineError:
     return MachineError(
         f"{where} is not enough, or a limit (`ulimit -v`) keeps us from it",
         needed="more memory, or less work at once",
-        hint="smaller batches (`hyperfit config show VERB` names batch_size), a smaller model, or "
-        "fewer other programs; then run the same command again",
+        hint=_LESS_WORK,
     )
 
 
@@ -194,7 +201,7 @@ def going_on(command: str, saved: Path) -> Iterator[None]:
 
 
 def _with_command(error: DeniedError | MachineError, command: str) -> DeniedError | MachineError:
-    before = error.hint or error.needed or "mend that"
+    before = _SAME_WORK if error.hint == _LESS_WORK else error.hint or error.needed or "mend that"
     before = before.replace(", then run the same command again", "")
     before = before.replace("; then run the same command again", "")
     return type(error)(error.given, needed=error.needed, hint=f"{before}; go on with: {command}")
