@@ -64,7 +64,7 @@ def test_no_arm_has_such_a_name_whoever_makes_it(name):
 
 def test_a_manifest_with_such_an_arm_is_refused_and_named(tmp_path):
     run = RunFolder(tmp_path)
-    content = as_json(manifest()) | {"arm": "../../outside"}
+    content = as_json(manifest()) | {"arm": "../../outside", "version": 1}
     run.manifest_file.write_text(json.dumps(content))
     with pytest.raises(InputError, match="manifest.json .* arm: the name '../../outside'"):
         run.manifest()

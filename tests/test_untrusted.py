@@ -82,7 +82,7 @@ def test_errors_and_lines_and_json_are_clean(capsys):
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_is_printed_by_another_way(path):
     """rich's own console and print steer the terminal as a text says."""
-    if path.name in ("terminal.py", "common.py"):
+    if path.name in ("terminal.py", "common.py", "entry.py"):  # the three that filter
         return
     calls = {
         ast.unparse(node.func)

@@ -45,7 +45,9 @@ def _give_streams() -> None:
 def _tell(message: str) -> None:
     import sys
 
-    sys.stderr.write("error: " + message.replace("\n", "\n  ") + "\n")
+    from hyperfitting.untrusted import printable
+
+    sys.stderr.write("error: " + printable(message).replace("\n", "\n  ") + "\n")
 
 
 def _close_output() -> None:

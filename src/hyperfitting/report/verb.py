@@ -103,8 +103,8 @@ def report(
     """
     folder, config = StudyFolder(Path(given)), config or ReportConfig()
     progress = progress or Progress()
-    require_evaluated(folder)
     folder.require_own()
+    require_evaluated(folder)
     require_writable(folder.path)
     with folder.writing(), progress.stage("report") as stage:
         study = read_study(folder)
