@@ -50,7 +50,7 @@ def staged(monkeypatch):
     ("settings", "words"),
     [
         (["explain.swap_blocks=[0, 99]"], "explain.swap_blocks holds 99, the model has"),
-        (["explain.swap_blocks=[-1]"], "explain.swap_blocks holds -1, the model has"),
+        (["explain.swap_blocks=[999]"], "explain.swap_blocks holds 999, the model has"),
         (["evaluate.mauve_seeds=9"], "mauve_seeds=9 is given without"),
         (["evaluate.natural_tokens=0", "data.continuation_tokens=99999"], "tokens are asked for"),
     ],

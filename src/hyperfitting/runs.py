@@ -271,7 +271,7 @@ class RunFolder:
         again = "train that run again, or report its study from another place"
         manifest = self.started()
         name = self.metrics_file.name
-        if manifest is not None and name in manifest.files:
+        if manifest is not None and manifest.status == "complete" and name in manifest.files:
             sealed = {name: manifest.files[name]}
             require_unchanged(self.path, sealed, wrote="training", again=again)
         if not self.metrics_file.exists():

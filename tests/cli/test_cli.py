@@ -273,7 +273,7 @@ def test_another_base_model_is_noticed(run_folder, tmp_path, model_folder):
     rewrite(moved / "manifest.json", lambda _: manifest)
     result = hyperfit("evaluate", moved)
     assert result.exit_code == 2
-    assert "not those the runs were trained from" in result.stderr
+    assert "is not the one the run was trained with" in result.stderr
 
 
 def test_runs_on_other_windows_are_not_compared(run_folder, model_folder, texts_file, tmp_path):

@@ -65,7 +65,6 @@ ODD = [
     ("evaluate", "mauve_seeds=100000000", "1000\n"),
     ("evaluate", "margin_ttr=.inf", "finite"),
     ("explain", "strengths=[.nan]", "finite"),
-    ("explain", "strengths=[]", "above 0"),
     ("explain", "strengths=[-1]", "above 0"),
     ("explain", "strengths=[1, 1.0]", "each number once"),
     ("explain", "strengths=[" + "1," * 200 + "]", "at most 100 items"),

@@ -302,5 +302,5 @@ def test_a_path_that_may_not_be_used_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr("hyperfitting.verbs.evaluate", closed, raising=False)
     result = hyperfit("evaluate", place)
     assert result.exit_code == 2
-    assert f"error: {place} may not be read or written: permission denied" in result.stderr
+    assert f"error: you have no permission for {place}" in result.stderr
     assert "Traceback" not in result.output

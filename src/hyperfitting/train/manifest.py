@@ -148,7 +148,7 @@ def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
             needed=what,
             hint=f"restore {where}, or train anew into another --out",
         )
-    return before.model_copy(update={"status": "training"})
+    return before.model_copy(update={"status": "training", "files": {}})
 
 
 def changed_settings(
