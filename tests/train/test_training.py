@@ -368,3 +368,9 @@ def test_lora_variants_train_and_load_on_the_clean_base(method, options, tmp_pat
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
     assert saved["r"] == (4 if "init" in options else 2)
     assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_a_rank_above_every_matrix_is_refused():
+    prepare(tiny_model(), settings("full_lora", lora=LoraConfig(rank=24)))
+    with pytest.raises(InputError, match="rank is 25, and the largest matrix it adapts has 24"):
+        prepare(tiny_model(), settings("full_lora", lora=LoraConfig(rank=25)))
