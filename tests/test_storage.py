@@ -14,6 +14,8 @@ from hyperfitting.storage import (
     OWNER,
     new_directory,
     only_writer,
+    read_json,
+    read_jsonl,
     sweep_temporaries,
 )
 
@@ -117,3 +119,10 @@ def test_the_age_of_a_lock(tmp_path):
         with pytest.raises(InputError, match="process 7 on far, for 10.0 minutes"):  # noqa: SIM117
             with only_writer(tmp_path):
                 pass
+
+
+@pytest.mark.parametrize("read", [read_json, read_jsonl])
+def test_a_file_that_nests_without_end_is_damaged(read, tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"a.json cannot be read"):
+        read(tmp_path / "a.json")

@@ -147,6 +147,8 @@ def test_changed_data_are_noticed(stopped, texts_file, tmp_path):
     assert result.exit_code == 2
     assert "(its content) was" not in result.stderr
     assert "(its content)" in result.stderr
+    assert f"hint: restore {other}, or train anew" in result.stderr
+    assert "takes them from the run" not in result.stderr, "that is what was done"
 
 
 def test_a_checkpoint_of_another_version_is_refused(stopped):
@@ -199,3 +201,23 @@ def test_ctrl_c_saves_and_resuming_ends_as_if_nothing_happened(tmp_path, model_f
     assert hyperfit("train", "--resume", "--out", out).exit_code == 0
     assert hyperfit("train", *arguments(model_folder, texts_file, whole), *more).exit_code == 0
     assert adapter(out) == adapter(whole)
+
+
+def test_the_same_command_on_a_stopped_run_names_resume(stopped, model_folder, texts_file):
+    result = hyperfit("train", *arguments(model_folder, texts_file, stopped))
+    assert result.exit_code == 2
+    assert "holds a run that was stopped" in result.stderr
+    assert f"hint: hyperfit train --resume --out {stopped}" in result.stderr
+    with only_writer(stopped):  # as while it trains
+        result = hyperfit("train", *arguments(model_folder, texts_file, stopped))
+    assert result.exit_code == 2
+    assert f"in use by process {os.getpid()}" in result.stderr
+
+
+def test_the_same_command_on_a_complete_run_asks_for_another_folder(
+    straight, model_folder, texts_file
+):
+    result = hyperfit("train", *arguments(model_folder, texts_file, straight))
+    assert result.exit_code == 2
+    assert "holds another run" in result.stderr
+    assert "--resume" not in result.stderr

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from hyperfitting.data import limits
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import Decoded
 from hyperfitting.judge.local import LocalJudge
@@ -187,3 +188,13 @@ def test_a_local_judges_reasoning_is_told_from_its_answer(
     assert cut.n == 0
     (reason,) = cut.unusable.reasons
     assert f"cut at the longest answer: max_tokens={len(ids) - 1} is too small" in reason
+
+
+def test_a_judges_template_that_never_ends_is_stopped(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(limits.limited.__wrapped__, "__defaults__", (0.3, 2**28))
+    tiny_model("mistral", max_position_embeddings=8192).save_pretrained(tmp_path)
+    loops = "{% for a in range(99999) %}" * 2 + "{% endfor %}" * 2
+    byte_tokenizer(chat=loops).save_pretrained(tmp_path)
+    local = LocalJudge(settings(model=str(tmp_path), local=True))
+    with pytest.raises(InputError, match="template of the judge .* longer than 0.3 seconds"):
+        local.prompt([Message("user", "Which is better?")])

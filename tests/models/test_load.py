@@ -297,3 +297,21 @@ def test_another_architecture_is_refused_from_the_configs_alone(tmp_path, monkey
     require_same_architecture(base, base)
     with pytest.raises(InputError, match="intermediate_size: 24 and 20"):
         require_same_architecture(base, config(narrow))
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer"])
+def test_a_config_of_a_million_layers_is_refused_at_once(tmp_path, key):
+    folder = save_tiny(tmp_path)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {key: 10**6}))
+    with pytest.raises(InputError, match=rf"asks for 1,000,000 layers \({key}\)"):
+        load_model(config(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_a_model_s_file_that_nests_without_end_is_refused(tmp_path, name):
+    folder = save_tiny(tmp_path)
+    (folder / name).write_text('{"a": ' * 100_000)
+    load = load_model if name == "config.json" else load_tokenizer
+    with pytest.raises(InputError):
+        load(config(folder))

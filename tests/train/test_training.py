@@ -393,3 +393,9 @@ def test_a_rate_that_diverges_within_a_monitored_epoch_is_told_as_the_rate(spoil
         trainer.run()
     assert "lower train.learning_rate" in caught.value.hint
     assert monitored == ([0] if spoils == "weights" else [0, 1])
+
+
+def test_a_rank_above_every_matrix_is_refused():
+    prepare(tiny_model(), settings("full_lora", lora=LoraConfig(rank=24)))
+    with pytest.raises(InputError, match="rank is 25, and the largest matrix it adapts has 24"):
+        prepare(tiny_model(), settings("full_lora", lora=LoraConfig(rank=25)))

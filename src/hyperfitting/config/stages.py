@@ -284,8 +284,8 @@ class ExplainConfig(Section):
     @field_validator("strengths")
     @classmethod
     def _strengths_of_an_injection(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 < each <= 1_000 for each in strengths):
-            raise ValueError("numbers above 0, and at most 1000")
+        if not all(0 <= each <= 1_000 for each in strengths):
+            raise ValueError("numbers from 0 to 1000")
         return strengths
 
     @field_validator("swap_blocks")

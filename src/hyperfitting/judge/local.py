@@ -6,6 +6,7 @@ from typing import Any
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.data.borders import borders_of
+from hyperfitting.data.limits import OverLimitError, limited
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.judge.reasoning import split_reasoning
@@ -57,9 +58,15 @@ class LocalJudge:
         turns = [{"role": turn.role, "content": turn.text} for turn in messages]
         if not self.tokenizer.chat_template:
             return "\n".join(turn.text for turn in messages)
-        return str(
-            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        )
+        render = self.tokenizer.apply_chat_template
+        try:
+            with limited():
+                return str(render(turns, tokenize=False, add_generation_prompt=True))
+        except OverLimitError as error:
+            raise InputError(
+                f"the chat template of the judge {self.name} was stopped: {error}",
+                needed="a chat template that writes a conversation in seconds",
+            ) from error
 
     def token_ids(self, messages: Sequence[Message]) -> list[int]:
         """The conversation as tokens; a template writes the opening token itself."""
