@@ -67,7 +67,6 @@ def explain(
         if study.study_file.exists():
             verbs.report(study.path, progress=progress)
         if as_json:
-            files = sorted(study.explain.glob("*.json"))
-            print_json({path.stem: read_json(path) for path in files})
+            print_json({path.stem: read_json(path) for path in study.explained_files()})
         else:
             explanation_summary(study)
