@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data import chat, limits, windows
+from hyperfitting.data import chat, limits, sources, windows
 from hyperfitting.data.borders import end_tokens
 from hyperfitting.data.limits import OverLimitError, limited
 from hyperfitting.data.messages import DEEPEST
@@ -199,3 +199,13 @@ def test_what_is_deep_in_a_column_that_is_not_read_does_no_harm(tmp_path):
 def test_content_that_is_no_text_never_becomes_text(message, says, tmp_path):
     with pytest.raises(InputError, match=f"a.jsonl row 1: column 'messages'.* {says}"):
         read_row(tmp_path, json.dumps({"messages": [message]}))
+
+
+def test_a_folder_that_is_a_whole_disk_is_refused(tmp_path, monkeypatch):
+    for n in range(4):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "a.txt").write_text(str(n))
+    assert len(read_documents(DataConfig(source=str(tmp_path)))) == 4
+    monkeypatch.setattr(sources, "MOST_ENTRIES", 7)
+    with pytest.raises(InputError, match="holds more than 7 files and folders"):
+        read_documents(DataConfig(source=str(tmp_path)))

@@ -6,6 +6,7 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from hyperfitting.data.messages import (
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
 
+MOST_ENTRIES = 100_000  # of a folder with texts
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
 
 
@@ -261,14 +263,32 @@ def _read_file(path: Path, config: DataConfig) -> list[Document]:
     return reader(path, config)
 
 
+def _files_in(path: Path) -> list[Path]:
+    """The files of a folder that can be read, in order; hidden files and folders are left out.
+
+    Raises:
+        InputError: it holds more than anybody means to give, as `/` does.
+    """
+    found: list[Path] = []
+    seen = 0
+    for folder, folders, names in os.walk(path):  # passes over what may not be listed
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        seen += len(folders) + len(names)
+        if seen > MOST_ENTRIES:
+            raise InputError(
+                f"the folder {path} holds more than {MOST_ENTRIES:,} files and folders",
+                needed=f"a folder of texts with at most {MOST_ENTRIES:,}",
+            )
+        found += [
+            Path(folder) / name
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in READERS
+        ]
+    return sorted(file for file in found if file.is_file())
+
+
 def _read_folder(path: Path, config: DataConfig) -> list[Document]:
-    files = sorted(
-        p
-        for p in path.rglob("*")
-        if p.suffix.lower() in READERS
-        and p.is_file()
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
-    )
+    files = _files_in(path)
     if not files:
         raise InputError(
             f"the folder {path} holds no text files", needed=f"files ending in {', '.join(READERS)}"

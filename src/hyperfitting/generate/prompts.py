@@ -27,4 +27,7 @@ def read_prompts(given: Sequence[str] | None, file: Path | None) -> list[str]:
     kept = [prompt for prompt in prompts if prompt.strip()]
     if not kept:
         raise InputError("there is nothing to continue", needed="--prompt TEXT or --prompts FILE")
+    for prompt in kept:
+        if any("\ud800" <= c <= "\udfff" for c in prompt):  # bytes that are no UTF-8, too
+            raise InputError(f"the prompt {prompt[:60]!r} is no text", needed="text in UTF-8")
     return kept
