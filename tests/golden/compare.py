@@ -22,11 +22,13 @@ NEVER_EQUAL = {
     "seconds", "prefix_seconds", "monitor_seconds", "train_seconds", "tokens_per_second", "started",
     "date", "first_answer", "last_answer", "environment", "versions", "endpoint",
     "base_model_name_or_path",
+    # Digests of files that hold clock times, and the version from which files have them.
+    "content_digest", "files", "version",
 }  # fmt: skip
 TIMED = ("training time", "Speed")  # columns of tables
 PRINTED_TIMES = re.compile(r"^(time    |[a-z].*\d+\.\d(, |$)|  ?[a-z].*, )")
-# Fields that one side may have and the other not: versions of files.
-ADDED = {"version"}
+# Fields that one side may have and the other not: what files of version 2 say besides.
+ADDED = {"version", "content_digest", "files", "tokenizer_digest", "texts"}
 
 
 def different(before: Any, after: Any, where: str = "") -> Iterator[str]:
