@@ -16,7 +16,7 @@ ALLOWED = {
     "faults": {"errors"},
     "writable": {"faults"},
     "interrupts": set(),
-    "entry": {"interrupts", "faults", "cli"},
+    "entry": {"interrupts", "faults", "untrusted", "cli"},
     "written": set(),
     "allocation": set(),
     "builtin": set(),
