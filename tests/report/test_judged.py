@@ -1,11 +1,14 @@
 """Judged arms on the page: named as every other table names them, whoever wrote the file."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.judge.verb import judge
 from hyperfitting.records import Arm
@@ -15,6 +18,7 @@ from hyperfitting.report.sections.results import every_arm
 from hyperfitting.runs import StudyFolder
 from tests.comparing import EVALUATE, changed, comparison, dataset
 from tests.judge.serving import serving, verdict
+from tests.sealing import rewrite
 
 ARMS = [
     Arm("late_stage_lora", 0), Arm("late_stage_lora", 1),
@@ -100,3 +104,39 @@ def test_a_file_that_had_both_in_one_gives_the_same_names(folder, tmp_path):
     old = StudyFolder(folder.path)
     old.judge.results_file = copy
     assert judged(old) == expected()
+
+
+def test_a_judgement_of_other_texts_is_left_out_and_said(folder, tmp_path):
+    copy = StudyFolder(tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+
+    def of_other_texts(content):
+        content["comparisons"][0]["b"]["texts"] = "0" * 64
+
+    rewrite(copy.judge.results_file, of_other_texts)
+    study = read_study(copy)
+    assert len(study.judgements) == len(SIDES) - 1
+    assert f"1 of {len(SIDES)} judgements" in study.left_out[0]
+    assert "run `hyperfit judge` again" in study.left_out[0]
+    assert read_study(folder).left_out == []
+
+
+@pytest.mark.parametrize("name", ["measurements.json", "study.json", "judge/results.json"])
+def test_a_changed_digit_is_refused(folder, tmp_path, name):
+    copy = StudyFolder(tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+    path = copy.path / name
+    text = path.read_text()
+    place = re.search(r'": (\d)', text).start(1)
+    path.write_text(text[:place] + str((int(text[place]) + 1) % 9) + text[place + 1 :])
+    with pytest.raises(InputError, match=f"{name}"):
+        read_study(copy)
+
+
+def test_texts_of_another_evaluation_are_refused(folder, tmp_path):
+    copy = StudyFolder(tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+    first, second = sorted(copy.generations.glob("*.jsonl"))[:2]
+    shutil.copy(first, second)
+    with pytest.raises(InputError, match=f"{second.name} is damaged: .*the evaluation in study"):
+        read_study(copy)
