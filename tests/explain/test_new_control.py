@@ -21,6 +21,7 @@ from hyperfitting.report.page import SECTIONS
 from hyperfitting.report.tables import Cell, Table, estimate
 from hyperfitting.runs import StudyFolder
 from tests.comparing import EVALUATE, NO_SWAP, comparison, dataset, with_bias
+from tests.sealing import reseal, rewrite
 from tests.tiny import save_tiny
 
 COUNT, SIZE = 4, 6.0
@@ -106,7 +107,7 @@ def test_a_control_added_by_its_lines_runs_is_written_and_has_its_section(
 ):
     study = explained_study(tmp_path)
     file = json.loads(study.explain_file("shouting").read_text())
-    assert (file["version"], file["num_contexts"]) == (1, COUNT)
+    assert (file["version"], file["num_contexts"]) == (2, COUNT)
     [entry] = file["arms"]
     assert (entry["arm"], entry["num_layers"], entry["rise"]["n"]) == ("tuned", 4, COUNT)
     assert 0 < entry["rise"]["mean"] <= SIZE, "the bias of one token raises the largest logit"
@@ -119,10 +120,11 @@ def test_a_control_added_by_its_lines_runs_is_written_and_has_its_section(
     assert '<a href="#shouting">' in page
     assert (study.tables / "shouting.csv").read_text().startswith("arm,rise (logits)\ntuned,")
     # The others are as they are without it.
-    assert {path.stem for path in study.explain.iterdir()} == {*RECORDS} - {"block_swap"}
+    assert {path.stem for path in study.explained_files()} == {*RECORDS} - {"block_swap"}
 
     del entry["rise"]["n"]
-    study.explain_file("shouting").write_text(json.dumps(file))
+    rewrite(study.explain_file("shouting"), lambda _: file)
+    reseal(study.path)
     with pytest.raises(InputError, match=r"arms\[0\]\.rise\.n is missing"):
         verb.report(study.path, ReportConfig())
 
