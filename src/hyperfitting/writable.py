@@ -1,6 +1,5 @@
 """Whether a folder can be written to, found by writing: asked before an hour is spent."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -20,12 +19,9 @@ def require_writable(folder: Path) -> None:
         made = [each for each in (folder, *folder.parents) if not each.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".writable-", dir=folder)
-            try:
-                os.write(handle, CONTENT)
-            finally:
-                os.close(handle)
-                os.unlink(name)
+            # It has no name where the system can do that: whoever is killed here leaves nothing.
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                file.write(CONTENT)
         finally:
             for each in made:  # the innermost first; another writer may have begun in one
                 if each.is_dir() and not any(each.iterdir()):

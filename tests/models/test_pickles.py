@@ -22,7 +22,7 @@ from hyperfitting.models.checkpoint import locate
 from hyperfitting.models.load import load_model, load_result
 from hyperfitting.models.pickles import without_pickles
 from hyperfitting.runs import RunFolder
-from hyperfitting.storage import sealed_folder
+from hyperfitting.seals import sealed_folder
 from hyperfitting.train.checkpoints import Checkpoints
 from tests.cli.test_cli import hyperfit
 from tests.models.hub import publish
