@@ -24,7 +24,15 @@ from hyperfitting.config.layers import Layer  # noqa: E402
 from hyperfitting.config.resolve import resolve_run  # noqa: E402
 
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
-TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "started")
+# With the digests of what holds them.
+TIMES = (
+    "seconds",
+    "monitor_seconds",
+    "prefix_seconds",
+    "started",
+    "content_digest",
+    "metrics.jsonl",
+)
 
 
 class Places:
