@@ -2,8 +2,7 @@
 
 import json
 
-from hyperfitting.records.record import DIGEST
-from hyperfitting.seals import SEAL, content_digest, file_digest
+from hyperfitting.seals import DIGEST, SEAL, content_digest, file_digest
 
 SEALS = (SEAL, "manifest.json", "study.json")  # in this order: the last holds the others'
 

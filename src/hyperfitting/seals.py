@@ -20,6 +20,7 @@ from hyperfitting.foreign import OddNameError, path_inside, require_regular
 from hyperfitting.storage import new_directory, read_json, temporary_prefix, write_json
 
 SEAL = "COMPLETE.json"
+DIGEST = "content_digest"  # of a JSON file: of all else that it says
 STAGED = ".new"  # files of a folder that are whole and not yet in place
 Files = dict[str, str]  # SHA-256 by the path seen from the folder, with slashes
 
@@ -104,7 +105,7 @@ def sealed_folder(path: Path, about: Mapping[str, Any]) -> Iterator[Path]:
 def seal(folder: Path, about: Mapping[str, Any]) -> None:
     """Write what `open_sealed` checks: the digests of all files of a folder, and `about`."""
     content = {"about": dict(about), "files": files_of(folder, [folder])}
-    write_json(folder / SEAL, content | {"content_digest": content_digest(content)})
+    write_json(folder / SEAL, content | {DIGEST: content_digest(content)})
 
 
 def open_sealed(path: Path) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def read_seal(path: Path) -> tuple[dict[str, Any], Files]:
     try:
         content = read_json(path / SEAL)
         about, files = dict(content["about"]), dict(content["files"])
-        known = content.get("content_digest")
+        known = content.get(DIGEST)
     except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
         given = error.given if isinstance(error, InputError) else f"its {SEAL} does not fit"
         raise DamagedError(f"{path} is damaged: {given}") from error

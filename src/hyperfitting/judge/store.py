@@ -16,8 +16,7 @@ from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
 from hyperfitting.judge.verdict import checked
 from hyperfitting.records.judged import Order
-from hyperfitting.records.record import DIGEST
-from hyperfitting.seals import content_digest
+from hyperfitting.seals import DIGEST, content_digest
 
 # usable: a verdict. unusable: the judge answered, and gave none. failed: no answer came.
 Status = Literal["usable", "unusable", "failed"]

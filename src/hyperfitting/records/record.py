@@ -25,14 +25,11 @@ from pydantic import (
 from hyperfitting.errors import InputError
 from hyperfitting.foreign import OddNameError, path_inside, plain_name, relative_path
 from hyperfitting.records.arms import Arm
-from hyperfitting.seals import DamagedError, content_digest
+from hyperfitting.seals import DIGEST, DamagedError, content_digest
 from hyperfitting.storage import read_json, write_json
 
 RecordT = TypeVar("RecordT")
 FileT = TypeVar("FileT", bound="FileRecord")
-
-
-DIGEST = "content_digest"  # of a file: of all else that it says
 
 
 class FieldError(ValueError):
