@@ -17,12 +17,22 @@ from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.compare.comparison import Here
 from hyperfitting.compare.subject import Opened, Runs, open_subject
-from hyperfitting.config import CheckpointsConfig, DemoConfig, EvaluateConfig, RunConfig
+from hyperfitting.config import (
+    CheckpointsConfig,
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    RunConfig,
+)
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import flatten, leaf_fields, nest, read_overrides
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import SCHEMAS, demo_runs, not_for, resolve_demo
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.plan import check
+from hyperfitting.explain.plan import require_settings
+from hyperfitting.explain.verb import explain
+from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
 from hyperfitting.written import settle
 
@@ -223,6 +233,31 @@ def test_how_something_is_done_is_refused_where_it_is_not_asked_for(settings, wo
 def test_defaults_that_are_written_out_are_not_refused():
     check(EvaluateConfig(mauve_seeds=5, decoders_on="original"), Progress())
     check(EvaluateConfig(decoders="min_p", decoders_on="all"), Progress())
+
+
+def test_blocks_of_a_swap_that_is_left_out_are_refused():
+    with pytest.raises(InputError, match=r"swap_blocks=\(1,\) is given without a block swap"):
+        explain(Opened(()), ExplainConfig(swap_blocks=(1,), swap_contexts=0))
+    require_settings(ExplainConfig(swap_blocks=(1,)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({"device": "cpu"}, "local=true too, or without device"),
+        ({"trust_remote_code": True}, "local=true"),
+        ({"local": True, "api_key_env": "MY_KEY"}, "local=false"),
+        ({"local": True, "concurrency": 8}, "local=false"),
+        ({"local": True, "timeout_seconds": 5}, "local=false"),
+        ({"local": True, "retries": 0}, "local=false"),
+        ({"price_in": 2.5}, "price_out=PRICE too"),
+        ({"price_out": 2.5}, "price_in=PRICE too"),
+    ],
+)
+def test_a_judge_is_asked_with_what_has_an_effect_on_it(settings, needed, tmp_path):
+    config = JudgeConfig(a="one", b="two", model="judge", **settings)
+    with pytest.raises(InputError, match=f"would have no effect\nneeded: {needed}"):
+        judge(tmp_path, config)
 
 
 @pytest.mark.parametrize("key", not_for("full_sft"))

@@ -103,6 +103,30 @@ def test_a_second_writer_is_told_who_holds_the_lock(tmp_path):
     assert not (tmp_path / OWNER).exists()
 
 
+def test_whoever_waits_is_told_for_whom_and_gets_the_lock(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    told = []
+
+    def wait(held):
+        told.append(held)
+        holder.kill()
+        holder.wait()
+
+    with only_writer(tmp_path, wait):
+        assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+    assert f"{tmp_path} is in use by process {holder.pid}" in told[0]
+
+
+def test_a_users_own_file_is_not_swept(tmp_path):
+    for name in (".x.jsonl.77.tmp", ".x.notes.tmp"):
+        (tmp_path / name).write_text("")
+    sweep_temporaries(tmp_path / "*")
+    assert [p.name for p in tmp_path.iterdir()] == [".x.notes.tmp"]
+
+
 def test_a_folder_made_for_a_lock_alone_is_gone_again(tmp_path):
     with only_writer(tmp_path / "new"):
         pass

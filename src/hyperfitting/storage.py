@@ -9,8 +9,8 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +145,20 @@ def sweep_temporaries(path: Path) -> None:
     for leftover in path.parent.glob(f"{temporary_prefix(path)}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if leftover.name.split(".")[-2].isdecimal():  # a process wrote it, see `_replace_text`
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a folder's lock; the system gives it back when its owner dies, however it dies.
 
     A folder made for the lock, in which nothing was written, is removed again.
+
+    Args:
+        folder: what is written to; it is made where it is missing.
+        wait: gets one line about who holds the lock, which is then waited for; without it, a lock
+            that is held is refused.
 
     Raises:
         InputError: another process holds it; the message names it and its age.
@@ -163,11 +169,15 @@ def only_writer(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(
-            f"{folder} is in use by {_describe_owner(owner)}",
-            needed="one writer at a time",
-            hint="wait for it, stop it, or choose another folder",
-        ) from None
+        held = f"{folder} is in use by {_describe_owner(owner)}"
+        if wait is None:
+            raise InputError(
+                held,
+                needed="one writer at a time",
+                hint="wait for it, stop it, or choose another folder",
+            ) from None
+        wait(held)
+        is_new = _wait_for(lock, folder)
     try:
         since = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         owner.write_text(json.dumps(since), encoding="utf-8")
@@ -176,8 +186,21 @@ def only_writer(folder: Path) -> Iterator[None]:
         owner.unlink(missing_ok=True)
         if is_new and [p.name for p in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
-            folder.rmdir()
+            with suppress(OSError):  # one who waits was faster and has made it its own
+                folder.rmdir()
         lock.release()
+
+
+def _wait_for(lock: FileLock, folder: Path) -> bool:
+    """Take the lock when it is free; whether its last owner had removed the folder."""
+    is_new = False
+    while True:
+        try:
+            lock.acquire()
+            return is_new
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_new = True
 
 
 def _describe_owner(owner: Path) -> str:
@@ -185,5 +208,5 @@ def _describe_owner(owner: Path) -> str:
         found = json.loads(owner.read_text(encoding="utf-8"))
         minutes = (time.time() - found["since"]) / 60
         return f"process {found['pid']} on {found['host']}, for {minutes:.1f} minutes"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process, which started this moment"

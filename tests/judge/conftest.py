@@ -16,9 +16,8 @@ def _key(monkeypatch):
 def settings():
     def make(server=None, **changes):
         where = {"endpoint": server.url} if server else {}
-        defaults = {
-            "a": "late_stage_lora", "b": "full_lora", "model": "scripted", "concurrency": 8,
-        }  # fmt: skip
+        defaults = {"a": "late_stage_lora", "b": "full_lora", "model": "scripted"}
+        defaults |= {} if changes.get("local") else {"concurrency": 8}
         return JudgeConfig(**defaults | where | changes)
 
     return make

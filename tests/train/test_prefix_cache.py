@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import threading
+import time
 
 import pytest
 import torch
@@ -110,10 +112,39 @@ def test_every_part_of_the_key_counts(field):
     assert dataclasses.replace(KEY, **{field: changed}).name() != KEY.name()
 
 
-def test_a_second_writer_is_refused(tmp_path):
-    lock = tmp_path / f"{KEY.name()}.lock"
-    with only_writer(lock), pytest.raises(InputError, match="in use by process"):
-        store(tmp_path)
+def test_a_second_writer_waits_and_opens_what_the_first_wrote(tmp_path, expected, monkeypatch):
+    found, log = {}, Log()
+
+    def work():
+        found["states"] = all_rows(store(tmp_path, log=log))
+
+    second = threading.Thread(target=work)
+    with only_writer(tmp_path / f"{KEY.name()}.lock"):
+        second.start()
+        while not log.lines:
+            time.sleep(0.01)
+        assert "in use by process" in log.lines[0]
+        assert log.lines[0].endswith("the prefix cache is waited for")
+        write_shards = prefix_cache._write_shards
+        monkeypatch.setattr(prefix_cache, "_write_shards", None)  # nobody writes it twice
+        write_shards(tmp_path / KEY.name(), anatomy(tiny_model()), IDS, KEY, lambda _: None)
+    second.join()
+    assert torch.equal(found["states"], expected)
+
+
+def test_where_the_first_writer_failed_the_second_writes(tmp_path, expected):
+    found, log = {}, Log()
+
+    def work():
+        found["states"] = all_rows(store(tmp_path, log=log))
+
+    second = threading.Thread(target=work)
+    with only_writer(tmp_path / f"{KEY.name()}.lock"):
+        second.start()
+        while not log.lines:
+            time.sleep(0.01)
+    second.join()
+    assert torch.equal(found["states"], expected)
 
 
 def test_what_another_key_is_writing_is_left_alone(tmp_path):

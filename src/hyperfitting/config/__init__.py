@@ -1,6 +1,6 @@
 """Every setting: one frozen config per stage, and what they may be set to."""
 
-from hyperfitting.config.section import Section
+from hyperfitting.config.section import Section, require_effect
 from hyperfitting.config.stages import (
     CheckpointsConfig,
     DataConfig,
@@ -36,4 +36,5 @@ __all__ = [
     "Section",
     "Tracker",
     "TrainConfig",
+    "require_effect",
 ]

@@ -17,6 +17,8 @@ from pydantic import (
     field_validator,
 )
 
+from hyperfitting.errors import InputError
+
 # Upper ends: far above what anybody needs, and below what never ends or fits no machine.
 MOST = 1_000_000  # things that are counted: epochs, batches, contexts
 LONGEST = 1_048_576  # tokens of a text
@@ -75,3 +77,23 @@ def _is_day(value: Any) -> Any:
 
 PathName = Annotated[str, AfterValidator(_is_path)]
 Day = Annotated[date | None, BeforeValidator(_is_day)]
+
+
+def require_effect(config: Section, *settings: tuple[str, bool, str, str]) -> None:
+    """Refuse a setting that says how something is done which is not asked for.
+
+    Args:
+        config: what was asked for.
+        settings: names of fields, each with whether it has an effect here, without what it has
+            none, and what it needs, as a user would write it.
+
+    Raises:
+        InputError: one without effect is not as its default.
+    """
+    for name, has_effect, without, needed in settings:
+        value = getattr(config, name)
+        if not has_effect and value != type(config).model_fields[name].default:
+            raise InputError(
+                f"{name}={value} is given without {without}, and would have no effect",
+                needed=f"{needed} too, or without {name}",
+            )

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hyperfitting.config import EvaluateConfig, ModelConfig
-from hyperfitting.errors import InputError
+from hyperfitting.config import EvaluateConfig, ModelConfig, require_effect
 from hyperfitting.evaluate.decoding import requested_decoders
 from hyperfitting.generate.specs import DecoderSpec
 from hyperfitting.measure.mauve import require_sklearn
@@ -43,25 +42,14 @@ def check(config: EvaluateConfig, progress: Progress) -> Plan:
 
 
 def _require_effect(config: EvaluateConfig, decoders: Sequence[DecoderSpec]) -> None:
-    """Refuse a setting that says how something is done which is not asked for.
-
-    Raises:
-        InputError: there is one.
-    """
     tasks, features = bool(config.tasks.strip()), config.mauve_features is not None
-    settings = (
+    require_effect(
+        config,
         ("tasks_folder", tasks, "tasks", "tasks=NAME"),
         ("tasks_limit", tasks, "tasks", "tasks=NAME"),
         ("mauve_seeds", features, "a feature model of MAUVE", "mauve_features=MODEL"),
         ("decoders_on", bool(decoders), "decoders beside greedy", "decoders=NAME"),
     )
-    for name, has_effect, what, needed in settings:
-        value = getattr(config, name)
-        if not has_effect and value != EvaluateConfig.model_fields[name].default:
-            raise InputError(
-                f"{name}={value} is given without {what}, and would have no effect",
-                needed=f"{needed} too, or without {name}",
-            )
 
 
 def _require_models(config: EvaluateConfig) -> None:

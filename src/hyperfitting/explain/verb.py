@@ -20,7 +20,7 @@ from hyperfitting.environment import environment
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
-from hyperfitting.explain.plan import require_family
+from hyperfitting.explain.plan import require_family, require_settings
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.models.anatomy import anatomy, base_of
 from hyperfitting.models.checkpoint import origin_of
@@ -165,6 +165,7 @@ def explain(
         InputError: as `evaluate`, or the model is of no known family.
     """
     config, progress = config or ExplainConfig(), progress or Progress()
+    require_settings(config)
     subject = subject_of(given)
     if isinstance(subject, CheckpointsConfig) and out is not None:
         subject = on_its_day(subject, StudyFolder(Path(out)))

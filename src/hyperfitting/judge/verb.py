@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperfitting.config import require_effect
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
 from hyperfitting.judge.endpoint import Endpoint, check_endpoint
@@ -62,6 +63,21 @@ def _plan(study: StudyFolder, config: JudgeConfig, progress: Progress) -> _Plan:
     return _Plan(a, b, len(every), chosen)
 
 
+def _require_effect(config: JudgeConfig) -> None:
+    local, endpoint = "a judge here", "a judge at an endpoint"
+    require_effect(
+        config,
+        ("device", config.local, local, "local=true"),
+        ("trust_remote_code", config.local, local, "local=true"),
+        ("api_key_env", not config.local, endpoint, "local=false"),
+        ("concurrency", not config.local, endpoint, "local=false"),
+        ("timeout_seconds", not config.local, endpoint, "local=false"),
+        ("retries", not config.local, endpoint, "local=false"),
+        ("price_in", config.price_out is not None, "the price of answers", "price_out=PRICE"),
+        ("price_out", config.price_in is not None, "the price of prompts", "price_in=PRICE"),
+    )
+
+
 def _open_judge(config: JudgeConfig) -> tuple[Judge, str]:
     """The judge, and the name that stands in the keys of its answers."""
     if not config.local:
@@ -102,6 +118,7 @@ def judge(
             the key, `results.json` cannot be written, or another job writes to the folder.
     """
     progress = progress or Progress()
+    _require_effect(config)
     plan = _plan(StudyFolder(Path(study)), config, progress)
     if out is None:
         StudyFolder(Path(study)).require_own()

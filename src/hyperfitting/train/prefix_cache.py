@@ -171,8 +171,10 @@ def make_store(
 ) -> HiddenStore:
     """Compute the hidden states, or open those on disk, and say where they are.
 
+    A cache that another process is writing to disk is waited for, and then opened.
+
     Raises:
-        InputError: no room, or another process is writing this cache.
+        InputError: no room for it.
     """
     size, target = key.num_bytes(), folder / key.name()
     if asked in ("auto", "disk"):
@@ -186,9 +188,14 @@ def make_store(
             stage.update(done)
 
         if place == "disk":
-            with only_writer(folder / f"{key.name()}.lock"):
-                sweep_temporaries(target)
-                _write_shards(target, parts, ids_NT, key, tell)
+
+            def wait(held: str) -> None:
+                progress.say(f"{held}: the prefix cache is waited for")
+
+            with only_writer(folder / f"{key.name()}.lock", wait):
+                if not _is_whole(target, key, device):  # it is, where another was waited for
+                    sweep_temporaries(target)
+                    _write_shards(target, parts, ids_NT, key, tell)
             built: HiddenStore = _open_shards(target, key, device)
         else:
             where = device if place == "gpu" else torch.device("cpu")
@@ -198,6 +205,14 @@ def make_store(
         at = f" at {target}" if place == "disk" else ""
         stage.update(key.num_windows, f"{_gb(size)} {blocks}, kept in {place}{at}")
     return built
+
+
+def _is_whole(target: Path, key: CacheKey, device: torch.device) -> bool:
+    try:
+        _open_shards(target, key, device)
+    except DamagedError:
+        return False
+    return True
 
 
 def _reopen(
