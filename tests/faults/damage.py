@@ -1,46 +1,34 @@
 """Damage every kind of file of a study in every way, and see what the verbs say.
 
-    python -m tests.faults.damage OUT [--limit N]
+    python -m tests.faults.damage OUT [--limit N] [--verb V] [--part 1/2]
 
 Makes a small study in OUT once, then runs every trial on a copy. A trial ends well where the verb
 refuses with a message that names the file or its folder, recovers and says so, or writes what it
 writes without the damage. It fails with a traceback, with a refusal that names nothing, or in
-silence: other numbers and not a word. Exit code 1 where a trial fails; about ten minutes.
+silence: other numbers and not a word. What has ended stands in `ended.jsonl`, and the same command
+goes on. Exit code 1 where a trial fails; all of them take about an hour on one core.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
 import re
-import resource
 import shutil
-import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
-from hyperfitting.compare.comparison import Comparison
-from hyperfitting.models.digests import model_digest
-from hyperfitting.runs import StudyFolder
 from tests.faults.kinds import DAMAGES
-from tests.faults.sample import hyperfit, judge_command, make_sample
-from tests.golden.make_study import opinion
-from tests.judge.serving import KEY, serving
+from tests.faults.sample import make_sample
+from tests.faults.verbs import LORA, SFT, VERBS, OpenedError, copy, observe
+from tests.judge.serving import KEY
 
-LORA, SFT = "study/runs/late_stage_lora-seed-0", "study/runs/hyperfitted-seed-0"
 FAILED = ("TRACEBACK", "UNNAMED", "SILENT")
-SECONDS, MEMORY = 60, 6 * 2**30  # that one trial may take
 OPTIONAL = {"results.json", "answers.jsonl"}  # a study without them is one that was not judged
-# What differs between two runs of a verb on the same files.
-VOLATILE = re.compile(r'"(seconds|monitor_seconds|written|first_answer|last_answer|date)": [^,\n]*')
 
 
 @dataclass(frozen=True)
@@ -58,72 +46,6 @@ class Trial:
         name = re.sub(r"study/runs/[a-z_]+-seed-0|stopped", "run", self.file)
         name = re.sub(r"step-\d+", "step", name)
         return re.sub(r"generations/.*", "generations/*", name)
-
-
-class OpenedError(Exception):
-    """Stops evaluating and explaining where everything was read."""
-
-
-def _opened(comparison: Comparison, *_: Any, **__: Any) -> None:
-    """Load what a comparison is of, and keep its digests as what the verb found."""
-    models = [[repr(each.arm), model_digest(each.load())] for each in comparison.tuned]
-    raise OpenedError(json.dumps([models, comparison.data, comparison.dataset.account,
-                                  comparison.dataset.contexts.origins,
-                                  comparison.dataset.train.ids_NT.tolist(),
-                                  comparison.dataset.contexts.digest()]))  # fmt: skip
-
-
-def _report(root: Path) -> tuple[Any, str]:
-    done = hyperfit("report", str(root / "study"))
-    folder = StudyFolder(root / "study")
-    pages = [folder.report_file, *sorted(folder.tables.glob("*.csv"))]
-    return done, "".join(re.sub(r"<svg.*?</svg>", "", p.read_text(), flags=re.S) for p in pages)
-
-
-def _evaluate(root: Path) -> tuple[Any, str]:
-    with mock.patch("hyperfitting.evaluate.verb.bench_of", _opened):
-        done = hyperfit("evaluate", str(root / "study"), "best_val=true")
-    return done, str(done.exception)
-
-
-def _explain(root: Path) -> tuple[Any, str]:
-    with mock.patch(
-        "hyperfitting.explain.verb.write_explanation", lambda _, found, *__: _opened(found)
-    ):
-        done = hyperfit("explain", str(root / "study"))
-    return done, str(done.exception)
-
-
-def _generate(run: str) -> Callable[[Path], tuple[Any, str]]:
-    def act(root: Path) -> tuple[Any, str]:
-        done = hyperfit(
-            "generate", str(root / run), "max_new_tokens=6", "--prompt", "The old", "--json"
-        )
-        return done, done.stdout
-
-    return act
-
-
-def _judge(root: Path) -> tuple[Any, str]:
-    with serving(key=KEY, answer=opinion) as server:
-        done = hyperfit(*judge_command(str(root / "study"), server.url))
-        told = (root / "study/judge/results.json").read_text() if done.exit_code == 0 else ""
-        found = json.loads(told)["comparisons"] if told else None
-        return done, re.sub(r"127\.0\.0\.1:\d+", "HOST", json.dumps(found, indent=1))
-
-
-def _resume(root: Path) -> tuple[Any, str]:
-    run = root / "stopped"
-    done = hyperfit("train", "--resume", "--out", str(run))
-    files = sorted(run.rglob("adapter/*.safetensors"))
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return done, "\n".join([*digests, (run / "metrics.jsonl").read_text() if digests else ""])
-
-
-VERBS: dict[str, Callable[[Path], tuple[Any, str]]] = {
-    "report": _report, "evaluate": _evaluate, "explain": _explain, "judge": _judge,
-    "generate lora": _generate(LORA), "generate sft": _generate(SFT), "resume": _resume,
-}  # fmt: skip
 
 
 def _pairs(sample: Path, folder: str, pattern: str, count: int = 99) -> list[tuple[str, str]]:
@@ -165,45 +87,6 @@ def trials(sample: Path) -> list[Trial]:
     ]
 
 
-def copy(sample: Path, to: Path) -> None:
-    """A copy whose large files, which are only replaced as a whole, are hard links."""
-
-    def put(source: str, target: str) -> None:
-        is_large = os.path.getsize(source) > 2**20 and not source.endswith("windows.safetensors")
-        (os.link if is_large else shutil.copy2)(source, target)
-
-    shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(sample, to, copy_function=put)
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """A trial that reads without end stops."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"it took more than {SECONDS} seconds")
-
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    previous = signal.signal(signal.SIGALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def observe(verb: str, root: Path) -> tuple[Any, str, str]:
-    """Run a verb: how it ended, what it found and what it said."""
-    with bounded():
-        done, found = VERBS[verb](root)
-    return done, VOLATILE.sub("", found), " ".join(done.output.split())
-
-
 def attempt(trial: Trial, sample: Path, scratch: Path, expected: str) -> tuple[str, str]:
     """Run one trial; returns its outcome and what is to be read of it."""
     copy(sample, scratch)
@@ -232,31 +115,42 @@ def chosen(every: Sequence[Trial], limit: int | None) -> list[Trial]:
     return random.Random(0).sample(list(every), limit)
 
 
-def run_trials(sample: Path, scratch: Path, some: Sequence[Trial]) -> list[tuple[Trial, str, str]]:
-    """Every trial with its outcome and what is to be read of it."""
+def run_trials(
+    sample: Path, scratch: Path, some: Sequence[Trial], ended_file: Path
+) -> list[tuple[Trial, str]]:
+    """Every trial with its outcome; those that stand in the file are not run again."""
+    ended = _ended(ended_file)
+    waiting = [trial for trial in some if trial not in ended]
     expected: dict[str, str] = {}
-    for verb in dict.fromkeys(trial.verb for trial in some):
+    for verb in dict.fromkeys(trial.verb for trial in waiting):
         copy(sample, scratch)
         done, expected[verb], _ = observe(verb, scratch)
         assert isinstance(done.exception, OpenedError) or done.exit_code == 0, done.output
-    ended = []
-    for trial in some:
-        outcome, text = attempt(trial, sample, scratch, expected[trial.verb])
-        ended.append((trial, outcome, text))
-        if outcome in FAILED:
-            print(f"\n{outcome}: {trial}\n{text}", flush=True)
-    return ended
+    with ended_file.open("a") as file:
+        for trial in waiting:
+            ended[trial], text = attempt(trial, sample, scratch, expected[trial.verb])
+            print(json.dumps([asdict(trial), ended[trial], text]), file=file, flush=True)
+            if ended[trial] in FAILED:
+                print(f"\n{ended[trial]}: {trial}\n{text}", flush=True)
+    return [(trial, ended[trial]) for trial in some]
 
 
-def table(ended: Sequence[tuple[Trial, str, str]]) -> str:
+def _ended(file: Path) -> dict[Trial, str]:
+    """What has ended, but for what failed: that is tried again."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    rows = [(Trial(**trial), outcome) for trial, outcome, _ in map(json.loads, lines)]
+    return {trial: outcome for trial, outcome in rows if outcome not in FAILED}
+
+
+def table(ended: Sequence[tuple[Trial, str]]) -> str:
     """How many trials of each kind of file had each outcome."""
-    counts = Counter((trial.kind, outcome) for trial, outcome, _ in ended)
-    outcomes = sorted({outcome for _, outcome, _ in ended})
+    counts = Counter((trial.kind, outcome) for trial, outcome in ended)
+    outcomes = sorted({outcome for _, outcome in ended})
     lines = ["file".ljust(44) + "".join(name.rjust(14) for name in outcomes)]
-    for kind in sorted({trial.kind for trial, _, _ in ended}):
+    for kind in sorted({trial.kind for trial, _ in ended}):
         cells = (str(counts[kind, name] or "").rjust(14) for name in outcomes)
         lines.append(kind.ljust(44) + "".join(cells))
-    total = Counter(outcome for _, outcome, _ in ended)
+    total = Counter(outcome for _, outcome in ended)
     return "\n".join([*lines, "all".ljust(44) + "".join(f"{total[n]:14}" for n in outcomes)])
 
 
@@ -266,16 +160,21 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--verb", choices=VERBS, help="Only this verb's trials.")
+    parser.add_argument("--part", default="1/1", help="2/3: the second third of them.")
     asked = parser.parse_args()
     os.environ |= {"OPENAI_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "COLUMNS": "400"}
     sample = asked.out / "sample"
     if not (sample / "stopped").exists():
         shutil.rmtree(sample, ignore_errors=True)
         make_sample(sample)
+    part, parts = map(int, asked.part.split("/"))
     every = [t for t in trials(sample) if asked.verb in (None, t.verb)]
-    ended = run_trials(sample, asked.out / "trial", chosen(every, asked.limit))
+    some = chosen(every, asked.limit)[part - 1 :: parts]
+    place = asked.out / f"part-{part}-of-{parts}"
+    place.mkdir(exist_ok=True)
+    ended = run_trials(sample, place / "trial", some, place / "ended.jsonl")
     print(table(ended))
-    sys.exit(any(outcome in FAILED for _, outcome, _ in ended))
+    sys.exit(any(outcome in FAILED for _, outcome in ended))
 
 
 if __name__ == "__main__":

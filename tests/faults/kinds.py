@@ -43,6 +43,28 @@ def _other_digit(path: Path, _other: Path) -> bool:
     return True
 
 
+def _other_value(seed: int) -> Damage:
+    """Change one value: a digit of a number in JSON, a bit of a number in a file of tensors."""
+
+    def damage(path: Path, _other: Path) -> bool:
+        drawn = random.Random(f"{seed} {path.name}")
+        content = bytearray(path.read_bytes())
+        if path.suffix in (".json", ".jsonl"):
+            places = [found.start() for found in re.finditer(rb"[1-8](?=[\d.,\s\]}])", content)]
+            if not places:
+                return False
+            content[drawn.choice(places)] += 1
+        else:
+            header = 8 + int.from_bytes(content[:8], "little")
+            first = header if path.suffix == ".safetensors" else 4
+            content[drawn.randrange(first, len(content))] ^= 1 << drawn.randrange(8)
+        path.unlink()
+        path.write_bytes(content)
+        return True
+
+    return damage
+
+
 def _other_root(root: object) -> Damage:
     def damage(path: Path, _other: Path) -> bool:
         path.unlink()
@@ -77,6 +99,7 @@ DAMAGES: dict[str, Damage] = {
     "deleted": _deleted,
     **{f"bit at {share:.0%}": _flipped(share) for share in (0.02, 0.35, 0.7, 0.98)},
     "digit": _other_digit,
+    **{f"value {seed}": _other_value(seed) for seed in range(3)},
     "null": _other_root(None),
     "5": _other_root(5),
     "[]": _other_root([]),
