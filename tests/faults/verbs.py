@@ -41,9 +41,14 @@ def _opened(comparison: Comparison, *_: Any, **__: Any) -> None:
 
 def _report(root: Path) -> tuple[Any, str]:
     done = hyperfit("report", str(root / "study"))
-    folder = StudyFolder(root / "study")
+    return done, tables_and_page(root / "study")
+
+
+def tables_and_page(study: Path) -> str:
+    """What `report` wrote of a study, without its figures."""
+    folder = StudyFolder(study)
     pages = [folder.report_file, *sorted(folder.tables.glob("*.csv"))]
-    return done, "".join(re.sub(r"<svg.*?</svg>", "", p.read_text(), flags=re.S) for p in pages)
+    return "".join(re.sub(r"<svg.*?</svg>", "", p.read_text(), flags=re.S) for p in pages)
 
 
 def _evaluate(root: Path) -> tuple[Any, str]:
