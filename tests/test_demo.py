@@ -40,6 +40,7 @@ def test_it_leaves_a_study(demo):
     out, _ = demo
     assert {p.name for p in (out / "runs").iterdir()} == {
         "hyperfitted-seed-0", "full_lora-seed-0", "late_stage_lora-seed-0",
+        "hyperfitted-shuffled-seed-0",
     }  # fmt: skip
     content = json.loads((out / "measurements.json").read_text())
     arms = {"human", "original", "hyperfitted", "full_lora", "late_stage_lora"}

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, ModelConfig
+from hyperfitting.config import (
+    DemoConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ModelConfig,
+    RunConfig,
+)
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.resolve import demo_runs
 from hyperfitting.errors import InputError, did_you_mean
@@ -14,6 +20,7 @@ from hyperfitting.explain.plan import check as check_controls
 from hyperfitting.explain.verb import explain
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
+from hyperfitting.records.arms import NULL, Arm, label
 from hyperfitting.report.verb import report
 from hyperfitting.runs import StudyFolder, require_free
 from hyperfitting.stops import stage_stops, training_stops
@@ -58,11 +65,13 @@ def demo(
         check_controls(explaining, config.model)
     dataset = read_dataset(runs[0].config, progress)
     study = StudyFolder(out)
-    arms = [METHODS[run.config.train.method].arm for run in runs]
+    arms = [_arm(run.config) for run in runs]
     folders = []
     for place, run in enumerate(runs):
-        folders.append(study.run_path(arms[place], run.config.train.seed))
-        with training_stops(study, folders[-1], arms[place:], is_first=not place):
+        seed, null = run.config.train.seed, run.config.data.null
+        folders.append(study.run_path(arms[place].model, seed, null))
+        waiting = [label(arm, ()) for arm in arms[place:]]
+        with training_stops(study, folders[-1], waiting, is_first=not place):
             train(
                 run.config, folders[-1], progress,
                 sources=run.sources, dataset=dataset, cache_folder=study.prefix_cache,
@@ -91,6 +100,12 @@ def _explained(config: DemoConfig) -> list[str]:
         )
     trained = {METHODS[method].arm for method in config.methods}
     return [name for name in config.explained if name in trained]
+
+
+def _arm(config: RunConfig) -> Arm:
+    null = config.data.null
+    settings = () if null == "none" else ((NULL, null),)
+    return Arm(METHODS[config.train.method].arm, config.train.seed, settings)
 
 
 StageT = TypeVar("StageT", EvaluateConfig, ExplainConfig)

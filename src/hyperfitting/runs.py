@@ -71,9 +71,9 @@ class StudyFolder:
         self.tables = self.report / "tables"
         self.figures = self.report / "figures"
 
-    def run_path(self, arm: str, seed: int) -> Path:
-        """Where the study keeps the run of one arm and seed."""
-        return self.runs / f"{arm}-seed-{seed}"
+    def run_path(self, arm: str, seed: int, null: str = "none") -> Path:
+        """Where the study keeps the run of one arm and seed, on the texts or on a null."""
+        return self.runs / f"{arm}{'' if null == 'none' else f'-{null}'}-seed-{seed}"
 
     def generations_file(self, arm: str, key: str) -> Path:
         """File of one arm's continuations; `key` digests mode, length, decoder and seed."""

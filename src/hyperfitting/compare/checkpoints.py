@@ -3,7 +3,7 @@
 from functools import partial
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
-from hyperfitting.config import CheckpointsConfig, ModelConfig
+from hyperfitting.config import CheckpointsConfig, ModelConfig, require_effect
 from hyperfitting.data.sources import read_documents
 from hyperfitting.data.windows import build_dataset
 from hyperfitting.models.load import load_tokenizer
@@ -25,9 +25,14 @@ def open_checkpoints(config: CheckpointsConfig, here: Here, progress: Progress) 
     The texts are split as for training, and the held-out part is used.
 
     Raises:
-        InputError: a checkpoint cannot be loaded, their tokenizers differ, or the texts do not
-            serve.
+        InputError: a checkpoint cannot be loaded, their tokenizers differ, the texts do not
+            serve, or a setting is without effect.
     """
+    require_effect(
+        config.data,
+        ("null", False, "a training", "hyperfit train"),
+        ("null_source", False, "a training", "hyperfit train"),
+    )
     model = here.put(ModelConfig(**config.model.model_dump()))
     of_tuned = {"name": config.tuned, "revision": config.tuned_revision}
     checkpoint = model.model_copy(update=of_tuned)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
-from hyperfitting.compare.runs import SHARED, hint_of_dates, opened, require_shared
+from hyperfitting.compare.runs import SHARED, hint_of_dates, nulls_last, opened, require_shared
 from hyperfitting.config import DataConfig
 from hyperfitting.config.presets import BUILTIN_CORPORA
 from hyperfitting.data.sources import file_of, read_documents
@@ -39,7 +39,7 @@ def open_runs_on(
         InputError: as `open_runs`, a source given twice, or texts that do not serve.
     """
     runs = [RunFolder(path) for path in folders]
-    manifests = [run.whole() for run in runs]
+    runs, manifests = nulls_last(runs, [run.whole() for run in runs])
     require_shared(runs, manifests, {"model_digest": "base models"}, "runs of one base model")
     if not all(sources):
         raise InputError("a source of texts is empty", needed="--data with a file or a name")

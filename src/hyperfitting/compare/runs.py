@@ -11,6 +11,7 @@ from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_result, load_tokenizer, require_tokenizer
 from hyperfitting.records import Arm
+from hyperfitting.records.arms import NULL
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
@@ -32,7 +33,7 @@ def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) ->
             or that do not differ in anything.
     """
     runs = [RunFolder(path) for path in folders]
-    manifests = [run.whole() for run in runs]
+    runs, manifests = nulls_last(runs, [run.whole() for run in runs])
     require_shared(
         runs, manifests, SHARED, "runs of one base model on one data set and split",
         hint=hint_of_dates(runs, manifests)
@@ -45,6 +46,15 @@ def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) ->
         "template_date": first.template_date,
     }
     return Comparison(model, first.model_digest, tuned, load_dataset(runs[0].windows_file), data)
+
+
+def nulls_last(
+    runs: Sequence[RunFolder], manifests: Sequence[RunManifest]
+) -> tuple[list[RunFolder], list[RunManifest]]:
+    """The runs in their order, but for those on nulls: a study's texts are those of the first."""
+    pairs = zip(runs, manifests, strict=True)
+    ordered = sorted(pairs, key=lambda pair: pair[1].settings.data.null != "none")
+    return [run for run, _ in ordered], [manifest for _, manifest in ordered]
 
 
 def hint_of_dates(runs: Sequence[RunFolder], manifests: Sequence[RunManifest]) -> str | None:
@@ -109,18 +119,20 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
     keys = [(manifest.arm, manifest.seed) for manifest in manifests]
     settings = [
-        flatten(manifest.config["train"]) | {"trained_on": manifest.settings.data.source}
+        flatten(manifest.config["train"])
+        | {"trained_on": manifest.settings.data.source, NULL: manifest.settings.data.null}
         for manifest in manifests
     ]
     arms = []
     sources = {own["trained_on"] for own in settings}
     for (name, seed), own in zip(keys, settings, strict=True):
         same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]
-        differing = sorted(
+        marks = [NULL] if own[NULL] != "none" else []  # also of one that is alone
+        differing = marks + sorted(
             key
             for key in own
             # A setting that one of them does not know (of an older version) tells nothing apart.
-            if key != "seed"
+            if key not in ("seed", NULL)
             and all(key in each for each in same_name)
             and (
                 len({repr(each[key]) for each in same_name}) > 1

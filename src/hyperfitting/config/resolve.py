@@ -12,6 +12,7 @@ from hyperfitting.config import (
     ReportConfig,
     RunConfig,
     Section,
+    require_effect,
 )
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, Resolved, build, flatten, leaf_fields, peek
@@ -33,6 +34,7 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     return layers
 
 
+NULL_SOURCE = "data.null_source"
 _BLOCKS = {f"train.{name}" for name in get_args(BlockSetting)}
 
 
@@ -134,6 +136,13 @@ def _check_together(config: RunConfig) -> None:
                 f"train.stop is ttr_plateau, but monitor.{name}=0 measures no TTR",
                 needed="train.stop=epochs, or monitoring",
             )
+    others = config.data.null == "other_language"
+    require_effect(config.data, ("null_source", others, "such a null", "data.null=other_language"))
+    if others and config.data.null_source is None:
+        raise InputError(
+            "data.null=other_language is given without texts",
+            needed="data.null_source=TEXTS, a source such as --data takes",
+        )
     if lora.dora and lora.init == "pissa":
         raise InputError(
             "train.lora.dora and train.lora.init=pissa are both set",
@@ -152,10 +161,19 @@ def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:
             "setting 'train.method' does not apply to the demo, which runs several methods",
             needed="for example methods=[full_sft]",
         )
+    if peek(user, "data.null") is not None:
+        raise InputError(
+            "setting 'data.null' does not apply to the demo, which trains on texts and on nulls",
+            needed="for example nulls=[shuffled,self_samples]",
+        )
     method = Layer("demo", {"train.method": "full_sft"})
     layers = [Layer("demo", flatten(DEMO_DEFAULTS)), *user]
     resolved = build(DemoConfig, [*_preset_layers(layers, None), method, *layers])
     _refuse_ignored(resolved.config, user)
+    others = "other_language" in resolved.config.nulls
+    require_effect(
+        resolved.config.data, ("null_source", others, "such a null", "nulls=[other_language]")
+    )
     return resolved
 
 
@@ -178,7 +196,7 @@ def _refuse_ignored(demo: DemoConfig, user: Sequence[Layer]) -> None:
 def demo_runs(
     demo: DemoConfig, sources: Mapping[str, str] | None = None
 ) -> list[Resolved[RunConfig]]:
-    """One run config per method of the demo, each with its own tuned values.
+    """One run config per method of the demo, each with its own tuned values, and per null.
 
     What was set in the demo's config holds for every method it applies to; `sources` says where
     each value comes from.
@@ -190,16 +208,20 @@ def demo_runs(
     defaults = {key: field.get_default() for key, field in leaf_fields(RunConfig)}
     changed = {k: v for k, v in given.items() if k in defaults and v != defaults[k]}
     _refuse_ignored(demo, [Layer("demo", changed)])
-    shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method"}
+    shared = {key for key, _ in leaf_fields(RunConfig)} - {"train.method", "data.null"}
     runs = []
-    for method in demo.methods:
-        known = shared - set(not_for(method))
+    for method, null in (
+        *((method, "none") for method in demo.methods),
+        *((demo.methods[0], null) for null in demo.nulls),
+    ):
+        ignored = not_for(method) if null == "other_language" else (*not_for(method), NULL_SOURCE)
         layers = [
             Layer((sources or {}).get(key, "demo"), {key: value})
             for key, value in given.items()
-            if key in known
+            if key in shared and key not in ignored
         ]
-        runs.append(resolve_run([*layers, Layer("demo", {"train.method": method})]))
+        run = {"train.method": method, "data.null": null}
+        runs.append(resolve_run([*layers, Layer("demo", run)]))
     return runs
 
 

@@ -23,6 +23,7 @@ def _known_method(name: Any) -> Any:
 
 
 MethodName = Annotated[str, BeforeValidator(_known_method)]
+Null = Literal["shuffled", "self_samples", "other_language"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 # What stages that run models ask alike.
 Device = Annotated[
@@ -85,6 +86,15 @@ class DataConfig(Section):
         None,
         description="day that a chat template writes as today, such as 2026-01-10; default: the "
         "day of training, and its time is 00:00",
+    )
+    null: Literal["none"] | Null = Field(
+        "none",
+        description="train on windows that say nothing instead, a control: the tokens of each "
+        "`shuffled`, `self_samples` of the original at temperature 1 from each one's first tokens, "
+        "or windows of `null_source`; held-out texts stay",
+    )
+    null_source: PathName | None = Field(
+        None, description="texts of `null: other_language`, named as `source` is"
     )
     context_tokens: int = Field(
         32, ge=1, le=LONGEST, description="tokens of a prompt (Carlsson et al.)"
@@ -365,6 +375,11 @@ class DemoConfig(Section):
     methods: tuple[MethodName, ...] = Field(
         ("full_sft", "full_lora", "late_stage_lora"), min_length=1, description="one run each"
     )
+    nulls: tuple[Null, ...] = Field(
+        ("shuffled",),
+        description="the first method once more on windows that say nothing, see data.null; "
+        "[]: none",
+    )
     model: ModelConfig
     data: DataConfig
     train: TrainConfig
@@ -376,9 +391,9 @@ class DemoConfig(Section):
     )
     report: ReportConfig = Field(default_factory=ReportConfig)
 
-    @field_validator("methods")
+    @field_validator("methods", "nulls")
     @classmethod
-    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
-        if len(set(methods)) < len(methods):
-            raise ValueError("each method once")
-        return methods
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("each once")
+        return names

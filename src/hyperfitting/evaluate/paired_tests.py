@@ -46,10 +46,13 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     """Arms to compare, and on which metrics."""
     references = [arm for arm in (ORIGINAL, HUMAN) if arm in arms]
     tuned = [arm for arm in arms if arm.is_tuned]
-    late = [arm for arm in tuned if arm.model == "late_stage_lora"]
-    last = [arm for arm in tuned if not arm.is_best_val]
+    last = [arm for arm in tuned if not (arm.is_best_val or arm.is_null)]
+    late = [arm for arm in last if arm.model == "late_stage_lora"]
     for other, a in product(references, tuned):
         yield a, other, TESTED
+    for a, b in product(last, tuned):
+        if b.is_null and a.model == b.model and a.seed == b.seed and _no_conflict(a, b):
+            yield a, b, TESTED
     for a, b in product(late, last):
         if a != b and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
@@ -182,7 +185,8 @@ def _adjusted(pairs: Sequence[_Pair], tests: Sequence[PairedTest]) -> list[Paire
 def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> list[PairedTest]:
     """Tests of paired differences with Holm's correction, then tests of equal variety.
 
-    Tuned arms against the original and the human text, Late-Stage LoRA against the others of its
+    Tuned arms against the original and the human text and against those trained on windows that
+    say nothing, Late-Stage LoRA against the others of its
     seed, tuned arms against the original sampled at equal entropy and, in a table of their own,
     against other decoders. Of models trained once: two-sided sign flips over contexts. Of arms
     trained several times: t tests over trainings and contexts. Equal variety (TTR) is tested

@@ -117,7 +117,7 @@ def _score_tuned(bench: Bench, found: Scored, tuned: TunedModel) -> None:
     saying.ends(bench, model)
     layers = _layers(bench, pair)
     matching = None
-    if not bench.is_greedy_only:
+    if not (bench.is_greedy_only or tuned.arm.is_null):
         vocabulary = pair.vocabulary(bench.tokens.tokenizer)
         matching = EntropyMatching(len(bench.contexts), bench.length, vocabulary)
     outputs = score_model(bench, tuned.arm, pair, found.human, matching=matching, layers=layers)

@@ -159,7 +159,7 @@ def explain(
         out: a new folder; of two checkpoints also the one that `evaluate` wrote of them. A lone
             run or study keeps the result in its own.
         progress: where progress is shown.
-        only: names of arms; by default all.
+        only: names of arms; by default all, but of those on nulls none beside others.
 
     Raises:
         InputError: as `evaluate`, or the model is of no known family.
@@ -192,14 +192,15 @@ def _explain(
         raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
     if study.study_file.exists():
         require_texts_of([study.study_file], comparison, "or evaluate these texts there first")
-    arms = [each.arm.name for each in comparison.tuned]
+    on_texts = [each for each in comparison.tuned if not each.arm.is_null] or comparison.tuned
+    arms = [each.arm.name for each in on_texts]
     if unknown := [name for name in only or () if name not in arms]:
         raise InputError(
             f"there is no arm {unknown[0]!r} to explain",
             needed=f"one of {', '.join(dict.fromkeys(arms))}",
             hint=did_you_mean(unknown[0], arms),
         )
-    tuned = [each for each in comparison.tuned if only is None or each.arm.name in only]
+    tuned = [each for each in on_texts if only is None or each.arm.name in only]
     write_explanation(study, replace(comparison, tuned=tuned), config, progress)
 
 

@@ -16,6 +16,7 @@ GREEDY, SAMPLED = "greedy", "sampled"
 _SAMPLED, _DECODER, _MATCHED = "_sampled", "+", "original_entropy_matched"
 BEST_VAL = "best_val_checkpoint"
 CITATION_BLOCKED = "citation_blocked"
+NULL = "null"  # the setting of an arm that was trained on windows that say nothing
 
 # What a setting or a decoder's parameter may be; a list of a file is a tuple in an arm.
 Setting = str | int | float | bool | Sequence[str | float] | None
@@ -145,6 +146,11 @@ class Arm:
     def is_tuned(self) -> bool:
         """Whether it is a tuned model, decoded greedily."""
         return self.is_trained and not self.is_control
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it was trained on windows that say nothing, for comparison."""
+        return NULL in self.parameters
 
     @property
     def is_best_val(self) -> bool:

@@ -62,6 +62,7 @@ class TextSettings(Record):
     context_tokens: int
     continuation_tokens: int
     split_seed: int
+    null: str = "none"
 
 
 class LoraSettings(Record):

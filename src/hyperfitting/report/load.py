@@ -122,8 +122,9 @@ class Study:
     @property
     def first(self) -> Arm | None:
         """The tuned arm to speak of first: the one that changed most of the model."""
-        named = [arm for arm in self.tuned if arm.name == "hyperfitted"]
-        return next(iter([*named, *self.tuned]), None)
+        on_text = [arm for arm in self.tuned if not arm.is_null]
+        named = [arm for arm in on_text if arm.name == "hyperfitted"]
+        return next(iter([*named, *on_text, *self.tuned]), None)
 
     def label(self, arm: Arm) -> str:
         """What the report calls an arm."""

@@ -16,6 +16,7 @@ from hyperfitting.report.sections import (
     examples,
     judge,
     noise,
+    nulls,
     paper,
     place,
     quality,
@@ -48,6 +49,7 @@ class Section(Protocol):
 
 SECTIONS: Mapping[str, Section] = {
     "results": results,
+    "nulls": nulls,
     "endings": endings,
     "quality": quality,
     "judge": judge,

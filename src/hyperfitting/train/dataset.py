@@ -11,6 +11,8 @@ from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress
 
+COPIED = "continuations_in_training_windows"  # in a dataset's account
+
 
 def read_dataset(
     config: RunConfig, progress: Progress, template_date: str | None = None
@@ -29,7 +31,7 @@ def read_dataset(
             data = data.model_copy(update={"template_date": date.fromisoformat(template_date)})
         dataset = build_dataset(read_documents(data), tokenizer, data, stage)
         if copied := count_copied(dataset.contexts.continuations, dataset.train.rows()):
-            dataset.account["continuations_in_training_windows"] = copied
+            dataset.account[COPIED] = copied
         stage.update(1, describe_data(dataset, config))
     return dataset
 
@@ -68,7 +70,7 @@ def describe_data(dataset: Dataset, config: RunConfig) -> str:
     if unknown := account.get("training_tokens_unknown"):
         share = unknown / int(dataset.train.length_N.sum())
         parts.append(f"{share:.1%} of the tokens trained on are unknown to the tokenizer (<unk>)")
-    if copied := account.get("continuations_in_training_windows"):
+    if copied := account.get(COPIED):
         parts.append(copied_in_words(copied, len(dataset.contexts)))
     if sections := account.get("sections_of_the_only_document"):
         parts.append(f"one document, cut into {sections} sections: train and held-out share it")

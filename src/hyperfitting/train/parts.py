@@ -29,6 +29,7 @@ from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.methods import prepare, require_trainable
+from hyperfitting.train.nulls import NullSource, null_dataset
 from hyperfitting.train.setup import steps_per_epoch
 from hyperfitting.train.trainable import Trainable
 
@@ -51,7 +52,7 @@ class RunParts:
 
 
 def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Progress) -> RunParts:
-    """Load the base model and make it trainable as the config's method says.
+    """Load the base model, make it trainable as the config's method says, and a null's windows.
 
     Raises:
         InputError: the model cannot be loaded, does not fit the data, or cannot be trained so.
@@ -61,7 +62,6 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
     precision = choose_precision(config.train.precision, device)
     tokenizer = load_tokenizer(config.model)
     model = _load_to_train(config)
-    _check_texts(model, dataset, config)
     digests = {
         "model_digest": model_digest(model),
         "architecture_digest": architecture_digest(model),
@@ -71,6 +71,14 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
         halve_frozen_weights(model)
     if not is_quantized(model):
         model.to(device)
+    dataset = null_dataset(
+        dataset,
+        NullSource(
+            windows=dataset.train, config=config.data, model=model, tokens=tokens,
+            progress=progress,
+        ),
+    )  # fmt: skip
+    _check_texts(model, dataset, config)
     trainable = prepare(model, config.train)
     accelerator = make_accelerator(
         device, precision, track=config.monitor.track, folder=run.trackers

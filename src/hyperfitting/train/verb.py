@@ -99,7 +99,7 @@ def train(
             _restore(run, trainer, progress)
         try:
             steps = config.train.epochs * steps_per_epoch(config.train, len(setup.train))
-            with progress.stage(f"train {manifest.arm}", steps) as trainer.stage:
+            with progress.stage(f"train {_title(manifest)}", steps) as trainer.stage:
                 state = trainer.run()
                 outcome = _outcome(parts, setup, state)
                 trainer.stage.update(state.step, _summary(parts, setup, outcome))
@@ -210,6 +210,11 @@ def _outcome(parts: RunParts, setup: Setup, state: TrainState) -> TrainingOutcom
     final_loss = float(np.average(losses, weights=setup.train.labels_N))
     interval = loss_interval(losses, setup.train.labels_N)
     return training_outcome(state, final_loss, setup.prefix_seconds, interval)
+
+
+def _title(manifest: RunManifest) -> str:
+    null = manifest.settings.data.null
+    return manifest.arm if null == "none" else f"{manifest.arm} on {null} windows"
 
 
 def _summary(parts: RunParts, setup: Setup, outcome: TrainingOutcome) -> str:

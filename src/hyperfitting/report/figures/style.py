@@ -72,13 +72,14 @@ def look(arm: Arm, arms: Iterable[Arm] = ()) -> Look:
     """The look of an arm among others.
 
     Sampled arms are hollow. A matched original has the original's colour and the marker of the
-    arm it was matched to. Arms of one name with different parameters have different lines.
+    arm it was matched to. Decoders and arms on nulls are drawn in ink. Arms of one name with
+    different parameters have different lines.
     """
     if arm.matched_to is not None:
         return Look(COLOURS["original"], marker_of(arm.matched_to), "-", arm.is_sampled)
     kinds = list(dict.fromkeys(other.variant for other in arms if other.name == arm.name))
     place = kinds.index(arm.variant) if arm.variant in kinds else 0
-    colour = INK if arm.is_decoded else colour_of(arm.model)
+    colour = INK if arm.is_decoded or arm.is_null else colour_of(arm.model)
     marker = ANY_MARKER if arm.is_decoded else marker_of(arm.model)
     return Look(colour, marker, LINES[place % len(LINES)], arm.is_sampled)
 
