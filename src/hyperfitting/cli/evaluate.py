@@ -32,6 +32,10 @@ def evaluate(
     tuned: Tuned = None,
     data: DataSources = None,
     text_field: TextField = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(help="Of what was tuned, for example 0.25,0.5,1.5.", show_default=False),
+    ] = None,
     decoders: Annotated[
         str | None,
         typer.Option(help="Beside greedy, for example min_p:0.1,guard.", show_default=False),
@@ -71,6 +75,7 @@ def evaluate(
         flags = {
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
+            "strengths": ("--strengths", strengths and strengths.split(",")),
             "decoders": ("--decoders", decoders),
             "mauve_features": ("--mauve-features", mauve_features),
             "tasks": ("--tasks", tasks),

@@ -226,6 +226,12 @@ class EvaluateConfig(Section):
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"
     )
+    strengths: tuple[float, ...] = Field(
+        (),
+        max_length=100,
+        description="also score tuned models with their update times each of these: 0 is the "
+        "original, 1 the tuned model",
+    )
     decoders: str = Field(
         "", description="decoders beside greedy, such as min_p:0.1,guard (paper, Table 7)"
     )
@@ -253,6 +259,14 @@ class EvaluateConfig(Section):
     tasks_limit: int | None = Field(
         None, ge=1, le=MOST, description="first questions of each task only"
     )
+
+    @field_validator("strengths")
+    @classmethod
+    def _factors_each_once(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= each <= 100 for each in strengths) or len(set(strengths)) < len(strengths):
+            raise ValueError("numbers from 0 to 100, each once")
+        return strengths
+
     device: Device = "auto"
     trust_remote_code: Trust = False
 

@@ -27,6 +27,7 @@ from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.forward import window_losses
 from hyperfitting.models.pair import Pair, make_pair, paired_logits
+from hyperfitting.models.strength import set_strength
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.origins import Origin
@@ -124,6 +125,8 @@ def _score_tuned(bench: Bench, found: Scored, tuned: TunedModel) -> None:
     found.others.append(outputs)
     if layers is not None:
         found.of_sets += _expansion(tuned.arm, layers, len(bench.contexts), bench.length)
+    if not bench.is_greedy_only:
+        _scale(bench, found, tuned)
     if matching is None:
         return
     _match(bench, found, outputs, matching)
@@ -132,6 +135,15 @@ def _score_tuned(bench: Bench, found: Scored, tuned: TunedModel) -> None:
         _decode(bench, found, model, tuned.arm)
     if bench.config.citation_blocked:
         _block_citations(bench, found, model, tuned)
+
+
+def _scale(bench: Bench, found: Scored, tuned: TunedModel) -> None:
+    """Mutates `found`: the tuned model with its update scaled, at every strength asked for."""
+    for strength in bench.config.strengths:
+        model = tuned.load()
+        set_strength(model, bench.original, strength)
+        arm = tuned.arm.at_strength(strength)
+        found.others.append(score_model(bench, arm, make_pair(bench.original, model), found.human))
 
 
 def _keep_origin(found: Scored, arm: Arm, model: Any, digest: str | None = None) -> None:

@@ -16,6 +16,7 @@ GREEDY, SAMPLED = "greedy", "sampled"
 _SAMPLED, _DECODER, _MATCHED = "_sampled", "+", "original_entropy_matched"
 BEST_VAL = "best_val_checkpoint"
 CITATION_BLOCKED = "citation_blocked"
+STRENGTH = "strength"  # the setting of a tuned model whose update is scaled
 NULL = "null"  # the setting of an arm that was trained on windows that say nothing
 
 # What a setting or a decoder's parameter may be; a list of a file is a tuple in an arm.
@@ -134,8 +135,9 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is a model at another temperature, sampled, or with another decoder."""
-        return self.decoding != GREEDY or self.matched_to is not None
+        """Whether it is a model at another temperature or strength, or not decoded greedily."""
+        is_other = self.matched_to is not None or self.strength is not None
+        return self.decoding != GREEDY or is_other
 
     @property
     def is_trained(self) -> bool:
@@ -151,6 +153,23 @@ class Arm:
     def is_null(self) -> bool:
         """Whether it was trained on windows that say nothing, for comparison."""
         return NULL in self.parameters
+
+    @property
+    def strength(self) -> float | None:
+        """By what the update of the tuned model is scaled; None where it is as it was trained."""
+        found = self.parameters.get(STRENGTH)
+        return found if isinstance(found, int | float) else None
+
+    @property
+    def full_strength(self) -> float:
+        """By what the update is scaled, 1 where it is as it was trained."""
+        return 1.0 if self.strength is None else self.strength
+
+    def at_strength(self, strength: float | None) -> "Arm":
+        """The same model with its update scaled; None: as it was trained."""
+        settings = tuple(each for each in self.settings if each[0] != STRENGTH)
+        scaled = () if strength is None else ((STRENGTH, strength),)
+        return replace(self, settings=(*settings, *scaled))
 
     @property
     def is_best_val(self) -> bool:

@@ -24,6 +24,7 @@ from hyperfitting.report.sections import (
     results,
     sources,
     static,
+    strength,
     tasks,
     temperature,
     tests,
@@ -50,6 +51,7 @@ class Section(Protocol):
 SECTIONS: Mapping[str, Section] = {
     "results": results,
     "nulls": nulls,
+    "strength": strength,
     "endings": endings,
     "quality": quality,
     "judge": judge,

@@ -1,0 +1,72 @@
+"""A tuned model at another strength: between its original and itself, or beyond.
+
+At strength s a weight is original + s (tuned - original): 0 is the original, 1 the tuned model.
+"""
+
+from typing import Any
+
+import torch
+
+from hyperfitting.errors import InputError
+from hyperfitting.models.load import is_quantized
+from hyperfitting.models.types import CausalLM
+
+# Settings of a LoRA by which more than its product is learned.
+WHOLE_BESIDE = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias")
+
+
+def set_strength(tuned: CausalLM, original: CausalLM, strength: float) -> None:
+    """Mutates `tuned`: the update of its adapter, or of all its weights, times `strength`.
+
+    Args:
+        tuned: a model as it was loaded, with an adapter or whole.
+        original: the model it was trained from.
+        strength: factor of the update, at least 0.
+
+    Raises:
+        InputError: what was tuned is not a multiple of an update: DoRA, adapters other than LoRA,
+            layers that are trained whole beside one, quantised weights, or other shapes.
+    """
+    if hasattr(tuned, "peft_config"):
+        _scale_adapter(tuned, strength)
+    else:
+        _interpolate(tuned, original, strength)
+
+
+def _scale_adapter(tuned: Any, strength: float) -> None:
+    for config in tuned.peft_config.values():
+        odd = [name for name in WHOLE_BESIDE if getattr(config, name, None)]
+        if config.peft_type != "LORA" or odd:
+            raise _no_multiple(
+                " with ".join(
+                    [
+                        f"an adapter of type {getattr(config.peft_type, 'value', config.peft_type)}",
+                        *odd[:1],
+                    ]
+                )
+            )
+    for module in tuned.modules():
+        scaling = getattr(module, "scaling", None)
+        if isinstance(scaling, dict):
+            for name in scaling:
+                scaling[name] *= strength
+
+
+@torch.no_grad()
+def _interpolate(tuned: CausalLM, original: CausalLM, strength: float) -> None:
+    if is_quantized(tuned) or is_quantized(original):
+        raise _no_multiple("quantised weights")
+    before = dict(original.named_parameters())
+    for name, weight in tuned.named_parameters():
+        start = before.get(name)
+        if start is None or start.shape != weight.shape:
+            raise _no_multiple(f"{name}, which the original has not, or in another shape")
+        weight.copy_(torch.lerp(start.float().to(weight.device), weight.float(), strength))
+
+
+def _no_multiple(what: str) -> InputError:
+    return InputError(
+        f"the strength of {what} cannot be changed",
+        needed="a plain LoRA adapter, or whole weights of the original's shapes",
+        hint="leave strengths out, or give the other arms alone",
+    )
