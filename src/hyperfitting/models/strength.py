@@ -35,16 +35,10 @@ def set_strength(tuned: CausalLM, original: CausalLM, strength: float) -> None:
 
 def _scale_adapter(tuned: Any, strength: float) -> None:
     for config in tuned.peft_config.values():
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
         odd = [name for name in WHOLE_BESIDE if getattr(config, name, None)]
-        if config.peft_type != "LORA" or odd:
-            raise _no_multiple(
-                " with ".join(
-                    [
-                        f"an adapter of type {getattr(config.peft_type, 'value', config.peft_type)}",
-                        *odd[:1],
-                    ]
-                )
-            )
+        if kind != "LORA" or odd:
+            raise _no_multiple(" with ".join([f"an adapter of type {kind}", *odd[:1]]))
     for module in tuned.modules():
         scaling = getattr(module, "scaling", None)
         if isinstance(scaling, dict):
