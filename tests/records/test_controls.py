@@ -86,6 +86,10 @@ KEYS = {
     "top1_agreement_tuned equals_tuned ttr_minus_original ttr_minus_random share_of_gain "
     "share_of_gain_low share_of_gain_high share_of_gain_reason",
     "static_bias.rows[1].ttr_minus_random": "value low high reason",
+    "joint_null": "rows gain original tuned agreement_without in_words reason",
+    "joint_null.rows[0]": "kind temperatures share_explained top1_agreement_tuned equals_tuned ttr "
+    "bigram_repetition looped",
+    "joint_null.rows[0].share_explained": "value low high n reason",
     "block_swap": "num_blocks shared_blocks rows references gain differing_choices placed in_words",
     "block_swap.rows[0]": "hybrid blocks ttr bigram_repetition looped top1_agreement_original "
     "top1_agreement_tuned share_of_gain share_of_gain_low share_of_gain_high share_of_gain_reason",
@@ -119,6 +123,7 @@ SINCE = {
         "rows[1].share_of_gain_reason", "rows[1].equals_tuned", "rows[1].ttr_minus_random",
         "rows[1].p_holm",
     ],
+    "joint_null": ["gain", "original", "tuned", "agreement_without", "reason"],
     "block_swap": [
         "shared_blocks", "gain", "differing_choices", "placed", "rows[0].share_of_gain",
         "rows[0].share_of_gain_low", "rows[0].share_of_gain_high", "rows[0].share_of_gain_reason",

@@ -148,6 +148,15 @@ def explained(arm, seed, parameters):
             ],
             "tuned": variety, "verdict_in_words": "No strength moves it.",
         },
+        "joint_null": described | {
+            "rows": [
+                {"kind": kind, "temperatures": [0.6, 0.62], "share_explained": value(0.2) | {"n": 8},
+                 "top1_agreement_tuned": interval(0.3), "equals_tuned": 0.0, **variety}
+                for kind in ("temperature", "shift", "joint")
+            ],
+            "gain": value(0.5) | {"reason": None}, "original": variety, "tuned": variety,
+            "agreement_without": interval(0.3), "in_words": "Together they explain 20 %.",
+        },
         "block_swap": described | {
             "num_blocks": 1, "shared_blocks": 0,
             "rows": [

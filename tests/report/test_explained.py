@@ -71,6 +71,7 @@ OPTIONAL = {
         "rows.0.p_holm", "promoted_tokens", "positions", "rank_positions", "most_promoted",
         "most_promoted.0.id", "strength_0_equals_original", "tuned", "verdict_in_words",
     },
+    "joint_null": {"gain", "original", "tuned", "agreement_without", "rows.0.share_explained.n"},
     "block_swap": {"shared_blocks"},
     "tokens": {"rows.0.kinds.function_word"},
 }  # fmt: skip

@@ -14,6 +14,7 @@ from hyperfitting.compare.scores import PairScores
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.block_swap import block_swap
 from hyperfitting.explain.geometry import geometry
+from hyperfitting.explain.joint_null import AffineObserver, joint_null
 from hyperfitting.explain.provenance import provenance
 from hyperfitting.explain.static_bias import ShiftObserver, halves, static_bias
 from hyperfitting.explain.subject import Subject
@@ -51,6 +52,12 @@ CONTROLS: Mapping[str, Control] = {
     "static_bias": Control(
         static_bias,
         logits=lambda ahead: ShiftObserver(
+            ahead.vocabulary, halves(ahead.num_contexts, ahead.config.seed)
+        ),
+    ),
+    "joint_null": Control(
+        joint_null,
+        logits=lambda ahead: AffineObserver(
             ahead.vocabulary, halves(ahead.num_contexts, ahead.config.seed)
         ),
     ),

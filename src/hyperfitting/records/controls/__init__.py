@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from hyperfitting.records.controls.block_swap import BlockSwap
 from hyperfitting.records.controls.geometry import Geometry
+from hyperfitting.records.controls.joint_null import JointNull
 from hyperfitting.records.controls.provenance import Provenance
 from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.records.controls.tokens import ChosenKinds
@@ -19,6 +20,7 @@ RECORDS: Mapping[str, type[OfArm]] = {
     "geometry": Geometry,
     "provenance": Provenance,
     "static_bias": StaticBias,
+    "joint_null": JointNull,
     "block_swap": BlockSwap,
     "tokens": ChosenKinds,
 }

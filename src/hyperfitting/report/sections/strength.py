@@ -32,4 +32,4 @@ def strengths(study: Study) -> Table:
         if own:
             arms += sorted([*own, tuned], key=lambda arm: (arm.full_strength, arm == tuned))
     shown = [(name, None) for name in METRICS if any(study.has(arm, name) for arm in arms)]
-    return metric_table(study, "strengths", arms, shown)
+    return metric_table(study, "update_strength", arms, shown)
