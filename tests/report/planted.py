@@ -150,7 +150,8 @@ def explained(arm, seed, parameters):
         },
         "joint_null": described | {
             "rows": [
-                {"kind": kind, "temperatures": [0.6, 0.62], "share_explained": value(0.2) | {"n": 8},
+                {"kind": kind, "temperatures": [0.6, 0.62],
+                 "share_explained": value(0.2) | {"n": 8},
                  "top1_agreement_tuned": interval(0.3), "equals_tuned": 0.0, **variety}
                 for kind in ("temperature", "shift", "joint")
             ],
