@@ -3,10 +3,11 @@
     python -m tests.faults.kills OUT [--kills 60]
 
 An evaluated and explained study is evaluated again (at another confidence; on other texts) and
-explained again. The command is killed just before one of its file operations. Then `report` has to
-show the old files or the new ones, never some of each, or refuse; and the same command has to end
-with the files of one that was not killed and nothing temporary beside them. Exit code 1 where it
-does not; about ten minutes.
+explained again. The command is killed just before one of the file operations by which it writes;
+what it writes is computed once. Then `report` has to show the old files or the new ones, never some
+of each, or refuse, and nothing temporary may be left; and the same command (after every fifth kill)
+has to end with the files of one that was not killed. Exit code 1 where it does not; about ten
+minutes.
 """
 
 import argparse
@@ -16,10 +17,13 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
+from unittest import mock
 
+from hyperfitting.runs import StudyFolder
 from tests.faults.sample import EVALUATE, hyperfit, make_sample
 from tests.faults.verbs import VOLATILE, copy, tables_and_page
 
@@ -31,14 +35,15 @@ AGAIN = {
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
+REPEATED = 5  # every so many kills the whole command follows, which takes longest
 TEMPORARY = re.compile(r"\.tmp|^\.new$|^\.owner")
 
 
 class Operations:
     """Counts this process's changes below a folder, and kills it before one of them."""
 
-    def __init__(self, folder: Path, last: int | None) -> None:
-        self.folder, self.last, self.count = str(folder), last, 0
+    def __init__(self, folder: Path, last: int | None, told: int) -> None:
+        self.folder, self.last, self.told, self.count = str(folder), last, told, 0
         sys.addaudithook(self.see)
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -52,21 +57,65 @@ class Operations:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_child(folder: Path, words: Sequence[str], last: int | None = None) -> tuple[int, int]:
-    """Run a command in a process of its own; its exit code (-9: killed) and its operations."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        operations = Operations(folder, last)
-        done = hyperfit(*words)
-        if done.exit_code != 0:
+class Paused:
+    """A command that has computed all that it writes, and writes it as often as it is told to."""
+
+    def __init__(self, folder: Path, words: Sequence[str]) -> None:
+        (asked, self._ask), (self._told, tell) = os.pipe(), os.pipe()
+        if os.fork() == 0:
+            os.close(self._ask)
+            self._work(folder, words, os.fdopen(asked), tell)
+        os.close(asked)
+
+    def write(self, last: int | None = None) -> tuple[int, int]:
+        """Exit code (-9: killed before its operation `last`) and how many operations it made."""
+        os.write(self._ask, f"{last or 0}\n".encode())
+        code, count = map(int, os.read(self._told, 99).split())
+        return code, count
+
+    def close(self) -> None:
+        """End the process."""
+        os.close(self._ask)
+        os.wait()
+
+    @staticmethod
+    def _work(folder: Path, words: Sequence[str], asked: TextIO, tell: int) -> NoReturn:
+        seen: list[Operations] = []
+
+        def pause() -> None:
+            while line := asked.readline():
+                reading, writing = os.pipe()
+                child = os.fork()
+                if child == 0:
+                    seen.append(Operations(folder, int(line) or None, writing))
+                    return  # and go on writing
+                os.close(writing)
+                with os.fdopen(reading) as counted:
+                    count = counted.read() or "0"
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                os.write(tell, f"{code} {count}".encode())
+            os._exit(0)
+
+        with paused_at("replacing", pause), paused_at("replacing_explanation", pause):
+            done = hyperfit(*words)
+        if done.exit_code != 0 or not seen:
             print(done.output, done.exception, flush=True)
-        os.write(writing, str(operations.count).encode())
+            os._exit(9)
+        os.write(seen[0].told, str(seen[0].count).encode())
         os._exit(done.exit_code)
-    os.close(writing)
-    with os.fdopen(reading) as told:
-        count = told.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), int(count or 0)
+
+
+@contextmanager
+def paused_at(name: str, pause: Callable[[], None]) -> Iterator[None]:
+    """Call `pause` where a study begins to write what it replaces."""
+    real = getattr(StudyFolder, name)
+
+    def replacing(study: StudyFolder, *arguments: Any) -> Any:
+        pause()
+        return real(study, *arguments)
+
+    with mock.patch.object(StudyFolder, name, replacing):
+        yield
 
 
 def contents(study: Path) -> dict[str, Any]:
@@ -104,7 +153,8 @@ class Scenario:
         self.words = [verb, str(self.study), *words]
         self.put()
         self.old = shown(self.study)
-        code, self.operations = in_child(self.study, self.words)
+        self.paused = Paused(self.study, self.words)
+        code, self.operations = self.paused.write()
         assert code == 0, code
         self.whole = contents(self.study)
         self.new = shown(self.study)
@@ -117,24 +167,32 @@ class Scenario:
         if self.name == "other texts":
             shutil.rmtree(self.study / "explain")
 
-    def kill(self, moment: int) -> str:
+    def kill(self, moment: int, *, repeat: bool) -> str:
         """What a command killed before this operation leaves: `old`, `new`, `refused` or wrong."""
         self.put()
-        code, _ = in_child(self.study, self.words, moment)
+        code, _ = self.paused.write(moment)
         if code != -signal.SIGKILL:
             return f"NOT KILLED: exit code {code}"
         seen = shown(self.study)
         names = {self.old: "old", self.new: "new", None: "refused"}
         if seen not in names:
             return "MIXED"
-        if in_child(self.study, self.words)[0] != 0:
-            return "NOT REPEATED"
+        if repeat and (done := hyperfit_apart(self.words)) != 0:
+            return f"NOT REPEATED: exit code {done}"
         after = contents(self.study)
-        if after != self.whole:
+        if (repeat or seen == self.new) and after != self.whole:
             odd = [n for n in self.whole | after if self.whole.get(n) != after.get(n)]
             return f"OTHER FILES: {', '.join(odd)}"
         left = left_over(self.study)
         return f"LEFT OVER: {', '.join(left)}" if left else names[seen]
+
+
+def hyperfit_apart(words: Sequence[str]) -> int:
+    """Run a command from its start in a process of its own; its exit code."""
+    child = os.fork()
+    if child == 0:
+        os._exit(hyperfit(*words).exit_code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main() -> None:
@@ -156,7 +214,11 @@ def main() -> None:
         kills = max(1, asked.kills // len(AGAIN))
         step = scenario.operations / kills
         moments = sorted({1 + int(step * number) for number in range(kills)})
-        ended = Counter(scenario.kill(moment) for moment in moments)
+        ended = Counter(
+            scenario.kill(moment, repeat=not place % REPEATED)
+            for place, moment in enumerate(moments)
+        )
+        scenario.paused.close()
         print(f"{name}: {scenario.operations} operations, {len(moments)} kills: {dict(ended)}",
               flush=True)  # fmt: skip
         has_failed |= any(outcome[0].isupper() for outcome in ended)
