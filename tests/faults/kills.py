@@ -66,6 +66,7 @@ class Paused:
             os.close(self._ask)
             self._work(folder, words, os.fdopen(asked), tell)
         os.close(asked)
+        os.read(self._told, 99)  # all is computed, and the lock held of a folder to be replaced
 
     def write(self, last: int | None = None) -> tuple[int, int]:
         """Exit code (-9: killed before its operation `last`) and how many operations it made."""
@@ -83,6 +84,7 @@ class Paused:
         seen: list[Operations] = []
 
         def pause() -> None:
+            os.write(tell, b"0 0")
             while line := asked.readline():
                 reading, writing = os.pipe()
                 child = os.fork()
@@ -154,6 +156,7 @@ class Scenario:
         self.put()
         self.old = shown(self.study)
         self.paused = Paused(self.study, self.words)
+        self.put()
         code, self.operations = self.paused.write()
         assert code == 0, code
         self.whole = contents(self.study)
