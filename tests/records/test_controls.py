@@ -95,6 +95,8 @@ KEYS = {
     "top1_agreement_tuned share_of_gain share_of_gain_low share_of_gain_high share_of_gain_reason",
     "block_swap.references": "original tuned",
     "block_swap.placed": "outcome enough too_few",
+    "single_blocks": "num_blocks shared_blocks rows original tuned agreement in_words",
+    "single_blocks.rows[0]": "change block ttr bigram_repetition looped top1_agreement_tuned",
     "tokens": "function_words_version rows",
     "tokens.rows[0]": "rank_class tokens share kinds seen_before avoids_repeat",
 }
@@ -128,6 +130,7 @@ SINCE = {
         "shared_blocks", "gain", "differing_choices", "placed", "rows[0].share_of_gain",
         "rows[0].share_of_gain_low", "rows[0].share_of_gain_high", "rows[0].share_of_gain_reason",
     ],
+    "single_blocks": [],
     "tokens": [],
 }  # fmt: skip
 

@@ -168,6 +168,15 @@ def explained(arm, seed, parameters):
             "references": {"original": variety, "tuned": variety | {"ttr": interval(0.7)}},
             "in_words": "The last 1 of 1 blocks bring the gain.",
         },
+        "single_blocks": described | {
+            "num_blocks": 1, "shared_blocks": 0,
+            "rows": [
+                {"change": change, "block": block, **variety, "top1_agreement_tuned": interval(0.4)}
+                for change in ("put_in", "taken_out") for block in (1, None)
+            ],
+            "original": variety, "tuned": variety, "agreement": interval(0.3),
+            "in_words": "Block 1 alone raises that most.",
+        },
         "tokens": described | {
             "function_words_version": "en-1",
             "rows": [

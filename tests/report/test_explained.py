@@ -73,6 +73,7 @@ OPTIONAL = {
     },
     "joint_null": {"gain", "original", "tuned", "agreement_without", "rows.0.share_explained.n"},
     "block_swap": {"shared_blocks"},
+    "single_blocks": set(),
     "tokens": {"rows.0.kinds.function_word"},
 }  # fmt: skip
 

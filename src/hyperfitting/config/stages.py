@@ -294,6 +294,9 @@ class ExplainConfig(Section):
     swap_contexts: int | None = Field(
         None, ge=0, le=MOST, description="contexts continued in block swap; default all, 0 skips it"
     )
+    single_blocks: bool = Field(
+        True, description="also swap every block that differs by itself, on the same contexts"
+    )
     resamples: int = Field(10_000, ge=100, le=MOST, description="bootstrap draws")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     seed: int = Field(

@@ -53,7 +53,7 @@ def block_swap(subject: Subject) -> BlockSwap | None:
     """
     if subject.config.swap_contexts == 0:
         return None
-    part = _first_contexts(subject)
+    part = first_contexts(subject)
     hybrids = _hybrids(part)
     original, tuned = variety(part.original_texts), variety(part.tuned_texts)
     found = part.gain(original["ttr"], tuned["ttr"])
@@ -89,7 +89,7 @@ def block_swap(subject: Subject) -> BlockSwap | None:
     )  # fmt: skip
 
 
-def _first_contexts(subject: Subject) -> Subject:
+def first_contexts(subject: Subject) -> Subject:
     """The same with the contexts that hybrids continue."""
     count = subject.config.swap_contexts
     return replace(

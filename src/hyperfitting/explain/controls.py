@@ -16,6 +16,7 @@ from hyperfitting.explain.block_swap import block_swap
 from hyperfitting.explain.geometry import geometry
 from hyperfitting.explain.joint_null import AffineObserver, joint_null
 from hyperfitting.explain.provenance import provenance
+from hyperfitting.explain.single_blocks import single_blocks
 from hyperfitting.explain.static_bias import ShiftObserver, halves, static_bias
 from hyperfitting.explain.subject import Subject
 from hyperfitting.explain.token_kinds import token_kinds
@@ -63,5 +64,6 @@ CONTROLS: Mapping[str, Control] = {
     ),
     "tokens": Control(token_kinds),
     "block_swap": Control(block_swap),
+    "single_blocks": Control(single_blocks),
     "geometry": Control(geometry, layers=lambda ahead: GeometryObserver(ahead.config)),
 }

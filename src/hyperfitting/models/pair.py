@@ -8,7 +8,7 @@ V vocabulary.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -328,26 +328,48 @@ def _unknown(
             yield PairedLogits(chosen[start + n], both[0][n], both[1][n], target_K)
 
 
+def same_parts(original: CausalLM, tuned: CausalLM) -> tuple[set[int], bool]:
+    """The 0-based blocks that hold the same tensors in both, and if final norm and head do."""
+    one, two = anatomy(original), anatomy(tuned)
+    pairs = zip(one.blocks.values(), two.blocks.values(), strict=True)
+    same = {index for index, pair in enumerate(pairs) if _is_same(*pair)}
+    return same, _is_same(one.norm, two.norm) and _is_same(one.head, two.head)
+
+
 @contextmanager
 def swapped(lower: CausalLM, upper: CausalLM, blocks: int) -> Iterator[CausalLM]:
     """`lower` with the last `blocks` blocks, final norm and head of `upper`, while it lasts.
 
     Mutates `lower` and puts everything back. Embeddings stay those of `lower`.
     """
-    below, above = anatomy(lower), anatomy(upper)
-    base = base_of(lower)
-    parent = base.get_submodule(next(iter(below.blocks)).rpartition(".")[0])
-    norm_owner = base.get_submodule(below.norm_name.rpartition(".")[0])
-    norm_name = below.norm_name.rpartition(".")[2]
-    first = len(below.blocks) - blocks
+    count = len(anatomy(lower).blocks)
+    with exchanged(lower, upper, range(count - blocks, count), ends=True) as hybrid:
+        yield hybrid
+
+
+@contextmanager
+def exchanged(
+    into: CausalLM, source: CausalLM, blocks: Iterable[int], *, ends: bool
+) -> Iterator[CausalLM]:
+    """`into` with some 0-based blocks of `source`, with `ends` its final norm and head too.
+
+    Mutates `into` and puts everything back. Embeddings stay those of `into`.
+    """
+    own, other = anatomy(into), anatomy(source)
+    base = base_of(into)
+    parent = base.get_submodule(next(iter(own.blocks)).rpartition(".")[0])
+    norm_owner = base.get_submodule(own.norm_name.rpartition(".")[0])
+    norm_name = own.norm_name.rpartition(".")[2]
+    others = list(other.blocks.values())
     try:
-        for index, block in list(enumerate(above.blocks.values()))[first:]:
-            parent[index] = block
-        setattr(norm_owner, norm_name, above.norm)
-        base.set_output_embeddings(above.head)
-        yield lower
+        for index in blocks:
+            parent[index] = others[index]
+        if ends:
+            setattr(norm_owner, norm_name, other.norm)
+            base.set_output_embeddings(other.head)
+        yield into
     finally:
-        for index, block in enumerate(below.blocks.values()):
+        for index, block in enumerate(own.blocks.values()):
             parent[index] = block
-        setattr(norm_owner, norm_name, below.norm)
-        base.set_output_embeddings(below.head)
+        setattr(norm_owner, norm_name, own.norm)
+        base.set_output_embeddings(own.head)

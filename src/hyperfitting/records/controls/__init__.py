@@ -11,6 +11,7 @@ from hyperfitting.records.controls.block_swap import BlockSwap
 from hyperfitting.records.controls.geometry import Geometry
 from hyperfitting.records.controls.joint_null import JointNull
 from hyperfitting.records.controls.provenance import Provenance
+from hyperfitting.records.controls.single_blocks import SingleBlocks
 from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.records.controls.tokens import ChosenKinds
 from hyperfitting.records.origins import Environment, Origin
@@ -22,6 +23,7 @@ RECORDS: Mapping[str, type[OfArm]] = {
     "static_bias": StaticBias,
     "joint_null": JointNull,
     "block_swap": BlockSwap,
+    "single_blocks": SingleBlocks,
     "tokens": ChosenKinds,
 }
 

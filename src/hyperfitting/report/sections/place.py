@@ -11,6 +11,7 @@ from hyperfitting.records.controls.geometry import (
     Geometry,
     Layer,
 )
+from hyperfitting.records.controls.single_blocks import PUT_IN, TAKEN_OUT, SingleBlocks
 from hyperfitting.records.controls.variety import Variety
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import FIXED_LOOPED, MISSING, Cell, Content, Table, estimate, number
@@ -25,6 +26,7 @@ HYBRIDS = {
     TUNED_UPPER: "tuned last blocks on original",
     ORIGINAL_UPPER: "original last blocks on tuned",
 }
+SINGLE = {PUT_IN: "original with the tuned block", TAKEN_OUT: "tuned with the original's block"}
 # Name, heading, decimals and sign of what has an interval at every layer.
 COLUMNS = [
     ("cosine", "Cosine", 3, False),
@@ -39,6 +41,7 @@ COLUMNS = [
 def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
     """What the template shows; None without data."""
     swaps, geometries = study.explained.of(BlockSwap), study.explained.of(Geometry)
+    singles = study.explained.of(SingleBlocks)
     if not geometries and not swaps:
         return None
     words: dict[str, list[str]] = {}
@@ -47,6 +50,8 @@ def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Co
         words[study.label(found.arm)] = sentences
     for swap in swaps:
         words.setdefault(study.label(swap.arm), []).append(swap.in_words)
+    for single in singles:
+        words.setdefault(study.label(single.arm), []).append(single.in_words)
     for found in geometries:
         if found.beside_block_swap_in_words:
             words[study.label(found.arm)].append(found.beside_block_swap_in_words)
@@ -54,12 +59,13 @@ def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Co
         "words": words,
         "geometry": geometry(study, last_only=True),
         "swap": block_swap(study),
+        "singles": single_blocks(study),
     }
 
 
 def tables(study: Study) -> list[Table]:
     """For the files."""
-    return [geometry(study), block_swap(study)]
+    return [geometry(study), block_swap(study), single_blocks(study)]
 
 
 def geometry(study: Study, *, last_only: bool = False) -> Table:
@@ -116,6 +122,27 @@ def block_swap(study: Study) -> Table:
             none = Cell(MISSING, reason="not a hybrid")
             rows.append([arm, Cell(f"the {name} model"), none, *_variety(itself), none, none, none])
     return Table("block_swap", header, rows)
+
+
+def single_blocks(study: Study) -> Table:
+    """Every block of every tuned model put into the original, and the reverse."""
+    header = [
+        (name, "")
+        for name in ("arm", "block", "model", "TTR", "Bigram repetition", FIXED_LOOPED,
+                     "Top-1 agreement with tuned (TF)")
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(study.label(found.arm)),
+            Cell("final norm and head" if row.block is None else str(row.block)),
+            Cell(SINGLE.get(row.change, row.change)),
+            *_variety(row),
+            estimate(row.top1_agreement_tuned),
+        ]
+        for found in study.explained.of(SingleBlocks)
+        for row in found.rows
+    ]
+    return Table("single_blocks", header, rows)
 
 
 def _variety(of: Variety) -> list[Cell]:
