@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from hyperfitting.errors import InputError
 from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
+from hyperfitting.strict_json import parse_json
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -68,11 +69,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _no_number(constant: str) -> Any:
-    """Refuse what Python's reader takes beyond JSON: NaN and Infinity."""
-    raise ValueError(f"{constant} is no number of JSON")
-
-
 def read_json(path: Path) -> Any:
     """Content of a JSON file of ours.
 
@@ -81,12 +77,12 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = require_regular(path).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_no_number)
+        return parse_json(text)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error
@@ -101,8 +97,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     try:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
         lines = require_regular(path).read_text(encoding="utf-8").split("\n")
-        return [json.loads(line, parse_constant=_no_number) for line in lines if line]
-    except (OSError, ValueError, RecursionError) as error:
+        return [parse_json(line) for line in lines if line]
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error

@@ -94,6 +94,7 @@ def test_a_wrong_column_lists_the_columns(tmp_path):
         ("a.txt", b"  \n ", "is empty"),
         ("a.txt", "caf\xe9".encode("latin1"), "not UTF-8: byte 3"),
         ("a.jsonl", b'{"text": "x"}\n{oops', "line 2 is not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": "x", "text": "y"}', "line 2 .* 'text' stands twice"),
         ("a.jsonl", b"[1, 2]", "line 1 holds list"),
         ("a.jsonl", b'{"text": 3}', "holds int, not text"),
         ("a.jsonl", b'{"text": "\\ud83d"}', "half a character"),

@@ -5,7 +5,6 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ from hyperfitting.data.messages import (
 )
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.strict_json import parse_json
 
 MOST_ENTRIES = 100_000  # of a folder with texts
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
@@ -177,10 +177,11 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line, is_ours=False)
+        except ValueError as error:
             raise InputError(
-                f"{path} line {number} is not JSON: {error}", needed="one JSON object per line"
+                f"{path} line {number} is not JSON: {error}",
+                needed="one JSON object per line, with each key once",
             ) from error
         if not isinstance(row, dict):
             raise InputError(
