@@ -63,6 +63,13 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
 
 
+class OddFileError(OSError):
+    """No ordinary file stands at a path; says what does, and leaves the path to the message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def require_regular(path: Path) -> Path:
     """`path`, where it is an ordinary file: a device never ends, and a pipe never begins.
 
@@ -71,7 +78,7 @@ def require_regular(path: Path) -> Path:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
-        raise OSError(errno.EINVAL, f"it is {kind}, not an ordinary file", os.fspath(path))
+        raise OddFileError(errno.EINVAL, f"it is {kind}, not an ordinary file", os.fspath(path))
     return path
 
 
