@@ -82,17 +82,25 @@ def require_regular(path: Path) -> Path:
     return path
 
 
+def led_out(path: Path, root: Path) -> Path | None:
+    """Where a path leads that does not stay in `root`; None where it stays.
+
+    A link that leads back to itself stays: it leads nowhere.
+    """
+    end = Path(os.path.realpath(path))  # `Path.resolve` raises at such a link
+    return None if end.is_relative_to(os.path.realpath(root)) else end
+
+
 def require_own(folder: Path, places: Iterable[Path]) -> None:
     """Refuse to write where a link leads out of the folder that is written to.
 
     Raises:
         InputError: one of `places` in `folder` is, or lies behind, such a link.
     """
-    root = folder.resolve()
     for place in places:
-        if not place.resolve().is_relative_to(root):
+        if (end := led_out(place, folder)) is not None:
             raise InputError(
-                f"{place} is a link that leads out of {folder}, to {place.resolve()}",
+                f"{place} is a link that leads out of {folder}, to {end}",
                 needed="a folder whose files lie in it: what is written must not land elsewhere",
                 hint="remove that link, or put what it points to in its place",
             )

@@ -25,6 +25,7 @@ from hyperfitting.data.messages import (
 )
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.foreign import led_out
 from hyperfitting.strict_json import parse_json
 
 MOST_ENTRIES = 100_000  # of a folder with texts
@@ -268,7 +269,7 @@ def _files_in(path: Path) -> list[Path]:
     """The files of a folder that can be read, in order; hidden files and folders are left out.
 
     Raises:
-        InputError: it holds more than anybody means to give, as `/` does.
+        InputError: it holds more than anybody means to give, as `/` does, or a link out of it.
     """
     found: list[Path] = []
     seen = 0
@@ -280,12 +281,29 @@ def _files_in(path: Path) -> list[Path]:
                 f"the folder {path} holds more than {MOST_ENTRIES:,} files and folders",
                 needed=f"a folder of texts with at most {MOST_ENTRIES:,}",
             )
-        found += [
+        texts = [
             Path(folder) / name
             for name in names
             if not name.startswith(".") and Path(name).suffix.lower() in READERS
         ]
+        for each in (*texts, *(Path(folder) / name for name in folders)):
+            _require_inside(each, path)
+        found += texts
     return sorted(file for file in found if file.is_file())
+
+
+def _require_inside(path: Path, root: Path) -> None:
+    """Refuse a link out of a folder of texts: whoever made it chose what is trained on.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink() and (end := led_out(path, root)) is not None:
+        raise InputError(
+            f"{path} is a link that leads out of {root}, to {end}",
+            needed="a folder whose texts lie in it",
+            hint="give what it leads to itself, or put a copy of it in the link's place",
+        )
 
 
 def _read_folder(path: Path, config: DataConfig) -> list[Document]:
