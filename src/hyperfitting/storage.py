@@ -145,6 +145,27 @@ def sweep_temporaries(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def _require_ordinary(path: Path) -> None:
+    """Refuse a link, a folder or a device in the place of a file that says who writes.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink():
+        kind = f"a link, to {path.readlink()}"
+    elif path.is_dir():
+        kind = "a folder"
+    elif path.exists() and not path.is_file():
+        kind = "a device, a pipe or a socket"
+    else:
+        return
+    raise InputError(
+        f"{path} is {kind}",
+        needed="an ordinary file, or none: hyperfitting keeps there who writes to the folder",
+        hint="remove it; it is made anew",
+    )
+
+
 @contextmanager
 def only_writer(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a folder's lock; the system gives it back when its owner dies, however it dies.
@@ -157,8 +178,11 @@ def only_writer(folder: Path, wait: Callable[[str], None] | None = None) -> Iter
             that is held is refused.
 
     Raises:
-        InputError: another process holds it; the message names it and its age.
+        InputError: another process holds it; the message names it and its age. Or what stands in
+            the place of the lock is no file.
     """
+    for name in (LOCK, OWNER):
+        _require_ordinary(folder / name)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / LOCK), folder / OWNER

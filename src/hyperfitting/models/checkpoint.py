@@ -24,7 +24,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import HyperfittingError, InputError
 from hyperfitting.faults import is_memory
-from hyperfitting.foreign import path_inside
+from hyperfitting.foreign import OddNameError, path_inside
 from hyperfitting.models.pickles import SAFE, pickled, pickles_among
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
@@ -200,7 +200,14 @@ class Checkpoint:
         for each in named:
             if not each.endswith(SAFE):
                 raise pickled(f"{where} of {self.name} names {each[:100]!r} as weights")
-            path_inside(each)
+            try:
+                path_inside(each)
+            except OddNameError as error:
+                raise InputError(
+                    f"{where} of {self.name} names weights elsewhere: {error.given}",
+                    needed="names of files that lie beside it",
+                    hint="fetch or save the model again",
+                ) from error
 
     def _named_in_config(self) -> str | None:
         """A file of another name that the config asks for."""
