@@ -295,13 +295,6 @@ class ExplainConfig(Section):
             raise ValueError("numbers from 0 to that of the model's blocks, and at most 1000")
         return blocks
 
-    @field_validator("strengths", "swap_blocks")
-    @classmethod
-    def _each_once(cls, given: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if given and len(set(given)) < len(given):
-            raise ValueError("each number once")
-        return given
-
 
 class OriginalConfig(Section):
     """The original of two checkpoints; where both run is a setting of the verb."""
@@ -375,10 +368,3 @@ class DemoConfig(Section):
         ("hyperfitted",), description="arms whose controls are run; `hyperfit explain` runs all"
     )
     report: ReportConfig = Field(default_factory=ReportConfig)
-
-    @field_validator("methods")
-    @classmethod
-    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
-        if len(set(methods)) < len(methods):
-            raise ValueError("each method once")
-        return methods
