@@ -56,7 +56,7 @@ ALLOWED = {
     "verbs": {"interrupts", "demo", "evaluate", "explain", "generate", "judge", "train", "report"},
     "cli": BASE
     | FILES_OF_A_RUN
-    | {"report", "measure", "verbs", "allocation", "terminal", "__init__"}
+    | {"report", "measure", "verbs", "allocation", "terminal", "interrupts", "__init__"}
     # When a command runs, never at the top: see below.
     | {"models", "compare", "generate"},
 }
