@@ -7,6 +7,7 @@ import pytest
 
 from hyperfitting.errors import InputError
 from hyperfitting.foreign import (
+    led_out,
     path_inside,
     plain_name,
     relative_path,
@@ -120,6 +121,12 @@ def test_devices_pipes_and_folders_are_no_files(tmp_path):
             AnswerFile(path)
     (tmp_path / "plain").touch()
     assert require_regular(tmp_path / "plain").exists()
+
+
+def test_a_link_that_leads_to_itself_leads_nowhere_and_is_no_traceback(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert led_out(tmp_path / "loop", tmp_path) is None
+    assert led_out(tmp_path / "a" / ".." / ".." / "b", tmp_path) == tmp_path.parent / "b"
 
 
 def test_nothing_is_written_through_a_link_that_leads_out(tmp_path):

@@ -151,7 +151,7 @@ def test_bad_config_files(tmp_path, content, message):
 def test_lists_and_repeats_of_methods():
     with pytest.raises(InputError, match=r"needed: a list such as \[full_sft\]"):
         resolve_demo([read_overrides(["methods=full_sft"])])
-    with pytest.raises(InputError, match="each method once"):
+    with pytest.raises(InputError, match="each once"):
         resolve_demo([read_overrides(["methods=[full_sft,full_sft]"])])
 
 

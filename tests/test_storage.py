@@ -11,6 +11,7 @@ import pytest
 from hyperfitting.errors import InputError
 from hyperfitting.seals import SEAL, DamagedError, open_sealed, sealed_folder
 from hyperfitting.storage import (
+    LOCK,
     OWNER,
     new_directory,
     only_writer,
@@ -101,6 +102,45 @@ def test_a_second_writer_is_told_who_holds_the_lock(tmp_path):
     with only_writer(tmp_path):  # the system gave a killed owner's lock back
         assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
     assert not (tmp_path / OWNER).exists()
+
+
+def looped(path):
+    path.symlink_to(path.name)
+    return "a link, to"
+
+
+def dangling(path):
+    path.symlink_to("nowhere")
+    return "a link, to nowhere"
+
+
+def linked(path):
+    (path.parent / "mine").write_text("mine")
+    path.symlink_to("mine")
+    return "a link, to mine"
+
+
+def a_folder(path):
+    path.mkdir()
+    return "a folder"
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+    return "a device, a pipe or a socket"
+
+
+@pytest.mark.parametrize("name", [LOCK, OWNER])
+@pytest.mark.parametrize("make", [looped, dangling, linked, a_folder, a_pipe])
+def test_what_is_no_file_in_the_place_of_a_lock_is_named_and_not_written_to(tmp_path, name, make):
+    said = make(tmp_path / name)
+    with (
+        pytest.raises(InputError, match=rf"{name} is {said}") as error,
+        only_writer(tmp_path),
+    ):
+        pass
+    assert "remove it" in error.value.hint
+    assert make is not linked or (tmp_path / "mine").read_text() == "mine"
 
 
 def test_whoever_waits_is_told_for_whom_and_gets_the_lock(tmp_path):

@@ -157,6 +157,11 @@ def test_an_argument_is_one_text_with_nothing_cut_off():
             read_overrides([broken])
 
 
+def test_an_override_is_given_once():
+    with pytest.raises(InputError, match=r"'train.epochs' is given twice: 'train.epochs=4' is"):
+        read_overrides(["train.epochs=3", "train.seed=1", "train.epochs=4"])
+
+
 @pytest.mark.parametrize("key", ["epochs", "010", "on", "1.0", "null"])
 def test_a_key_is_text_and_stands_once(tmp_path, key):
     path = tmp_path / "run.yaml"

@@ -17,9 +17,11 @@ def main() -> None:
         command()
     except KeyboardInterrupt:  # before Ctrl-C was taken over, or after the last verb
         import os  # which Python itself has loaded
+        import sys
 
         os.write(2, b"\ninterrupted\n")
-        os._exit(130)
+        code = getattr(sys.modules.get("hyperfitting.interrupts"), "exit_code", lambda: 130)
+        os._exit(code())
     except Exception as error:
         from hyperfitting.faults import message_of
 

@@ -48,7 +48,7 @@ class MachineError(SaidError):
 
 
 class StoppedError(HyperfittingError):
-    """Ctrl-C; says what is kept and names the commands that go on. The exit code is 130."""
+    """Ctrl-C or SIGTERM; says what is kept and names the commands that go on."""
 
 
 class InterruptedRunError(StoppedError):

@@ -78,7 +78,10 @@ _WORDS = {
     errno.EISDIR: _Words("{} is a folder", "a file"),
     errno.ENOENT: _Words("{} does not exist", "a path that exists"),
     errno.EEXIST: _Words("{} is there already", "another name"),
-    errno.ELOOP: _Words("{} is a link that leads back to itself", "a path that leads somewhere"),
+    errno.ELOOP: _Words(
+        "{} is a link that leads back to itself, or one that is not followed here",
+        "a file or folder in its place",
+    ),
 }  # fmt: skip
 _WORDS[errno.EPERM] = _WORDS[errno.EACCES]
 # Said in place of a refusal that they are the cause of: there the remedy is another one.

@@ -63,6 +63,13 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
 
 
+class OddFileError(OSError):
+    """No ordinary file stands at a path; says what does, and leaves the path to the message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def require_regular(path: Path) -> Path:
     """`path`, where it is an ordinary file: a device never ends, and a pipe never begins.
 
@@ -71,8 +78,17 @@ def require_regular(path: Path) -> Path:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         kind = "a folder" if path.is_dir() else "a device, a pipe or a socket"
-        raise OSError(errno.EINVAL, f"it is {kind}, not an ordinary file", os.fspath(path))
+        raise OddFileError(errno.EINVAL, f"it is {kind}, not an ordinary file", os.fspath(path))
     return path
+
+
+def led_out(path: Path, root: Path) -> Path | None:
+    """Where a path leads that does not stay in `root`; None where it stays.
+
+    A link that leads back to itself stays: it leads nowhere.
+    """
+    end = Path(os.path.realpath(path))  # `Path.resolve` raises at such a link
+    return None if end.is_relative_to(os.path.realpath(root)) else end
 
 
 def require_own(folder: Path, places: Iterable[Path]) -> None:
@@ -81,11 +97,10 @@ def require_own(folder: Path, places: Iterable[Path]) -> None:
     Raises:
         InputError: one of `places` in `folder` is, or lies behind, such a link.
     """
-    root = folder.resolve()
     for place in places:
-        if not place.resolve().is_relative_to(root):
+        if (end := led_out(place, folder)) is not None:
             raise InputError(
-                f"{place} is a link that leads out of {folder}, to {place.resolve()}",
+                f"{place} is a link that leads out of {folder}, to {end}",
                 needed="a folder whose files lie in it: what is written must not land elsewhere",
                 hint="remove that link, or put what it points to in its place",
             )

@@ -1,9 +1,10 @@
-"""Ctrl-C in the command line, from its first instant to its last: one line, never a traceback.
+"""Ctrl-C and SIGTERM in the command line, from first instant to last: one line, no traceback.
 
 While the program starts there is nothing to lose, and it ends at once. While a verb works, Ctrl-C
 is Python's own KeyboardInterrupt; where that takes a while, because a step computes, a thread says
-so, and a second Ctrl-C ends the program hard. Programs that use the library keep their own ways:
-nothing here acts before `take_over`.
+so, and a second Ctrl-C ends the program hard. SIGTERM, which schedulers send, does what Ctrl-C
+would do at that moment, and has its own exit code. Programs that use the library keep their own
+ways: nothing here acts before `take_over`.
 """
 
 import os
@@ -11,9 +12,9 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
-INTERRUPTED = 130  # exit code
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 WHILE_STARTING = "interrupted before anything was done"
-WAITING = "Ctrl-C: this step is finished first, then we stop; Ctrl-C again stops at once"
+WAITING = "{0}: this step is finished first, then we stop; {0} again stops at once"
 AT_ONCE = (
     "stopped at once; what was saved before is whole (a training goes on with "
     "hyperfit train --resume --out FOLDER)"
@@ -22,10 +23,23 @@ PATIENCE_SECONDS = 0.5  # most work stops sooner, and then says so itself
 TOGETHER_SECONDS = 0.2  # a terminal interrupts children too: what comes together is one Ctrl-C
 
 
+class _State:
+    """What was heard last, and how far the program is."""
+
+    heard: int = signal.SIGINT
+    is_working = False
+    owner: int | None = None  # the process that took over; its children did not
+
+
+def exit_code() -> int:
+    """How the program ends that was stopped: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + _State.heard
+
+
 def leave(line: str) -> None:
     """Say one line on standard error and end the program now."""
     _say(line)
-    os._exit(INTERRUPTED)
+    os._exit(exit_code())
 
 
 def _say(line: str) -> None:
@@ -37,10 +51,29 @@ def _leave_while_starting(number: int, frame: FrameType | None) -> None:
     leave(WHILE_STARTING)
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C would do now; where that is ignored, as in a shell's background, stop too."""
+    if os.getpid() != _State.owner:  # a child that a library forked is to end, and no more
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    _State.heard = number
+    attended = signal.getsignal(signal.SIGINT)
+    if callable(attended):
+        attended(signal.SIGINT, frame)
+    elif _State.is_working:
+        raise KeyboardInterrupt
+    else:
+        leave(WHILE_STARTING)
+
+
 def take_over() -> None:
-    """From now on Ctrl-C ends the program at once; where it is ignored it stays so."""
+    """From now on either signal ends the program at once; one that is ignored stays so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave_while_starting)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+        _State.owner = os.getpid()
 
 
 def begin_work() -> None:
@@ -48,14 +81,17 @@ def begin_work() -> None:
 
     Does nothing where the command line did not take over.
     """
-    if signal.getsignal(signal.SIGINT) is not _leave_while_starting:
+    is_ours = signal.getsignal(signal.SIGINT) is _leave_while_starting
+    if _State.is_working or not (is_ours or signal.getsignal(signal.SIGTERM) is _terminate):
         return
     _attend()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _State.is_working = True
+    if is_ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _attend() -> None:
-    """A thread that hears Ctrl-C while torch computes, when Python runs no handler."""
+    """A thread that hears the signals while torch computes, when Python runs no handler."""
     import threading
 
     reading, writing = os.pipe()
@@ -68,24 +104,26 @@ def _attend() -> None:
 
 
 def _listen(reading: int) -> None:
-    """Hear the first Ctrl-C, say that it was heard where work goes on, and obey the second."""
+    """Hear the first signal, say that it was heard where work goes on, and obey the second."""
     import time
 
-    _is_pressed(reading, None)
+    _hears(reading, None)
     time.sleep(TOGETHER_SECONDS)
-    while _is_pressed(reading, 0):
+    while _hears(reading, 0):
         pass
-    if not _is_pressed(reading, PATIENCE_SECONDS - TOGETHER_SECONDS):
-        _say(WAITING)
-        _is_pressed(reading, None)
+    if not _hears(reading, PATIENCE_SECONDS - TOGETHER_SECONDS):
+        _say(WAITING.format(NAMES[signal.Signals(_State.heard)]))
+        _hears(reading, None)
     leave(AT_ONCE)
 
 
-def _is_pressed(reading: int, seconds: float | None) -> bool:
-    """Wait for Ctrl-C, at most so long; other signals are passed over."""
+def _hears(reading: int, seconds: float | None) -> bool:
+    """Wait for Ctrl-C or SIGTERM, at most so long; other signals are passed over."""
     import select
 
     while select.select([reading], [], [], seconds)[0]:
-        if signal.SIGINT in os.read(reading, 512):
+        found = [number for number in os.read(reading, 512) if number in NAMES]
+        if found:
+            _State.heard = found[-1]
             return True
     return False

@@ -134,8 +134,9 @@ def read_seal(path: Path) -> tuple[dict[str, Any], Files]:
         about, files = dict(content["about"]), dict(content["files"])
         known = content.get(DIGEST)
     except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-        given = error.given if isinstance(error, InputError) else f"its {SEAL} does not fit"
-        raise DamagedError(f"{path} is damaged: {given}") from error
+        given = error.given if isinstance(error, InputError) else f"{path / SEAL} does not fit"
+        named = given.replace(str(path / SEAL), f"its {SEAL}")
+        raise DamagedError(f"{path} is damaged: {named}") from error
     if known is not None and known != content_digest({"about": about, "files": files}):
         raise DamagedError(f"{path / SEAL} is damaged: its content is not what was written")
     return about, files

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from hyperfitting.errors import InputError
 from hyperfitting.faults import writing
 from hyperfitting.foreign import require_regular
+from hyperfitting.strict_json import parse_json
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -68,11 +69,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _no_number(constant: str) -> Any:
-    """Refuse what Python's reader takes beyond JSON: NaN and Infinity."""
-    raise ValueError(f"{constant} is no number of JSON")
-
-
 def read_json(path: Path) -> Any:
     """Content of a JSON file of ours.
 
@@ -81,12 +77,12 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = require_regular(path).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_no_number)
+        return parse_json(text)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist", needed="a finished run or study folder"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error
@@ -101,8 +97,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     try:
         # Not splitlines: it would also cut at characters that JSON leaves unescaped.
         lines = require_regular(path).read_text(encoding="utf-8").split("\n")
-        return [json.loads(line, parse_constant=_no_number) for line in lines if line]
-    except (OSError, ValueError, RecursionError) as error:
+        return [parse_json(line) for line in lines if line]
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="the folder is damaged; run the stage again"
         ) from error
@@ -149,6 +145,27 @@ def sweep_temporaries(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def _require_ordinary(path: Path) -> None:
+    """Refuse a link, a folder or a device in the place of a file that says who writes.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink():
+        kind = f"a link, to {path.readlink()}"
+    elif path.is_dir():
+        kind = "a folder"
+    elif path.exists() and not path.is_file():
+        kind = "a device, a pipe or a socket"
+    else:
+        return
+    raise InputError(
+        f"{path} is {kind}",
+        needed="an ordinary file, or none: hyperfitting keeps there who writes to the folder",
+        hint="remove it; it is made anew",
+    )
+
+
 @contextmanager
 def only_writer(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a folder's lock; the system gives it back when its owner dies, however it dies.
@@ -161,8 +178,11 @@ def only_writer(folder: Path, wait: Callable[[str], None] | None = None) -> Iter
             that is held is refused.
 
     Raises:
-        InputError: another process holds it; the message names it and its age.
+        InputError: another process holds it; the message names it and its age. Or what stands in
+            the place of the lock is no file.
     """
+    for name in (LOCK, OWNER):
+        _require_ordinary(folder / name)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / LOCK), folder / OWNER

@@ -27,15 +27,20 @@ SMALL = [
 ]
 
 
+def latest(*arguments):
+    """Arguments without the settings that a later one replaces."""
+    keys = [str(a).partition("=")[0] if "=" in str(a) else None for a in arguments]
+    return [a for n, a in enumerate(arguments) if keys[n] is None or keys[n] not in keys[n + 1 :]]
+
+
 def hyperfit(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
 
 
 def train(model, data, out, *more, method="late_stage_lora"):
     blocks = [] if "--last-blocks" in more or method != "late_stage_lora" else ["--last-blocks", 2]
-    return hyperfit(
-        "train", model, "--data", data, "--out", out, "--method", method, *SMALL, *blocks, *more
-    )
+    where = [model, "--data", data, "--out", out, "--method", method]
+    return hyperfit("train", *where, *latest(*SMALL, *blocks, *more))
 
 
 @pytest.fixture(scope="module")

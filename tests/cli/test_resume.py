@@ -13,15 +13,15 @@ import pytest
 
 from hyperfitting.seals import open_sealed, sealed_folder
 from hyperfitting.storage import only_writer
-from tests.cli.test_cli import SMALL, hyperfit
+from tests.cli.test_cli import SMALL, hyperfit, latest
 from tests.sealing import rewrite
 
 MORE = ["--last-blocks", "2", "train.checkpoint_steps=2", "train.epochs=4", "train.stop=epochs"]
 
 
-def arguments(model, data, out):
+def arguments(model, data, out, *more):
     method = ["--method", "late_stage_lora"]
-    return [model, "--data", data, "--out", out, *method, *SMALL, *MORE]
+    return [model, "--data", data, "--out", out, *method, *latest(*SMALL, *MORE, *more)]
 
 
 @pytest.fixture(scope="module")
@@ -182,24 +182,27 @@ def test_a_run_in_use_is_refused_with_its_owner(stopped):
     assert f"in use by process {os.getpid()}" in result.stderr
 
 
-def test_ctrl_c_saves_and_resuming_ends_as_if_nothing_happened(tmp_path, model_folder, texts_file):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_resuming_ends_as_if_nothing_happened(
+    tmp_path, model_folder, texts_file, sent
+):
     more = ["train.epochs=120", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
     out, whole = tmp_path / "run", tmp_path / "whole"
     command = [sys.executable, "-m", "hyperfitting", "train"]
-    command += [str(a) for a in [*arguments(model_folder, texts_file, out), *more]]
+    command += [str(a) for a in arguments(model_folder, texts_file, out, *more)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "windows.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(sent)
     _, errors = child.communicate(timeout=60)
-    assert child.returncode == 130, errors
+    assert child.returncode == 128 + sent, errors
     assert "Traceback" not in errors
     assert f"continue with: hyperfit train --resume --out {out}" in errors
     assert len(list((out / "checkpoints").iterdir())) == 1
     assert hyperfit("train", "--resume", "--out", out).exit_code == 0
-    assert hyperfit("train", *arguments(model_folder, texts_file, whole), *more).exit_code == 0
+    assert hyperfit("train", *arguments(model_folder, texts_file, whole, *more)).exit_code == 0
     assert adapter(out) == adapter(whole)
 
 

@@ -233,6 +233,35 @@ def test_best_validation_loss_without_monitoring(folder, model_folder, texts_fil
     assert [t.arm.name for t in open_runs([run.path], HERE).tuned] == ["late_stage_lora"]
 
 
+def lost(checkpoints, step):
+    shutil.rmtree(checkpoints)
+    return f"holds no checkpoint of step {step}"
+
+
+def unsealed(checkpoints, step):
+    (checkpoints / f"step-{step}" / "COMPLETE.json").unlink()
+    return f"step-{step} is damaged: its COMPLETE.json does not exist"
+
+
+def changed(checkpoints, step):
+    weights = checkpoints / f"step-{step}" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    return r"weights\.safetensors is damaged"
+
+
+@pytest.mark.parametrize("harm", [lost, unsealed, changed])
+def test_a_best_checkpoint_that_is_gone_or_damaged_is_told_before_a_model_loads(
+    runs, tmp_path, harm
+):
+    run = copied(runs[0], tmp_path / "run")
+    said = harm(run.checkpoints, run.manifest().outcome.best_val_step)
+    with pytest.raises(InputError, match=said) as error:
+        open_runs([run.path], HERE, best_val=True)
+    assert error.value.hint == "leave best_val off, or train again"
+    assert str(error.value).count(str(run.path)) == 1
+    assert open_runs([run.path], HERE).tuned
+
+
 def test_a_base_model_that_changed_since(runs, tmp_path, model_folder):
     base = tmp_path / "base"
     shutil.copytree(model_folder, base)

@@ -69,6 +69,30 @@ def test_messages_are_kept_as_a_conversation(tmp_path):
     assert list(document.messages) == messages
 
 
+@pytest.mark.parametrize("place", ["b.txt", "sub/b.txt", "more", "c.jsonl"])
+def test_a_link_out_of_a_folder_of_texts_is_refused(tmp_path, place):
+    outside, folder = tmp_path / "outside", tmp_path / "texts"
+    (folder / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    (folder / "a.txt").write_text("one")
+    ends = {"more": outside, "c.jsonl": tmp_path / "gone"}
+    (folder / place).symlink_to(ends.get(place, outside / "secret"))
+    with pytest.raises(InputError, match=rf"{place} is a link that leads out of {folder}, to"):
+        read(folder)
+
+
+def test_links_inside_a_folder_of_texts_and_to_it_are_followed(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one")
+    (folder / "b.txt").symlink_to("a.txt")
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / "notes.md").symlink_to("/etc/hostname")  # is not read
+    (tmp_path / "link").symlink_to(folder)
+    assert texts(read(tmp_path / "link")) == ["one", "one"]
+
+
 def test_a_dataset_folder_laid_out_as_on_the_hub(tmp_path):
     folder = tmp_path / "dataset"
     (folder / "data").mkdir(parents=True)
@@ -94,6 +118,7 @@ def test_a_wrong_column_lists_the_columns(tmp_path):
         ("a.txt", b"  \n ", "is empty"),
         ("a.txt", "caf\xe9".encode("latin1"), "not UTF-8: byte 3"),
         ("a.jsonl", b'{"text": "x"}\n{oops', "line 2 is not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": "x", "text": "y"}', "line 2 .* 'text' stands twice"),
         ("a.jsonl", b"[1, 2]", "line 1 holds list"),
         ("a.jsonl", b'{"text": 3}', "holds int, not text"),
         ("a.jsonl", b'{"text": "\\ud83d"}', "half a character"),

@@ -8,7 +8,7 @@ from hyperfitting.storage import read_json, read_jsonl
 from tests.faults.kinds import DAMAGES
 
 ANSWER = Answer(
-    key="k", context_index=0, order="ab", status="usable", verdict=None, reason=None, raw=[],
+    key="k", context_index=0, order="ab", status="unusable", verdict=None, reason=None, raw=[],
     requests=1, prompt_tokens=7, answer_tokens=1, model="m", answered_by=None, date="2026",
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 from hyperfitting.judge.prompt import PROMPT_DIGEST
 from hyperfitting.judge.verb import judge
 from hyperfitting.progress import Progress
+from hyperfitting.seals import DIGEST
 from tests.judge.serving import make_study, opinion, serving, verdict
 
 DRAFT = json.dumps(verdict("B"))
@@ -148,20 +149,22 @@ def former_answers(study, model="scripted"):
     file = study / "judge" / "answers.jsonl"
     file.parent.mkdir()
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
 
 
 def test_verdicts_of_an_older_version_are_not_trusted(study, settings):
-    file = former_answers(study)
-    before, told = file.read_bytes(), Told()
+    former_answers(study)
+    before, told = rows_of(study), Told()
     with serving() as server:
         entry = judge(study, settings(server), progress=told)
         assert sum(server.asked.values()) == 4
         assert (entry.winner.wins, entry.winner.losses) == (2, 0)
         assert any("4 verdicts of an older version are asked for again" in x for x in told.said)
-        assert file.read_bytes().startswith(before)  # nothing is lost
+        kept = rows_of(study)[:4]
+        assert all(row.pop(DIGEST) for row in rows_of(study))
+        assert [{n: v for n, v in row.items() if n != DIGEST} for row in kept] == before
+        assert "4 answers of an earlier version carry no digest" in told.said
         again = Told()
         judge(study, settings(server), progress=again)
         assert sum(server.asked.values()) == 4
-    assert not any("older version" in text for text in again.said)
+    assert not any("er version" in text for text in again.said)
     assert entry.judge.reading_version == 2

@@ -15,6 +15,7 @@ import typer
 from hyperfitting.config.layers import Layer, read_config_file, read_overrides
 from hyperfitting.errors import InputError, SaidError, StoppedError
 from hyperfitting.faults import message_of
+from hyperfitting.interrupts import exit_code
 from hyperfitting.untrusted import escaped, printable
 
 Overrides = Annotated[
@@ -81,16 +82,16 @@ def write_line(text: str, *, is_error: bool = False) -> None:
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Wrong input, Ctrl-C and faults of the machine end the program with one message."""
+    """Wrong input, Ctrl-C, SIGTERM and faults of the machine end the program with one message."""
     try:
         yield
         sys.stdout.flush()
     except StoppedError as stop:
         write_line(str(stop), is_error=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code()) from None
     except KeyboardInterrupt:
         write_line("interrupted; what was written so far stays as it is", is_error=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code()) from None
     except typer.Exit:
         raise
     except Exception as error:

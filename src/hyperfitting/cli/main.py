@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 done, 2 wrong input, 1 disk or memory gave out, or a failure of ours, "
-    "130 interrupted. Try: hyperfit demo",
+    "130 interrupted, 143 terminated. Try: hyperfit demo",
 )
 
 

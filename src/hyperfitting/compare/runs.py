@@ -15,7 +15,7 @@ from hyperfitting.records.arms import NULL
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
-from hyperfitting.train.result import load_checkpoint_result
+from hyperfitting.train.result import load_checkpoint_result, require_checkpoint
 
 # What runs must share to be compared.
 SHARED = {
@@ -168,7 +168,7 @@ def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfi
     """The run's checkpoint of lowest validation loss as an arm of its own.
 
     Raises:
-        InputError: the run was not monitored, so there is none.
+        InputError: the run was not monitored, so there is none, or it is gone or damaged.
     """
     step = manifest.outcome.best_val_step
     if step is None:
@@ -176,6 +176,7 @@ def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfi
             f"{run.path} has no checkpoint of lowest validation loss",
             needed="a run with monitoring (monitor.every_epochs above 0)",
         )
+    require_checkpoint(run, step, hint="leave best_val off, or train again")
     epoch = manifest.outcome.best_val_epoch
     none = dict.fromkeys(("final_loss", "final_loss_interval"))
     facts = _facts(manifest).model_copy(

@@ -137,7 +137,7 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
     """Settings of `key=value` arguments, as `written.read_argument` reads values.
 
     Raises:
-        InputError: an argument without `=`, or a value that cannot be read.
+        InputError: an argument without `=`, a setting given twice, or a value that cannot be read.
     """
     leaves: dict[str, Any] = {}
     for item in overrides:
@@ -147,6 +147,11 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
                 f"override {shown(item)} is not of the form key=value",
                 needed="for example train.epochs=20",
                 hint="`hyperfit config show` lists the keys",
+            )
+        if key in leaves:
+            raise InputError(
+                f"override {shown(key)} is given twice: {shown(item)} is the second",
+                needed="each setting once",
             )
         try:
             leaves[key] = read_argument(text)

@@ -53,6 +53,14 @@ class Section(BaseModel):
                 _check_text(text)
         return value
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        """Refuse a list that names something twice, which would be done twice or once."""
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError("each once")
+        return value
+
 
 def _check_text(text: str) -> None:
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):

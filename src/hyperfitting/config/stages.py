@@ -262,9 +262,9 @@ class EvaluateConfig(Section):
 
     @field_validator("strengths")
     @classmethod
-    def _factors_each_once(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 <= each <= 100 for each in strengths) or len(set(strengths)) < len(strengths):
-            raise ValueError("numbers from 0 to 100, each once")
+    def _factors(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= each <= 100 for each in strengths):
+            raise ValueError("numbers from 0 to 100")
         return strengths
 
     device: Device = "auto"
@@ -321,13 +321,6 @@ class ExplainConfig(Section):
         if not all(0 <= each <= 1_000 for each in blocks or ()):
             raise ValueError("numbers from 0 to that of the model's blocks, and at most 1000")
         return blocks
-
-    @field_validator("strengths", "swap_blocks")
-    @classmethod
-    def _each_once(cls, given: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if given and len(set(given)) < len(given):
-            raise ValueError("each number once")
-        return given
 
 
 class OriginalConfig(Section):
@@ -407,10 +400,3 @@ class DemoConfig(Section):
         ("hyperfitted",), description="arms whose controls are run; `hyperfit explain` runs all"
     )
     report: ReportConfig = Field(default_factory=ReportConfig)
-
-    @field_validator("methods", "nulls")
-    @classmethod
-    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names):
-            raise ValueError("each once")
-        return names

@@ -5,7 +5,6 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +25,8 @@ from hyperfitting.data.messages import (
 )
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.foreign import led_out
+from hyperfitting.strict_json import parse_json
 
 MOST_ENTRIES = 100_000  # of a folder with texts
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
@@ -177,10 +178,11 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line, is_ours=False)
+        except ValueError as error:
             raise InputError(
-                f"{path} line {number} is not JSON: {error}", needed="one JSON object per line"
+                f"{path} line {number} is not JSON: {error}",
+                needed="one JSON object per line, with each key once",
             ) from error
         if not isinstance(row, dict):
             raise InputError(
@@ -267,7 +269,7 @@ def _files_in(path: Path) -> list[Path]:
     """The files of a folder that can be read, in order; hidden files and folders are left out.
 
     Raises:
-        InputError: it holds more than anybody means to give, as `/` does.
+        InputError: it holds more than anybody means to give, as `/` does, or a link out of it.
     """
     found: list[Path] = []
     seen = 0
@@ -279,12 +281,29 @@ def _files_in(path: Path) -> list[Path]:
                 f"the folder {path} holds more than {MOST_ENTRIES:,} files and folders",
                 needed=f"a folder of texts with at most {MOST_ENTRIES:,}",
             )
-        found += [
+        texts = [
             Path(folder) / name
             for name in names
             if not name.startswith(".") and Path(name).suffix.lower() in READERS
         ]
+        for each in (*texts, *(Path(folder) / name for name in folders)):
+            _require_inside(each, path)
+        found += texts
     return sorted(file for file in found if file.is_file())
+
+
+def _require_inside(path: Path, root: Path) -> None:
+    """Refuse a link out of a folder of texts: whoever made it chose what is trained on.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink() and (end := led_out(path, root)) is not None:
+        raise InputError(
+            f"{path} is a link that leads out of {root}, to {end}",
+            needed="a folder whose texts lie in it",
+            hint="give what it leads to itself, or put a copy of it in the link's place",
+        )
 
 
 def _read_folder(path: Path, config: DataConfig) -> list[Document]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
+from hyperfitting.judge.counts import counted
 from hyperfitting.judge.refused import leaves_no_room, refused_option, words_of
 from hyperfitting.judge.reply import AskError, Message, Reply, text_of, why_cut, why_unread
 from hyperfitting.judge.secrets import SHORTEST_KEY, Secrets, is_secret, without_path
@@ -247,15 +248,20 @@ class Endpoint:
                 continue  # no JSON, not of the agreed form, or nested without end
         raise AskError(f"the server's answer is no chat completion{told and f': {told}'}")
 
+    def _named(self, model: object) -> str | None:
+        """The model's own name, without what files and terminals cannot hold."""
+        return self._shortened(model) or None if isinstance(model, str) else None
+
     def _reply(self, completion: Any, messages: Sequence[Message]) -> Reply:
         choice, usage = completion.choices[0], completion.usage
+        prompt_tokens = counted(getattr(usage, "prompt_tokens", None))
         text, has_reasoning = text_of(choice.message)
         return Reply(
             text=self._clean(text),
             cut=why_cut(choice.finish_reason, self.config.max_tokens),
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            answer_tokens=usage.completion_tokens if usage else None,
-            model=self._clean(completion.model) if completion.model else None,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=counted(getattr(usage, "completion_tokens", None)),
+            model=self._named(completion.model),
             has_reasoning=has_reasoning,
-            unread=why_unread(messages, usage.prompt_tokens if usage else None),
+            unread=why_unread(messages, prompt_tokens),
         )

@@ -134,11 +134,12 @@ def judge(
         opened, name = _open_judge(config)
     asked = questions(plan.pairs, config, name)
     if dry_run or opened is None:
-        progress.say(describe(estimate(asked, AnswerFile(folder.answers_file), config)))
+        file = _answers(folder, progress)
+        progress.say(describe(estimate(asked, file, config)))
         return None
     with only_writer(folder.path):
         sweep_temporaries(folder.results_file)
-        file = AnswerFile(folder.answers_file)
+        file = _answers(folder, progress)
         progress.say(describe(estimate(asked, file, config)))
         waiting = len(outstanding(asked, file))
         if old := distrusted(asked, file):
@@ -151,6 +152,14 @@ def judge(
         judgement = _judgement(plan, config, name, asked, file)
         _write_results(folder, judgement)
     return judgement
+
+
+def _answers(folder: JudgeFolder, progress: Progress) -> AnswerFile:
+    """The answers so far; says where nothing tells whether they are as they were written."""
+    file = AnswerFile(folder.answers_file)
+    if file.without_digest:
+        progress.say(f"{file.without_digest} answers of an earlier version carry no digest")
+    return file
 
 
 def _judgement(

@@ -6,10 +6,11 @@ object, or there is no verdict.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from hyperfitting.judge.reasoning import split_reasoning
+from hyperfitting.strict_json import once_each
 
 # Raise it where a stored answer could be read otherwise: its question is then asked again.
 READING = 2
@@ -42,17 +43,9 @@ class NoAnswerError(NoVerdictError):
     """Nothing but reasoning: the judge did not come to its answer."""
 
 
-def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; the standard reader would silently keep the last of two equal keys."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("a key stands twice")
-    return content
-
-
 def _objects(text: str) -> list[tuple[dict[str, Any], slice]]:
     """The outermost JSON objects in a text, whatever stands around them, and where each stands."""
-    decoder = json.JSONDecoder(object_pairs_hook=_no_repeats)
+    decoder = json.JSONDecoder(object_pairs_hook=once_each)
     found: list[tuple[dict[str, Any], slice]] = []
     start = text.find("{")
     while start >= 0:

@@ -24,7 +24,8 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
 from hyperfitting.errors import HyperfittingError, InputError
 from hyperfitting.faults import is_memory
-from hyperfitting.foreign import path_inside
+from hyperfitting.foreign import OddNameError, path_inside
+from hyperfitting.models.config_file import require_numbers, require_sizes
 from hyperfitting.models.pickles import SAFE, pickled, pickles_among
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
@@ -42,8 +43,6 @@ UNLOADABLE = (
     HFValidationError,
     SafetensorError,
 )
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-MOST_LAYERS = 1_000  # the deepest language models have some 130
 NAMED = 3  # files or tensors that a message names
 
 logger = logging.getLogger(__name__)
@@ -148,10 +147,11 @@ class Checkpoint:
         """One of its JSON files.
 
         Raises:
-            InputError: it is no JSON object.
+            InputError: it is no JSON object, or holds numbers that are none.
         """
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))
+            require_numbers(content, f"{name} of {self.name}")
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{name} of {self.name} cannot be read: {error}",
@@ -200,7 +200,14 @@ class Checkpoint:
         for each in named:
             if not each.endswith(SAFE):
                 raise pickled(f"{where} of {self.name} names {each[:100]!r} as weights")
-            path_inside(each)
+            try:
+                path_inside(each)
+            except OddNameError as error:
+                raise InputError(
+                    f"{where} of {self.name} names weights elsewhere: {error.given}",
+                    needed="names of files that lie beside it",
+                    hint="fetch or save the model again",
+                ) from error
 
     def _named_in_config(self) -> str | None:
         """A file of another name that the config asks for."""
@@ -229,6 +236,8 @@ class Checkpoint:
 
 def reason_of(error: Exception | str) -> str:
     """The first line of an error, with the next where the first is only its title."""
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
     first, *rest = (str(error).strip() or type(error).__name__).splitlines()
     return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
@@ -252,24 +261,6 @@ def loading(refuse: Callable[[Exception], InputError]) -> Iterator[None]:
         if is_memory(error) or not (isinstance(error, Exception) or is_panic):
             raise
         raise refuse(error if isinstance(error, Exception) else ValueError(str(error))) from error
-
-
-def require_layers(checkpoint: Checkpoint) -> None:
-    """Refuse a config whose layers would take hours to lay out before a weight is read.
-
-    Raises:
-        InputError: it asks for more than any model has.
-    """
-    config = checkpoint.read(CONFIG) if CONFIG in checkpoint.files else {}
-    inner = config.get("text_config")
-    for part in (config, inner if isinstance(inner, dict) else {}):
-        for key in LAYER_KEYS:
-            count = part.get(key)
-            if isinstance(count, (int, float)) and count > MOST_LAYERS:
-                raise InputError(
-                    f"{CONFIG} of {checkpoint.name} asks for {count:,} layers ({key})",
-                    needed=f"a model of at most {MOST_LAYERS:,} layers",
-                )
 
 
 def unavailable(config: ModelConfig, error: Exception | str) -> InputError:
@@ -356,7 +347,7 @@ def require_whole(checkpoint: Checkpoint) -> Checkpoint:
     """Refuse a checkpoint without config, whole .safetensors weights or (a folder) tokenizer.
 
     Raises:
-        InputError: what is missing, and what stands there instead.
+        InputError: what is missing, and what stands there instead; or what no model can be.
     """
     name, files = checkpoint.name, checkpoint.files
     if not checkpoint.has_weights and checkpoint.has_adapter:
@@ -378,6 +369,7 @@ def require_whole(checkpoint: Checkpoint) -> Checkpoint:
             needed=f"one of {', '.join(TOKENIZER_FILES)}",
             hint="save the model's tokenizer there: tokenizer.save_pretrained(folder)",
         )
+    require_sizes(checkpoint.read(CONFIG), f"{CONFIG} of {name}")
     return checkpoint
 
 

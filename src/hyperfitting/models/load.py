@@ -27,7 +27,6 @@ from hyperfitting.models.checkpoint import (
     loading,
     locate,
     reason_of,
-    require_layers,
     require_whole,
     unavailable,
 )
@@ -87,10 +86,24 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
-    with loading(partial(unavailable, config)):
+    with loading(partial(_refused, config, checkpoint)):
         return kind.from_pretrained(
             checkpoint.path, **checkpoint.options, trust_remote_code=config.trust_remote_code
         )
+
+
+def _refused(config: ModelConfig, checkpoint: Checkpoint, error: Exception) -> InputError:
+    """The refusal of a model or tokenizer; names the config where that alone cannot be loaded."""
+    if checkpoint.is_local and CONFIG in checkpoint.files and "trust_remote" not in str(error):
+        try:
+            AutoConfig.from_pretrained(checkpoint.path)
+        except Exception as fault:  # anything, as `loading` says
+            return InputError(
+                f"{CONFIG} of {config.name} cannot be loaded: {reason_of(fault)}",
+                needed="the config of a model that transformers "
+                f"{transformers.__version__} knows, as it was saved",
+            )
+    return unavailable(config, error)
 
 
 def stored_quantization(checkpoint: Checkpoint) -> str | None:
@@ -162,10 +175,11 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             numbers that are no weights without what decodes them.
     """
     checkpoint = require_whole(locate(config))
-    require_layers(checkpoint)
     stored = stored_quantization(checkpoint)
     placed = _placed(config, stored)
-    refuse = partial(_quantized, config, stored) if stored else partial(unavailable, config)
+    refuse = (
+        partial(_quantized, config, stored) if stored else partial(_refused, config, checkpoint)
+    )
     quantization = stored or (config.quantization if config.quantization != "none" else None)
     with loading(refuse), quiet_transformers(), without_pickles(config.name):
         model, info = AutoModelForCausalLM.from_pretrained(

@@ -116,8 +116,8 @@ class Checkpoints:
             )
         return None
 
-    def weights(self, step: int) -> dict[str, Tensor]:
-        """The trained tensors at `step`, by full name, in CPU memory.
+    def require(self, step: int) -> Path:
+        """The folder of a step's checkpoint, every file of which is as it was written.
 
         Raises:
             InputError: there is no such checkpoint, it is damaged, or it is of another run.
@@ -130,7 +130,15 @@ class Checkpoints:
             )
         if open_sealed(self._path(step)) != self.about | {"step": step}:
             raise DamagedError(f"{self._path(step)} belongs to another run")
-        return _tensors(self._path(step) / WEIGHTS)
+        return self._path(step)
+
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """The trained tensors at `step`, by full name, in CPU memory.
+
+        Raises:
+            InputError: as of `require`.
+        """
+        return _tensors(self.require(step) / WEIGHTS)
 
     def load(
         self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer

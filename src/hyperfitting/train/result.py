@@ -14,6 +14,18 @@ from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.manifest import checkpoint_about
 
 
+def require_checkpoint(run: RunFolder, step: int, hint: str) -> None:
+    """Refuse a step without a whole checkpoint, before anything is loaded.
+
+    Raises:
+        InputError: it is gone, damaged or of another run; `hint` says what to do.
+    """
+    try:
+        Checkpoints(run.checkpoints, checkpoint_about(run.manifest())).require(step)
+    except InputError as error:
+        raise InputError(error.given, needed=error.needed, hint=hint) from error
+
+
 def load_checkpoint_result(run: RunFolder, model_config: ModelConfig, step: int) -> CausalLM:
     """The trained model after `step` steps, in evaluation mode; `load_result` gives the last one.
 
