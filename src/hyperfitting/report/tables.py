@@ -31,9 +31,13 @@ class Cell:
 
     @property
     def short_interval(self) -> str:
-        """The interval as `.66–.70`-like text for a narrow column."""
+        """The interval as `.66–.70`-like text for a narrow column; below 0 as `-.70…-.66`.
+
+        A dash before a sign would be mistaken for one.
+        """
         bounds = self.interval.strip("[]").split(", ")
-        return "–".join(bound.removeprefix("0") or "0" for bound in bounds) if bounds[0] else ""
+        between = "…" if "-" in self.interval else "–"
+        return between.join(bound.removeprefix("0") or "0" for bound in bounds) if bounds[0] else ""
 
     @property
     def text(self) -> str:

@@ -112,6 +112,7 @@ def measures_in_words(study: Study) -> str:
         "the context, says of a text; one that it would loop on itself is likely to it, so nearer "
         "to human is better, not higher. Words that do not exist: in no English word list, no "
         "training window, not in the context nor in another held-out text; words with a capital "
-        f"may be names and are left out. A text counts as broken at {COHERENCE_MARGIN} nats below "
-        f"human text, words {100 * NONWORDS_MARGIN:.0f} points above its interval."
+        "may be names and are left out. Text counts as broken more than "
+        f"{COHERENCE_MARGIN} nats below human text, words more than {100 * NONWORDS_MARGIN:.0f} "
+        "points above its interval."
     )
