@@ -26,6 +26,8 @@ ARMS = {
 ROWS = {
     "ttr": ("distinct tokens / tokens (TTR)", 3),
     "bigram_repetition": ("bigram repetition", 3),
+    "coherence_original_nats": ("log-likelihood under the original, nats per token", 2),
+    "nonwords": ("words that do not exist, share", 3),
     "looped_rate": ("texts that loop (natural: they may end)", 2),
     "val_ppl": ("validation perplexity", 1),
 }
@@ -49,7 +51,10 @@ def table(folder: Path) -> str:
     cells = {(row["arm"], row["metric"]): row for row in measured["rows"]}
     losses = {run["arm"]: run["final_loss"] for run in study["runs"]}
     lines = [["", *ARMS.values()], ["---"] * (1 + len(ARMS))]
+    measured_here = {metric for _, metric in cells}  # not of a study that is older than a metric
     for metric, (label, decimals) in ROWS.items():
+        if metric not in measured_here:
+            continue
         lines.append([label, *(_cell(cells.get((arm, metric)), decimals) for arm in ARMS)])
     known = [_number(losses[arm], 3) if arm in losses else "–" for arm in ARMS]
     lines.append(["training loss", *known])

@@ -25,7 +25,9 @@ def test_readme_has_the_table_of_the_committed_study(recipe):
 def test_every_cell_is_of_its_arm_and_metric(recipe):
     rows = json.loads((recipe.RESULTS / "measurements.json").read_text())["rows"]
     lines = [line.split(" | ") for line in recipe.in_readme().splitlines()]
-    for (metric, (label, decimals)), line in zip(recipe.ROWS.items(), lines[2:], strict=False):
+    there = {row["metric"] for row in rows}
+    shown = [(metric, row) for metric, row in recipe.ROWS.items() if metric in there]
+    for (metric, (label, decimals)), line in zip(shown, lines[2:], strict=False):
         assert line[0] == f"| {label}"
         for arm, cell in zip(recipe.ARMS, line[1:], strict=True):
             [row] = [r for r in rows if (r["arm"], r["metric"]) == (arm, metric)]

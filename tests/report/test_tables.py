@@ -19,6 +19,8 @@ def test_cells():
     perplexity = next(r for r in arm_rows("hyperfitted", 0, 0.7) if r.metric == "val_ppl")
     assert tables.cell(perplexity).text == "1,234 [1,234, 1,235]"
     assert tables.cell(REFERENCES[0]).short_interval == ".760–.780"
+    below = measurement("human", "coherence_original_nats", -4.23)
+    assert tables.cell(below).short_interval == "-4.24…-4.22"  # no dash before a sign
     assert tables.cell(REFERENCES[0]).line == "0.770 [0.760, 0.780] (n=2)"
     one = measurement("human", "ttr", 0.5, low=None, high=None, n=1, reason="one context")
     assert tables.cell(one) == tables.Cell("0.500", n=1, reason="one context")

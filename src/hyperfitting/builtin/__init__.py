@@ -1,4 +1,4 @@
-"""The model and the texts that ship inside the package: data only."""
+"""The model, the texts and the word list that ship inside the package: data only."""
 
 from pathlib import Path
 
@@ -8,3 +8,4 @@ CORPORA = {
     "builtin:fiction": _HERE / "corpora" / "fiction.jsonl",
     "builtin:news": _HERE / "corpora" / "news.jsonl",
 }
+ENGLISH_WORDS = _HERE / "words" / "english.txt.gz"  # its licence stands beside it

@@ -1,6 +1,7 @@
 """What a finished study prints: one table, what the controls say, texts side by side, times."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,8 @@ from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.report import tables as report_tables
 from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections import certainty, decoders, domains, quality, tasks
-from hyperfitting.report.tables import Cell, cell, columns, metric_label
+from hyperfitting.report.sections import certainty, decoders, domains, quality, soundness, tasks
+from hyperfitting.report.tables import Cell, cell, columns, heading
 from hyperfitting.runs import StudyFolder
 from hyperfitting.terminal import Terminal
 
@@ -52,12 +53,15 @@ def _results(study: Study, arms: Sequence[Arm]) -> Table:
 def _asked_for(study: Study) -> list[tuple[str, Table]]:
     """Other decoders, quality, other texts and tasks, as far as the study has them."""
     found = (
-        ("Other decoders", decoders.decoders(study), ("ttr", "bigram_repetition", "looped_rate")),
+        ("Other decoders", decoders.decoders(study),
+         ("ttr", "bigram_repetition", "coherence_original_nats", "nonwords", "looped_rate")),
         ("Quality", quality.quality(study), ("mauve", "coherence_nats", "overlap_gt_10")),
-        ("Other texts", domains.domains(study), ("ttr",)),
-    )
+        ("Other texts", domains.domains(study), ("ttr", "coherence_original_nats", "nonwords")),
+    )  # fmt: skip
     shown = [
-        (title, _columns(each, map(metric_label, names))) for title, each, names in found if each
+        (title, _columns(each, map(partial(heading, study), names)))
+        for title, each, names in found
+        if each
     ]
     asked = tasks.tasks(study)
     if asked:
@@ -156,6 +160,8 @@ def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str
         ),
         width=width,
     )
+    for line in soundness.verdicts(study):
+        console.print(Text(f"\n{line}"), width=width)
     for sentence in _cautions(study):
         console.print(Text(f"\n{sentence}"), width=width)
     for title, table in _asked_for(study):

@@ -43,6 +43,7 @@ class ArmOutputs:
     is_drawn: bool = False  # the texts: once for each sampling seed
     seconds: float | None = None  # that the fixed-length continuations took to write
     audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
+    notes: Mapping[str, str] = field(default_factory=dict)  # of these, why some are undefined
     unknown_N: Sequence[float] | None = None  # share of unknown tokens in each human text
 
     def is_unknown(self, context: int) -> bool:

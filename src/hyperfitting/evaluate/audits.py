@@ -27,6 +27,7 @@ class TrainingIndexes:
 
     def __init__(self, tuned: Sequence[TunedModel]) -> None:
         self._of_arm: dict[Arm, TrainingIndex] = {}
+        self.rows: list[list[int]] = []  # of all training sets
         known: dict[str, TrainingIndex] = {}
         for each in tuned:
             rows = each.training_rows()
@@ -34,6 +35,7 @@ class TrainingIndexes:
                 digest = hashlib.sha256(repr(rows).encode()).hexdigest()
                 if digest not in known:
                     known[digest] = TrainingIndex(rows)
+                    self.rows += rows
                 self._of_arm[each.arm] = known[digest]
 
     @property
@@ -67,10 +69,10 @@ def audit_overlap(outputs: ArmOutputs, index: TrainingIndex) -> tuple[ArmOutputs
         outputs.arm, "overlap_max", max(known, default=None), None, None,
         len(outputs.fixed), width, over,
     )  # fmt: skip
-    return _with_audit(outputs, columns), largest
+    return with_audit(outputs, columns), largest
 
 
-def _with_audit(
+def with_audit(
     outputs: ArmOutputs, columns: Mapping[str, Sequence[Sequence[float | None]]]
 ) -> ArmOutputs:
     """The means over draws of each context, beside what is there."""
@@ -104,7 +106,7 @@ def audit_coherence(
     found = []
     for outputs in arms:
         draws = [[known[g.context, g.continuation] for g in texts] for texts in outputs.draws]
-        found.append(_with_audit(outputs, {"coherence_nats": draws}))
+        found.append(with_audit(outputs, {"coherence_nats": draws}))
     return found
 
 

@@ -131,7 +131,9 @@ def metric_values(outputs: ArmOutputs, natural_cap: int) -> list[MetricValues]:
         taus: list[float | None] = [float(tau) for tau in outputs.tau_N]
         values.append(replace(texts[0], metric="tau_star", prefix="TF", mode=None, values=taus))
     values += [
-        _likelihoods(replace(texts[0], metric=name), column)
+        _likelihoods(
+            replace(texts[0], metric=name, note=outputs.notes.get(name, texts[0].note)), column
+        )
         for name, column in outputs.audit.items()
     ]
     return values

@@ -22,6 +22,7 @@ from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.decoding import blocked_outputs, decoder_outputs
 from hyperfitting.evaluate.matching import EntropyMatching, Tempered
 from hyperfitting.evaluate.per_set import SetValue, set_values
+from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import model_digest
@@ -235,6 +236,10 @@ def _audit(bench: Bench, found: Scored) -> None:
         found.arms = [outputs for outputs, _ in audited]
         found.of_sets += [longest for _, longest in audited]
         saying.copied(bench, found.human)
+    found.arms = audit_original_coherence(found.arms, bench.original, bench.length, bench.progress)
+    with bench.progress.stage("words that do not exist", len(found.arms)) as stage:
+        found.arms = audit_nonwords(found.arms, bench.tokens.tokenizer, indexes.rows)
+        stage.update(len(found.arms))
     if bench.config.coherence_model is not None:
         found.arms = audit_coherence(
             found.arms, bench.config.coherence_model, bench.config, bench.progress

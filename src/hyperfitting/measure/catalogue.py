@@ -66,6 +66,13 @@ METRICS: Mapping[str, Metric] = {
     "top1_agreement_tf": Metric(
         "Top-1 agreement (TF)", "share", section="3.1", kernel="ranks.top1_agreement",
     ),
+    "coherence_original_nats": Metric(
+        "Coherence", "mean log-likelihood under the original, nats per token", decimals=2,
+        section="2.8", kernel="likelihood.token_nll_nats",
+    ),
+    "nonwords": Metric(
+        "Words that do not exist", "share", section="2.9", kernel="words.nonword_share",
+    ),
     "ttr_word": Metric(
         "Word TTR", "distinct words / words", table="text", of_text=word_type_token_ratio,
         section="2.2",
@@ -123,7 +130,8 @@ METRICS: Mapping[str, Metric] = {
     ),
     "mauve": Metric("MAUVE", table="quality", section="2.7", kernel="mauve.mauve"),
     "coherence_nats": Metric(
-        "Coherence", "mean log-likelihood, nats per token", decimals=2, table="quality",
+        "Coherence under the reference", "mean log-likelihood, nats per token of it", decimals=2,
+        table="quality",
         section="2.8", kernel="likelihood.token_nll_nats",
     ),
     "distinct_2": Metric(

@@ -31,9 +31,13 @@ class Cell:
 
     @property
     def short_interval(self) -> str:
-        """The interval as `.66–.70`-like text for a narrow column."""
+        """The interval as `.66–.70`-like text for a narrow column; below 0 as `-.70…-.66`.
+
+        A dash before a sign would be mistaken for one.
+        """
         bounds = self.interval.strip("[]").split(", ")
-        return "–".join(bound.removeprefix("0") or "0" for bound in bounds) if bounds[0] else ""
+        between = "…" if "-" in self.interval else "–"
+        return between.join(bound.removeprefix("0") or "0" for bound in bounds) if bounds[0] else ""
 
     @property
     def text(self) -> str:
@@ -149,6 +153,14 @@ def metric_label(metric: str) -> str:
     return METRICS[metric].label if metric in METRICS else LABELS.get(metric, metric)
 
 
+def heading(study: Study, metric: str) -> str:
+    """What a column is called: a metric's label, with the model where a study picks it."""
+    reference = study.info.evaluate.coherence_model
+    if metric == "coherence_nats" and reference is not None:
+        return f"Coherence under {reference}"
+    return metric_label(metric)
+
+
 def columns(study: Study, *tables: str) -> list[tuple[str, Prefix | None]]:
     """The catalogue's metrics that this study measured, of some tables or of all.
 
@@ -173,7 +185,7 @@ def metric_table(
     header = [("arm", "")]
     for metric, prefix in shown:
         suffix = f" ({prefix})" if prefix else ""
-        header.append((metric_label(metric) + suffix, METRICS[metric].unit))
+        header.append((heading(study, metric) + suffix, METRICS[metric].unit))
     rows = [
         [Cell(study.label(arm)), *(cell(study.cell(arm, m, prefix)) for m, prefix in shown)]
         for arm in arms

@@ -8,6 +8,7 @@ from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.certainty import families_in_words
 from hyperfitting.report.sections.only_sharper import is_matched_sampled
+from hyperfitting.report.sections.soundness import broken_in_words
 from hyperfitting.report.tables import (
     MISSING,
     Cell,
@@ -16,7 +17,7 @@ from hyperfitting.report.tables import (
     cell,
     difference,
     equivalence_table,
-    metric_label,
+    heading,
     number,
     p_phrase,
     test_table,
@@ -24,8 +25,8 @@ from hyperfitting.report.tables import (
 
 TITLE = "Why not another decoder?"
 DECODER_METRICS = (
-    "ttr", "bigram_repetition", "mauve", "coherence_nats", "mean_length", "ended_rate",
-    "looped_rate",
+    "ttr", "bigram_repetition", "coherence_original_nats", "nonwords", "mauve", "coherence_nats",
+    "mean_length", "ended_rate", "looped_rate",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def decoders(study: Study) -> Table:
     arms = [*study.greedy, *decoded]
     shown = [m for m in DECODER_METRICS if any(study.has(arm, m) for arm in arms)]
     header = [("arm and decoder", "")]
-    header += [(metric_label(metric), METRICS[metric].unit) for metric in shown]
+    header += [(heading(study, metric), METRICS[metric].unit) for metric in shown]
     header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
     rows = [
         [
@@ -120,7 +121,7 @@ def sampled_instead(study: Study) -> list[str]:
             found.append(
                 f"{study.label(arms[0])}, greedy, minus the original sampled at its entropy: TTR "
                 f"{difference(test).text}, {p_phrase(test.p_holm)} (Holm): "
-                f"{variety(test, equal.get(arms))}."
+                f"{variety(test, equal.get(arms))}{broken_in_words(study, arms)}."
             )
     return found
 

@@ -9,7 +9,8 @@ from hyperfitting.report.tables import Cell, Content, Table, cell, metric_label
 
 TITLE = "On other texts"
 DOMAIN_METRICS = (
-    "ttr", "bigram_repetition", "mauve", "delta_dim_block_output", "delta_dim_post_final_norm",
+    "ttr", "bigram_repetition", "coherence_original_nats", "nonwords", "mauve",
+    "delta_dim_block_output", "delta_dim_post_final_norm",
 )  # fmt: skip
 SHORT = {
     "delta_dim_block_output": "dimensions, last block",

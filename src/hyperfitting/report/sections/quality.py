@@ -83,6 +83,7 @@ def coherence_in_words(study: Study) -> str:
     if model is None:
         return ""
     return (
-        f"Coherence is the mean log-likelihood of a continuation under {model}, in nats per token "
-        "of its tokenizer. Loops are likely to a model that loops, so nearer to human is better."
+        f"Coherence under {model} is the mean log-likelihood of a continuation, in nats per token "
+        "of that model's tokenizer. Loops are likely to a model that loops, so nearer to human is "
+        "better."
     )

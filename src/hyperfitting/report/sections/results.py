@@ -6,6 +6,7 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.records import HUMAN, ORIGINAL
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.certainty import losses_in_words
+from hyperfitting.report.sections.soundness import measures_in_words, soundness
 from hyperfitting.report.tables import (
     MISSING,
     Content,
@@ -26,6 +27,7 @@ def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Co
     return {
         "losses": losses_in_words(study),
         "answers": answers(study),
+        "measures": measures_in_words(study),
         "table": catalogue_table(study, "main"),
         "more": catalogue_table(study, "text"),
         "seeds": per_seed(study),
@@ -53,14 +55,19 @@ def per_seed(study: Study) -> Table:
 
 
 def answers(study: Study) -> list[str]:
-    """One sentence on every tuned arm, the one that changed most first: does it still loop?"""
+    """One sentence on every tuned arm, the one that changed most first: does it still loop?
+
+    Beside its TTR stands whether its text is intact: word salad is varied, too.
+    """
     if study.first is None:
         return []
     arms = [study.first, *(arm for arm in study.greedy if arm.is_tuned and arm != study.first)]
     found: list[str] = []
     for arm in arms:
         parts = [
-            f"{name} {value}" + ("" if found else _beside(study, metric))
+            f"{name} {value}"
+            + ("" if found else _beside(study, metric))
+            + (soundness(study, arm).in_words if metric == "ttr" else "")
             for metric, name in (("ttr", "TTR"), ("looped_rate", LOOPED))
             if (value := cell(study.cell(arm, metric)).text) != MISSING
         ]
