@@ -84,12 +84,14 @@ def decoder_outputs(
     count = len(contexts)
     num_seeds = 1 if spec.is_deterministic else max(1, config.sampling_seeds)
     length = contexts.length
+    texts_V = tokens.text_of_each() if spec.needs_texts else None
 
     def write(rows: Sequence[list[int]], mode: Mode, draws: int, batch_size: int) -> list[Decoded]:
         return run_decoder(
             spec, model, list(rows) * draws,
             max_new_tokens=config.natural_tokens if mode == "natural" else length,
             seeds_N=[[seed, n] for seed in range(draws) for n in range(len(rows))],
+            texts_V=texts_V,
             amateur=amateur,
             banned=tokens.banned(mode),
             ends=tokens.ends if mode == "natural" else (),
