@@ -187,6 +187,7 @@ def test_a_list_of_decoders():
         ("", "no decoder ''"),
         ("alpha=0.5", "no decoder 'alpha=0.5'"),
         ("mirostat:5,0.1", "written key=value"),
+        ("stop:min_count=1", r"a whole number in \[2, inf\)"),
         ("beam:101", r"in \[2, 100\]"),
         ("min_p:1.5", r"needed: a number in \(0, 1\]"),
         ("min_p:0", r"min_p is '0'"),

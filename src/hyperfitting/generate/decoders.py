@@ -221,6 +221,22 @@ DECODERS: Mapping[str, Decoder] = {
         "that the whole text has already",
         source="llama.cpp, PR 9702; its usual values",
     ),
+    "stop": Decoder(
+        kind="search",
+        parameters=(
+            Parameter(name="max_pattern_size", default=128, low=1, has_low=True, high=4096,
+                      has_high=True, is_integer=True, meaning="tokens of the largest pattern"),
+            Parameter(name="min_pattern_size", default=4, low=1, has_low=True, is_integer=True,
+                      meaning="tokens of the smallest pattern"),
+            Parameter(name="min_count", default=4, low=2, has_low=True, is_integer=True,
+                      meaning="times in a row that end a text"),
+        ),
+        is_deterministic=True,
+        work=f"{_HERE}.stop:greedy_until_repetition",
+        rule="greedy; a text that may end itself ends where its last tokens are one pattern "
+        "several times",
+        source="vLLM's repetition_detection, PR 35451; values recommended in its PR 52677",
+    ),
     "contrastive_search": Decoder(
         kind="search",
         parameters=(
