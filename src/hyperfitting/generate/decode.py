@@ -155,7 +155,8 @@ def decode(
 
     `banned` tokens are never chosen. A text stops after its first token in `ends`; without
     `ends` every text gets exactly `max_new_tokens`; `stop` may end others. The last batch is as
-    wide as it happens to be: float32 sums may differ in the last bit between widths (definitions, section 8.4).
+    wide as it happens to be: float32 sums may differ in the last bit between widths (definitions,
+    section 8.4).
     """
     decoded: list[Decoded] = []
     for start in range(0, len(contexts), batch_size):
