@@ -3,13 +3,19 @@
 - greedy and the samplers against `model.generate` with the same settings, batch and length; a
   ratio above 1 means ours is faster;
 - contrastive search against greedy decoding of k times as many contexts, and GUARD against
-  top-k: how much longer they take.
+  top-k: how much longer they take;
+- dry against `generate`'s greedy decoding, min-k and p-less against `generate`'s min-p: they are
+  not in `generate`, so this is what they cost over what it has;
+- dry, token by token of one long text: how much of a token's time the choice takes at 500, 1,000
+  and 2,000 tokens; it should hardly grow.
 
 A random Llama model, continuations of fixed length, repeats interleaved, medians.
 """
 
 import argparse
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common import (
@@ -38,7 +44,15 @@ AGAINST_GENERATE: dict[str, dict[str, Any]] = {
     "repetition_penalty:1.2": {"do_sample": False, "repetition_penalty": 1.2},
 }
 CONTRASTIVE = f"contrastive_search:alpha=0.6,k={CANDIDATES}"
-ALONE = (CONTRASTIVE, "adaptive_contrastive_search", "guard", "mirostat", "top_n_sigma:1.0")
+DRY = "dry:breakers=0"
+ALONE = (
+    CONTRASTIVE, "adaptive_contrastive_search", "guard", "mirostat", "top_n_sigma:1.0", DRY,
+    "min_k:3", "p_less", "stop",
+)  # fmt: skip
+# Ours that `generate` lacks, and what of it they stand beside.
+BESIDE_GENERATE = {DRY: "greedy", "min_k:3": "min_p:0.1", "p_less": "min_p:0.1"}
+LENGTHS = (500, 1000, 2000)
+AROUND = 20  # tokens before and after a length whose median time is taken
 
 
 def make_tasks(settings: argparse.Namespace, model: Any) -> dict[str, Callable[[], None]]:
@@ -89,6 +103,34 @@ def make_tasks(settings: argparse.Namespace, model: Any) -> dict[str, Callable[[
     return tasks
 
 
+def seconds_of_tokens(model: Any, text: str, lengths: Sequence[int]) -> list[tuple[float, float]]:
+    """Median seconds of a token of one text around each of these lengths: choosing it, and all."""
+    import torch
+
+    from hyperfitting.generate.decode import Stepper
+    from hyperfitting.generate.run import chooser
+    from hyperfitting.generate.specs import parse_decoder
+
+    choose, stepper = chooser(parse_decoder(text)), Stepper(model, [[1, 2, 3]])
+    seen = torch.tensor([[1, 2, 3]])
+    times: list[tuple[float, float]] = []
+    with torch.no_grad():
+        for step in range(max(lengths) + AROUND):
+            start = time.perf_counter()
+            logits_BV = stepper.logits()
+            middle = time.perf_counter()
+            token_B, _ = choose(logits_BV, range(1), step, seen)
+            end = time.perf_counter()
+            times.append((end - middle, end - start))
+            stepper.append(token_B)
+            seen = torch.cat([seen, token_B[:, None]], dim=1)
+    windows = [times[length - AROUND : length + AROUND] for length in lengths]
+    return [
+        (statistics.median(t for t, _ in window), statistics.median(t for _, t in window))
+        for window in windows
+    ]
+
+
 def _written(decoded: Any, tokens: int) -> None:
     assert all(len(text.ids) == tokens for text in decoded)
 
@@ -130,6 +172,16 @@ def measure(settings: argparse.Namespace) -> Result:
     greedy = seconds["greedy"]
     result["ratio_contrastive_search_greedy"] = seconds[CONTRASTIVE] / greedy
     result["ratio_guard_top_k"] = seconds["guard"] / seconds["top_k:50"]
+    for text, other in BESIDE_GENERATE.items():
+        ratio = seconds[f"generate {other}"] / seconds[text]
+        result[f"ratio_generate_{_plain(other)}_{_plain(text)}"] = ratio
+    lengths = [length for length in LENGTHS if length <= settings.longest]
+    for length, (choosing, whole) in zip(
+        lengths, seconds_of_tokens(model, DRY, lengths), strict=True
+    ):
+        result[f"seconds_dry_choosing_{length}"] = choosing
+        result[f"seconds_dry_token_{length}"] = whole
+        result[f"ratio_dry_choosing_token_{length}"] = choosing / whole
     return result
 
 
@@ -159,6 +211,14 @@ def show(result: Result) -> None:
         f"greedy on as many rows. GUARD: {result['ratio_guard_top_k']:.2f} x top-k. "
         f"Peak {result['peak_mb']:,.0f} MB ({result['measured_by']})."
     )
+    for text, other in BESIDE_GENERATE.items():
+        ratio = result[f"ratio_generate_{_plain(other)}_{_plain(text)}"]
+        print(f"  generate {_plain(other)} / our {_plain(text)}: {ratio:.2f}")
+    for length in LENGTHS:
+        if f"seconds_dry_choosing_{length}" in result:
+            choosing = 1e3 * result[f"seconds_dry_choosing_{length}"]
+            whole = 1e3 * result[f"seconds_dry_token_{length}"]
+            print(f"  dry, token {length:,} of one text: {choosing:.2f} ms of {whole:.2f} ms")
 
 
 def main() -> None:
@@ -172,6 +232,7 @@ def main() -> None:
             "batch": (40, 20, "rows at most"), "tokens": (96, 24, "new tokens"),
             "hidden": (256, 128, "width"), "blocks": (8, 4, "of the model"),
             "vocabulary": (32_000, 8_000, "tokens"), "repeats": (5, 3, "of every decoder"),
+            "longest": (2_000, 500, "tokens of the text whose tokens are timed one by one"),
         },
     )  # fmt: skip
     settings = parser.parse_args()

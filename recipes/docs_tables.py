@@ -13,7 +13,8 @@ from hyperfitting.config import TrainConfig
 from hyperfitting.config.layers import Layer
 from hyperfitting.config.methods import METHODS, Method
 from hyperfitting.config.resolve import resolve_run
-from hyperfitting.generate.decoders import DECODERS, Parameter
+from hyperfitting.generate.decoder import Parameter
+from hyperfitting.generate.decoders import DECODERS
 
 ROOT = Path(__file__).parent.parent
 FILES = (ROOT / "README.md", ROOT / "docs" / "training.md", ROOT / "docs" / "decoding.md")

@@ -37,8 +37,9 @@ SETTING = re.compile(rf"({KEY})=({VALUE})")
 PLACEHOLDERS = {"", "...", "{}", "N", "NAME", "MODEL", "value"}
 # Parameters of decoders, options of figures and of other programs.
 NO_SETTINGS = {
-    "key", "alpha", "beams", "decay", "eta", "k", "length_penalty", "num_beams", "q", "tau",
-    "window", "width", "height", "role", "n", "safe_serialization",
+    "key", "alpha", "base", "beams", "breakers", "decay", "eta", "k", "length_penalty",
+    "normalised", "num_beams", "q", "tau", "window", "width", "height", "role", "n",
+    "safe_serialization",
 }  # fmt: skip
 # Options of other programs.
 NO_FLAGS = {"--extra-index-url", "--repeats", "--contexts", "--quick", "--gpu"}

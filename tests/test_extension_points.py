@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from hyperfitting.config.methods import METHODS, Method
-from hyperfitting.generate.decoders import DECODERS, Decoder, Parameter
+from hyperfitting.generate.decoder import Decoder, Parameter
+from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.records import Arm
 from hyperfitting.report.figures.style import Look, look
 from hyperfitting.train.methods import SET_UP, trained_blocks

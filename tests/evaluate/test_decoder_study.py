@@ -11,6 +11,8 @@ from hyperfitting.data.store import save_dataset
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.generate.specs import parse_decoders
 from hyperfitting.measure.text import type_token_ratio
+from hyperfitting.report.load import read_study
+from hyperfitting.report.sections.decoders import decoders
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.storage import read_json
 from tests.comparing import changed, comparison
@@ -109,3 +111,18 @@ def test_tuned_models_are_tested_against_the_original_s_decoders(study):
     [ttr] = [t for t in tests if (t["b"], t["metric"]) == ("original+min_p", "ttr")]
     assert ttr["difference"] == pytest.approx(mean_ttr("tuned") - mean_ttr("original+min_p"))
     assert ttr["p_holm"] >= ttr["p"]
+
+
+def test_the_page_says_what_stopping_did(model_folder, tmp_path):
+    wanted = {"decoders": "stop:4,min_pattern_size=1,min_count=2", "natural_tokens": 20}
+    config = CONFIG.model_copy(update=wanted)
+    evaluate(comparison(model_folder, changed, data=DATA), config, tmp_path / "study")
+    folder = StudyFolder(tmp_path / "study")
+    [run] = read_json(folder.study_file)["decoders"]
+    table = decoders(read_study(folder))
+    assert [name for name, _ in table.header[-3:]] == [
+        "Stopped", "Tokens saved", "Human texts stopped",
+    ]  # fmt: skip
+    row = next(row for row in table.rows if row[0].text.startswith("original+stop"))
+    expected = [run["stopped"][key] for key in ("share", "tokens_saved", "human_share")]
+    assert [cell.text for cell in row[-3:]] == [f"{value:.2f}" for value in expected]

@@ -153,6 +153,28 @@ def test_contrastive_decoding_is_the_loop_of_its_formula(decoded, amateur):
         assert text.continuation_ids == row[len(text.context_ids) :]
 
 
+def test_decoders_that_read_tokens_get_their_texts(model_folder):
+    asked = "dry,xtc:probability=1,stop:4,min_pattern_size=1,min_count=2"
+    config = CONFIG.model_copy(update={"decoders": asked, "natural_tokens": 12})
+    evaluation, arms, columns = evaluated(comparison(model_folder, changed, data=DATA), config)
+    rows, texts_V = DATA.contexts.contexts, [TOKENIZER.decode([n]) for n in range(len(TOKENIZER))]
+    for spec in parse_decoders(asked):
+        found = run_decoder(
+            spec, tiny_model(), rows, seeds_N=[[0, n] for n in range(len(rows))], texts_V=texts_V,
+            max_new_tokens=12, banned=UNWRITABLE[1:], ends=[END],
+        )  # fmt: skip
+        assert ids(arms[f"original+{spec.name}"].natural) == [text.ids for text in found]
+    *others, stop = evaluation.decoder_runs
+    assert [run.stopped for run in others] == [None, None]
+    whole, written = (arms[name].natural for name in ("original", "original+stop"))
+    lengths = [[len(text.continuation_ids) for text in arm] for arm in (whole, written)]
+    assert stop.stopped.share == np.mean(np.less(lengths[1], lengths[0]))
+    assert stop.stopped.tokens_saved == pytest.approx(1 - sum(lengths[1]) / sum(lengths[0]))
+    assert stop.stopped.n == len(rows)
+    for metric in ("looped_rate_vllm", "looped_rate_llama_cpp", "compression_ratio"):
+        assert np.isfinite(columns["human", metric, None]).all()
+
+
 # The citation blocker
 
 

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import torch
 
-from hyperfitting.generate.choose import Sample
+from hyperfitting.generate.choose import Uniforms
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def draw(weights, uniform):
 
 
 def uniforms(seed, count):
-    return [Sample([1.0], [seed])._draw(0, step) for step in range(count)]
+    return [Uniforms([seed]).at(0, step) for step in range(count)]
 
 
 def contrastive_step(model, ids, p, candidates, alpha, hidden):

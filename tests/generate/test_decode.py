@@ -7,7 +7,7 @@ from scipy import stats
 from transformers import DynamicCache, GenerationConfig
 
 from hyperfitting.generate.cache import RoomyLayer, roomy_cache
-from hyperfitting.generate.choose import Sample, Shifted, greedy
+from hyperfitting.generate.choose import Sample, Shifted, Uniforms, greedy
 from hyperfitting.generate.decode import decode
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
@@ -122,9 +122,9 @@ def test_a_low_temperature_is_greedy_and_none_is_refused(model):
 
 
 def test_draws_of_a_long_text_go_on_where_they_were():
-    choose = Sample([1.0], [[5]])
-    long = [choose._draw(0, step) for step in (0, 500, 700)]
-    assert long[0] == Sample([1.0], [[5]])._draw(0, 0)
+    uniforms = Uniforms([[5]])
+    long = [uniforms.at(0, step) for step in (0, 500, 700)]
+    assert long[0] == Uniforms([[5]]).at(0, 0)
     assert long[2] == np.random.default_rng([5]).random(701)[700]
 
 

@@ -1,12 +1,14 @@
 """The table of decoders, what a user writes, and what holds for every one of them."""
 
 import json
+import re
 
 import pytest
 from transformers.generation.logits_process import LogitsProcessor
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decoders import DECODERS, load
+from hyperfitting.generate.decoder import load
+from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
@@ -16,11 +18,16 @@ from tests.tiny import tiny_model
 
 CONTEXTS = [random_rows(1, length, seed=length)[0] for length in (5, 12, 8, 12, 3)]
 
+# A newline, a colon inside a token, and characters that are nothing to any decoder.
+TEXTS = ["\n", "a:b", *(chr(97 + n) for n in range(26))]
+
 
 def run(name, model, contexts=CONTEXTS, seed=1, **options):
     spec = parse_decoder(name)
     if not spec.is_deterministic:
         options.setdefault("seeds_N", [[seed, n] for n in range(len(contexts))])
+    if spec.needs_texts:
+        options.setdefault("texts_V", TEXTS)
     if name == "contrastive_decoding":
         options["amateur"] = tiny_model(blocks=1, seed=3)
     return run_decoder(spec, model, contexts, max_new_tokens=12, **options)
@@ -67,23 +74,39 @@ def test_a_line_of_the_table_stands_for_what_does_it(model, name):
     assert all(each.allows(each.default) for each in decoder.parameters)
     assert isinstance(load(decoder.feed)(model), Feed)
     if decoder.combines:
-        assert [each.name for each in decoder.parameters] == [name]
-        work = load(decoder.work)(parse_decoder(name).parameters[name])
-        assert isinstance(work, LogitsProcessor)
+        assert isinstance(part(name), LogitsProcessor)
     else:
         assert callable(load(decoder.work))
 
 
+def part(name):
+    """The processor of one filter or penalty, with its defaults."""
+    processors = filtered(parse_decoder(name), [[0]], texts_V=TEXTS).processors
+    [processor] = [getattr(each, "inner", each) for each in processors]
+    return processor
+
+
+def test_no_two_parts_have_a_parameter_of_one_name():
+    parts = {name: decoder for name, decoder in DECODERS.items() if decoder.combines}
+    names = [each.name for decoder in parts.values() for each in decoder.parameters]
+    assert len(set(names)) == len(names)
+    for name, decoder in parts.items():
+        own = [each.name for each in decoder.parameters]
+        assert not (own and name in names) or own[0] == name
+
+
 def test_parts_act_in_transformers_order_however_they_are_written():
-    order = ("repetition_penalty", "no_repeat_ngram", "temperature", "top_n_sigma", "top_h",
-             "top_k", "top_p", "min_p", "typical", "epsilon", "eta")  # fmt: skip
+    order = ("repetition_penalty", "no_repeat_ngram", "frequency", "presence", "dry", "min_k",
+             "temperature", "dynamic_temperature", "top_n_sigma", "top_h", "top_k", "top_p",
+             "min_p", "typical", "epsilon", "p_less", "eta", "xtc", "adaptive_p")  # fmt: skip
     assert set(order) == {name for name, decoder in DECODERS.items() if decoder.combines}
     for texts in (order, order[::-1]):
-        processors = filtered(parse_decoder("+".join(texts)).parameters, [[0]]).processors
+        spec = parse_decoder("+".join(texts))
+        processors = filtered(spec, [[0]], texts_V=TEXTS).processors
         done = [getattr(each, "inner", each) for each in processors]
-        assert [type(each) for each in done] == [
-            type(load(DECODERS[name].work)(DECODERS[name].parameters[0].default)) for name in order
-        ]
+        assert [type(each) for each in done] == [type(part(name)) for name in order]
+        assert parse_decoder(spec.text) == spec
+        assert parse_decoders(f"greedy,{spec.text},guard")[1] == spec
 
 
 @pytest.mark.parametrize(
@@ -101,6 +124,26 @@ def test_parts_act_in_transformers_order_however_they_are_written():
         ("contrastive_search:k=5", "contrastive_search", {"alpha": 0.6, "k": 5}),
         ("guard", "guard", {"window": 7, "decay": 0.95, "temperature": 1.0}),
         ("guard,temperature:0.9", "guard", {"window": 7, "decay": 0.95, "temperature": 0.9}),
+        ("dry", "dry", {"multiplier": 0.8, "base": 1.75, "allowed_length": 2, "breakers": 1}),
+        (
+            "dry:0.5+base:2",
+            "dry",
+            {"multiplier": 0.5, "base": 2.0, "allowed_length": 2, "breakers": 1},
+        ),
+        (
+            "dry:breakers=0,base=2+min_p:0.2",
+            "dry",
+            {"min_p": 0.2, "multiplier": 0.8, "base": 2.0, "allowed_length": 2, "breakers": 0},
+        ),
+        ("p_less", "p_less", {}),
+        ("temperature:0.7+p_less", "p_less", {"temperature": 0.7}),
+        ("top_k:5+p_less", "top_k", {"top_k": 5, "p_less": True}),
+        ("xtc:0.2,probability=1", "xtc", {"threshold": 0.2, "probability": 1.0}),
+        (
+            "repetition_penalty:1.3,normalised=1",
+            "repetition_penalty",
+            {"repetition_penalty": 1.3, "normalised": 1},
+        ),
         ("beam:length_penalty=-1.5", "beam", {"beams": 5, "length_penalty": -1.5}),
     ],
 )
@@ -144,6 +187,7 @@ def test_a_list_of_decoders():
         ("", "no decoder ''"),
         ("alpha=0.5", "no decoder 'alpha=0.5'"),
         ("mirostat:5,0.1", "written key=value"),
+        ("stop:min_count=1", r"a whole number in \[2, inf\)"),
         ("beam:101", r"in \[2, 100\]"),
         ("min_p:1.5", r"needed: a number in \(0, 1\]"),
         ("min_p:0", r"min_p is '0'"),
@@ -156,13 +200,27 @@ def test_a_list_of_decoders():
         ("contrastive_search:alhpa=0.5", "did you mean 'alpha'"),
         ("contrastive_search:k=5,k=6", "gives k of contrastive_search twice"),
         ("greedy:1", "needed: no parameter"),
+        ("p_less:0.1", "no parameter '0.1'.*needed: no parameter"),
+        ("dry:-1", r"multiplier of the decoder dry is '-1'.*in \(0, 1000\]"),
+        ("dry:base=0.9", r"a number in \[1, 100\]"),
+        ("dry:breakers=2", r"a whole number in \[0, 1\]"),
+        ("dry:allowed_length=0", r"a whole number in \[1, inf\)"),
+        ("min_k:0", r"a number in \(0, inf\)"),
+        ("xtc:0.6", r"threshold of the decoder xtc is '0.6'.*\(0, 0.5\]"),
+        ("xtc:probability=1.5", r"in \(0, 1\]"),
+        ("frequency:0", "frequency is '0'"),
+        ("presence:-1", "presence is '-1'"),
+        ("dynamic_temperature:0", "low of the decoder dynamic_temperature is '0'"),
+        ("adaptive_p:1.1", r"target of the decoder adaptive_p is '1.1'.*\[0, 1\]"),
+        ("adaptive_p:decay=1", r"in \[0, 0.99\]"),
+        ("repetition_penalty:1.2,normalised=2", r"a whole number in \[0, 1\]"),
         ("guard+top_k:5", "guard does not combine"),
         ("greedy,min_p", "greedy does not combine"),
         ("top_k:5+top_k:6", "names a decoder twice"),
     ],
 )
 def test_bad_input_is_told(text, part):
-    with pytest.raises(InputError, match=part):
+    with pytest.raises(InputError, match=re.compile(part, re.DOTALL)):
         parse_decoder(text)
 
 

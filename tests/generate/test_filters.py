@@ -49,7 +49,7 @@ def test_every_step_has_the_distribution_of_transformers(model, text):
             output_scores=True, output_logits=True, return_dict_in_generate=True,
         ),
     )  # fmt: skip
-    choose = filtered(spec.parameters, [[0]])
+    choose = filtered(spec, [[0]])
     changed = 0
     for step, (raw, theirs) in enumerate(zip(found.logits, found.scores, strict=True)):
         ours = choose.filtered(raw, found.sequences[:, : 9 + step])
@@ -107,7 +107,7 @@ def test_draws_follow_the_distribution_that_is_left(text):
     choose = chooser(spec, [[3, n] for n in range(number)])
     seen = torch.zeros(number, 1, dtype=torch.long)
     tokens, tied = choose(logits.expand(number, -1), range(number), 0, seen)
-    left = filtered(spec.parameters, [[0]]).filtered(logits[None], seen[:1])[0]
+    left = filtered(spec, [[0]]).filtered(logits[None], seen[:1])[0]
     expected = left.double().softmax(0).numpy() * number
     counts = np.bincount(tokens, minlength=8)
     kept = expected > 0

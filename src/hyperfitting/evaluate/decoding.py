@@ -15,13 +15,14 @@ from hyperfitting.generate.citation import CitationBlocked, CitationBlocker
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
 from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.run import run_decoder
-from hyperfitting.generate.specs import DecoderSpec, parse_decoders
+from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
+from hyperfitting.generate.stop import rule_of
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm, Mode
 from hyperfitting.records.arms import CITATION_BLOCKED
-from hyperfitting.records.study import DecoderRun
+from hyperfitting.records.study import DecoderRun, Stopped
 
 # Contexts decoded once more alone, to see whether the batch matters (definitions, section 8.4).
 ALONE = 8
@@ -31,10 +32,13 @@ def requested_decoders(config: EvaluateConfig) -> tuple[DecoderSpec, ...]:
     """The decoders of a config; greedy is left out, because every model is decoded greedily.
 
     Raises:
-        InputError: an unknown decoder or parameter, contrastive decoding without an amateur, or
-            an amateur that nothing uses.
+        InputError: an unknown decoder or parameter, a stop without patterns, contrastive decoding
+            without an amateur, or an amateur that nothing uses.
     """
     specs = parse_decoders(config.decoders) if config.decoders.strip() else ()
+    for spec in specs:
+        if spec.name == "stop":
+            rule_of(**spec.parameters)
     contrasts = any(spec.needs_amateur for spec in specs)
     if contrasts and config.amateur is None:
         raise InputError(
@@ -84,12 +88,14 @@ def decoder_outputs(
     count = len(contexts)
     num_seeds = 1 if spec.is_deterministic else max(1, config.sampling_seeds)
     length = contexts.length
+    texts_V = tokens.text_of_each() if spec.needs_texts else None
 
     def write(rows: Sequence[list[int]], mode: Mode, draws: int, batch_size: int) -> list[Decoded]:
         return run_decoder(
             spec, model, list(rows) * draws,
             max_new_tokens=config.natural_tokens if mode == "natural" else length,
             seeds_N=[[seed, n] for seed in range(draws) for n in range(len(rows))],
+            texts_V=texts_V,
             amateur=amateur,
             banned=tokens.banned(mode),
             ends=tokens.ends if mode == "natural" else (),
@@ -100,10 +106,17 @@ def decoder_outputs(
         start = time.perf_counter()
         decoded = write(contexts.contexts, "fixed_length", num_seeds, config.batch_size)
         seconds = time.perf_counter() - start
-        natural = None
+        natural = stopped = None
         if config.natural_tokens:
             written = write(contexts.contexts, "natural", 1, config.batch_size)
             natural = generations_of(written, contexts, tokens, arm=here, mode="natural")
+            if spec.name == "stop":
+                whole = run_decoder(
+                    parse_decoder("greedy"), model, contexts.contexts,
+                    max_new_tokens=config.natural_tokens, banned=tokens.banned("natural"),
+                    ends=tokens.ends, batch_size=config.batch_size,
+                )  # fmt: skip
+                stopped = stopped_texts(spec, written, whole, contexts.continuations)
         alone = None
         few = min(ALONE, count)
         if spec.is_deterministic:
@@ -119,8 +132,30 @@ def decoder_outputs(
         is_deterministic=spec.is_deterministic,
         alone_equals_batch=alone,
         alone_n=0 if alone is None else few,
+        stopped=stopped,
     )
     return outputs, run
+
+
+def stopped_texts(
+    spec: DecoderSpec,
+    written: Sequence[Decoded],
+    whole: Sequence[Decoded],
+    human: Sequence[Sequence[int]],
+) -> Stopped:
+    """How often the decoder `stop` ended a text, what it saved, and how often it would be wrong.
+
+    `whole` are the same texts as greedy decoding writes them; `human` those of the authors.
+    """
+    rule = rule_of(**spec.parameters)
+    ended = sum(len(a.ids) < len(b.ids) for a, b in zip(written, whole, strict=True))
+    tokens = sum(len(text.ids) for text in whole)
+    return Stopped(
+        share=ended / len(whole),
+        tokens_saved=1 - sum(len(text.ids) for text in written) / tokens,
+        human_share=sum(rule.first_stop(ids) is not None for ids in human) / len(human),
+        n=len(whole),
+    )
 
 
 def blocked_outputs(

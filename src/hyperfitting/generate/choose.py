@@ -48,6 +48,23 @@ def make_greedy() -> Chooser:
     return greedy
 
 
+@dataclass(frozen=True)
+class Uniforms:
+    """Random numbers in [0, 1), a function of the seed of a row and the step alone."""
+
+    seeds_N: Sequence[Sequence[int]]
+    _drawn: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+
+    def at(self, row: int, step: int) -> float:
+        """The number of one row, counted among all, at one step."""
+        drawn = self._drawn.get(row)
+        if drawn is None or step >= len(drawn):
+            length = max(128, 2 * (step + 1))
+            drawn = np.random.default_rng([*self.seeds_N[row]]).random(length)
+            self._drawn[row] = drawn
+        return float(drawn[step])
+
+
 @dataclass
 class Sample:
     """Draws from softmax(logits / temperature), one temperature and one seed a row.
@@ -58,9 +75,10 @@ class Sample:
 
     temperature_N: Sequence[float]
     seeds_N: Sequence[Sequence[int]]
-    _uniform: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    uniforms: Uniforms = field(init=False)
 
     def __post_init__(self) -> None:
+        self.uniforms = Uniforms(self.seeds_N)
         if not all(t > 0 for t in self.temperature_N):
             raise ValueError(f"temperatures must be positive, got {min(self.temperature_N)}")
 
@@ -71,7 +89,7 @@ class Sample:
         device = logits_BV.device
         temperature_B1 = torch.tensor([self.temperature_N[n] for n in rows], device=device)[:, None]
         # In float32 a draw could round up to 1, and end on the last token even where it is banned.
-        draws = [self._draw(n, step) for n in rows]
+        draws = [self.uniforms.at(n, step) for n in rows]
         uniform_B = torch.tensor(draws, dtype=torch.float64, device=device)
         mass_BV = (logits_BV / temperature_B1).softmax(dim=-1).double().cumsum(dim=-1)
         # Strictly inside the mass, so that a banned token at the end is never reached.
@@ -80,14 +98,6 @@ class Sample:
         return token_B.clamp(max=logits_BV.shape[-1] - 1), torch.zeros_like(
             token_B, dtype=torch.bool
         )
-
-    def _draw(self, row: int, step: int) -> float:
-        drawn = self._uniform.get(row)
-        if drawn is None or step >= len(drawn):
-            length = max(128, 2 * (step + 1))
-            drawn = np.random.default_rng([*self.seeds_N[row]]).random(length)
-            self._uniform[row] = drawn
-        return float(drawn[step])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ nothing in a checkpoint's generation config (a repetition penalty, a temperature
 decoder unseen, and so that ties are settled and counted. Knows token ids only, no text.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ from hyperfitting.generate.feed import feed_of
 from hyperfitting.generate.step import Rows, together
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
+
+# Which texts, of their generated tokens so far [B, T], end with the last one, [B].
+Stop = Callable[[Tensor], Tensor]
 
 
 class Decoded(NamedTuple):
@@ -83,15 +86,17 @@ class Written:
         """Contexts and continuations so far, [B, T]; padding on the left is `vocabulary`."""
         return self.ids_BT[:, : self.width + self.step]
 
-    def append(self, token_B: Tensor, tied_B: Tensor) -> bool:
+    def append(self, token_B: Tensor, tied_B: Tensor, stop: Stop | None = None) -> bool:
         """Take the chosen tokens; whether any text goes on."""
         self.ids_BT[:, self.width + self.step] = token_B
         self.step += 1
         self.length_B += self.open_B
         self.ties_B += tied_B & self.open_B
-        if not len(self.end_E):
+        if not len(self.end_E) and stop is None:
             return True  # spares a device from waiting for the answer
         self.open_B &= ~torch.isin(token_B, self.end_E)
+        if stop is not None:
+            self.open_B &= ~stop(self.ids_BT[:, self.width : self.width + self.step])
         return bool(self.open_B.any())
 
     def decoded(self) -> list[Decoded]:
@@ -114,6 +119,7 @@ def _decode_batch(
     max_new_tokens: int,
     banned: Sequence[int],
     ends: Collection[int],
+    stop: Stop | None,
 ) -> list[Decoded]:
     stepper = Stepper(model, contexts)
     logits_BV = stepper.logits()
@@ -127,7 +133,7 @@ def _decode_batch(
             logits_BV = stepper.logits()
         logits_BV[:, banned_ids] = -torch.inf
         token_B, tied_B = choose(logits_BV, rows, step, written.seen())
-        if not written.append(token_B, tied_B):
+        if not written.append(token_B, tied_B, stop):
             break
         stepper.append(token_B)
     return written.decoded()
@@ -143,18 +149,20 @@ def decode(
     ends: Collection[int] = (),
     batch_size: int = 32,
     stage: Stage | None = None,
+    stop: Stop | None = None,
 ) -> list[Decoded]:
     """Continue every context, one token a step as `choose` says; greedily by default.
 
     `banned` tokens are never chosen. A text stops after its first token in `ends`; without
-    `ends` every text gets exactly `max_new_tokens`. The last batch is as wide as it happens to
-    be: float32 sums may differ in the last bit between widths (definitions, section 8.4).
+    `ends` every text gets exactly `max_new_tokens`; `stop` may end others. The last batch is as
+    wide as it happens to be: float32 sums may differ in the last bit between widths (definitions,
+    section 8.4).
     """
     decoded: list[Decoded] = []
     for start in range(0, len(contexts), batch_size):
         batch = contexts[start : start + batch_size]
         rows = range(start, start + len(batch))
-        decoded += _decode_batch(model, batch, rows, choose, max_new_tokens, banned, ends)
+        decoded += _decode_batch(model, batch, rows, choose, max_new_tokens, banned, ends, stop)
         if stage:
             stage.update(len(decoded))
     return decoded

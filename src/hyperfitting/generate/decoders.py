@@ -7,78 +7,11 @@ carries a decoder out. A new decoder is a file and its line here. Reports name a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
+
+from hyperfitting.generate.decoder import Decoder, Parameter
 
 _HERE, _THEIRS = "hyperfitting.generate", "transformers.generation.logits_process"
-
-# filter: cuts or changes the distribution that is drawn from. penalty: changes the logits and
-# leaves decoding greedy. These combine; the others do not. chooser: takes a token from each row of
-# logits. search: decodes whole texts.
-Kind = Literal["filter", "penalty", "chooser", "search"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One number of a decoder, between `low` and `high`."""
-
-    name: str
-    default: float
-    low: float
-    high: float = math.inf
-    has_low: bool = False  # whether the bound itself is allowed
-    has_high: bool = False
-    is_integer: bool = False
-    meaning: str
-
-    @property
-    def range(self) -> str:
-        """The allowed values, such as `a number in (0, 1]`."""
-        kind = "a whole number" if self.is_integer else "a number"
-        left = "[" if self.has_low else "("
-        right = "]" if self.has_high else ")"
-        return f"{kind} in {left}{self.low:g}, {self.high:g}{right}"
-
-    def allows(self, value: float) -> bool:
-        """Whether `value` is in the range, and whole where it must be."""
-        above = value > self.low or (self.has_low and value == self.low)
-        below = value < self.high or (self.has_high and value == self.high)
-        whole = not self.is_integer or value % 1 == 0
-        return math.isfinite(value) and above and below and whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoder:
-    """One line of the table.
-
-    `work` is the `module:name` of what does it, called with the value of a filter or penalty for a
-    logits processor; with the parameters (and `seeds_N` where it draws, `amateur` where it needs
-    one) for a `Chooser`; with the model, contexts, parameters and options of `decode` to search.
-    `feed` is the `module:name` of how a model is fed for it. Filters are applied by rising
-    `place`, those of one place as the table lists them.
-    """
-
-    kind: Kind
-    parameters: tuple[Parameter, ...] = ()
-    is_deterministic: bool
-    needs_amateur: bool = False
-    work: str
-    feed: str = f"{_HERE}.feed:feed_of"
-    place: int = 3
-    rule: str
-    source: str  # of the rule and, after the semicolon, of the defaults
-
-    @property
-    def combines(self) -> bool:
-        """Whether other filters and penalties may stand beside it."""
-        return self.kind in ("filter", "penalty")
-
-
-def load(name: str) -> Any:
-    """The object that a `module:name` of the table stands for; its module is imported now."""
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def _filter(name: str, *, default: float, low: float = 0.0, high: float = math.inf,
@@ -168,6 +101,58 @@ DECODERS: Mapping[str, Decoder] = {
         rule="a least probability",
         source="Hewitt et al., arXiv 2210.15191; the low end of its range",
     ),
+    "min_k": _filter(
+        "min_k", default=3.0, meaning="tau: tokens kept at least where logits lie within 1",
+        work=f"{_HERE}.cuts:MinK", place=-1,
+        rule="the k largest raw logits before their steepest fall, weighed by 1 / rank, at least "
+        "tau / (largest - smallest)",
+        source="arXiv 2604.11012; 3.0 there",
+    ),
+    "p_less": Decoder(
+        kind="filter", is_deterministic=False,
+        work=f"{_HERE}.cuts:PLess",
+        rule="at least the sum of all squared probabilities",
+        source="arXiv 2509.23234, which has no parameter",
+    ),
+    "xtc": Decoder(
+        kind="filter",
+        parameters=(
+            Parameter(name="threshold", default=0.1, low=0, high=0.5, has_high=True,
+                      meaning="probability from which a token counts as likely"),
+            Parameter(name="probability", default=0.5, low=0, high=1, has_high=True,
+                      meaning="of leaving likely tokens out at a step"),
+        ),
+        is_deterministic=False, needs=("seeds_N", "texts_V", "ends"),
+        work=f"{_HERE}.xtc:Xtc", place=5,
+        rule="at some steps none of the likely tokens but the least likely one; newlines and ends "
+        "stay",
+        source="llama.cpp, mlx-lm; 0.1 in llama.cpp, 0.5 is usual",
+    ),
+    "dynamic_temperature": Decoder(
+        kind="filter",
+        parameters=(
+            Parameter(name="low", default=0.5, low=0, meaning="temperature of a sure token"),
+            Parameter(name="high", default=1.5, low=0, meaning="temperature of equal tokens"),
+            Parameter(name="exponent", default=1.0, low=0, meaning="of the entropy's share"),
+        ),
+        is_deterministic=False,
+        work=f"{_HERE}.cuts:DynamicTemperature", place=0,
+        rule="a temperature between two that rises with the entropy",
+        source="llama.cpp; exponent 1 there, temperatures ours",
+    ),
+    "adaptive_p": Decoder(
+        kind="filter",
+        parameters=(
+            Parameter(name="target", default=0.5, low=0, high=1, has_low=True, has_high=True,
+                      meaning="probability that chosen tokens should have"),
+            Parameter(name="decay", default=0.9, low=0, high=0.99, has_low=True, has_high=True,
+                      meaning="weight of a step against the next one in the mean so far"),
+        ),
+        is_deterministic=False,
+        work=f"{_HERE}.adaptive_p:AdaptiveP", place=6,
+        rule="draws tokens whose probability is near a target, corrected by those drawn before",
+        source="llama.cpp, PR 17927; decay 0.9 there, target ours",
+    ),
     "mirostat": Decoder(
         kind="chooser",
         parameters=(
@@ -180,12 +165,21 @@ DECODERS: Mapping[str, Decoder] = {
         rule="steers its surprise towards tau (version 2)",
         source="Basu et al., arXiv 2007.14966, version 2; defaults of llama.cpp",
     ),
-    "repetition_penalty": _filter(
-        "repetition_penalty", default=1.2, kind="penalty",
-        meaning="divides positive logits of seen tokens, multiplies negative ones; 1 is off",
-        work=f"{_THEIRS}:RepetitionPenaltyLogitsProcessor",
-        rule="seen tokens' logits divided or multiplied",
-        source="Keskar et al., arXiv 1909.05858; about 1.2 there",
+    "repetition_penalty": Decoder(
+        kind="penalty",
+        parameters=(
+            Parameter(name="repetition_penalty", default=1.2, low=0,
+                      meaning="divides positive logits of seen tokens, multiplies negative ones; "
+                      "1 is off"),
+            Parameter(name="normalised", default=0, low=0, has_low=True, high=1, has_high=True,
+                      is_integer=True, meaning="1: multiplies log-probabilities instead"),
+        ),
+        is_deterministic=True,
+        work=f"{_HERE}.penalties:repetition_penalty",
+        rule="seen tokens' logits divided or multiplied; `normalised=1`: their log-probabilities "
+        "multiplied",
+        source="Keskar et al., arXiv 1909.05858, in transformers; normalised: arXiv 2607.09791; "
+        "about 1.2 there",
     ),
     "no_repeat_ngram": _filter(
         "no_repeat_ngram", default=3, low=2, has_low=True, is_integer=True, kind="penalty",
@@ -193,6 +187,55 @@ DECODERS: Mapping[str, Decoder] = {
         work=f"{_THEIRS}:NoRepeatNGramLogitsProcessor",
         rule="no n-gram twice, context included",
         source="Paulus et al., arXiv 1705.04304; 3 there",
+    ),
+    "frequency": _filter(
+        "frequency", default=0.5, kind="penalty",
+        meaning="taken off a token's logit for each time that it was seen",
+        work=f"{_HERE}.penalties:FrequencyPenalty",
+        rule="logits minus a x how often the token was seen, context included",
+        source="llama.cpp, mlx-lm; default ours",
+    ),
+    "presence": _filter(
+        "presence", default=0.5, kind="penalty",
+        meaning="taken off the logit of each token that was seen",
+        work=f"{_HERE}.penalties:PresencePenalty",
+        rule="logits minus a where the token was seen, context included",
+        source="llama.cpp, mlx-lm; default ours",
+    ),
+    "dry": Decoder(
+        kind="penalty",
+        parameters=(
+            Parameter(name="multiplier", default=0.8, low=0, high=1000, has_high=True,
+                      meaning="penalty of a run of the allowed length"),
+            Parameter(name="base", default=1.75, low=1, has_low=True, high=100, has_high=True,
+                      meaning="how much each further token multiplies the penalty"),
+            Parameter(name="allowed_length", default=2, low=1, has_low=True, is_integer=True,
+                      meaning="tokens of the shortest run that is penalised"),
+            Parameter(name="breakers", default=1, low=0, has_low=True, high=1, has_high=True,
+                      is_integer=True,
+                      meaning='1: tokens with a newline, :, " or * end a run; 0: none does'),
+        ),
+        is_deterministic=True, needs=("texts_V",),
+        work=f"{_HERE}.dry:Dry",
+        rule="logits minus m x b^(l - a) where the token would lengthen a run of l >= a tokens "
+        "that the whole text has already",
+        source="llama.cpp, PR 9702; its usual values",
+    ),
+    "stop": Decoder(
+        kind="search",
+        parameters=(
+            Parameter(name="max_pattern_size", default=128, low=1, has_low=True, high=4096,
+                      has_high=True, is_integer=True, meaning="tokens of the largest pattern"),
+            Parameter(name="min_pattern_size", default=4, low=1, has_low=True, is_integer=True,
+                      meaning="tokens of the smallest pattern"),
+            Parameter(name="min_count", default=4, low=2, has_low=True, is_integer=True,
+                      meaning="times in a row that end a text"),
+        ),
+        is_deterministic=True,
+        work=f"{_HERE}.stop:greedy_until_repetition",
+        rule="greedy; a text that may end itself ends where its last tokens are one pattern "
+        "several times",
+        source="vLLM's repetition_detection, PR 35451; values recommended in its PR 52677",
     ),
     "contrastive_search": Decoder(
         kind="search",
@@ -253,5 +296,3 @@ DECODERS: Mapping[str, Decoder] = {
         source="arXiv 2509.02510; 0.4 in transformers' example",
     ),
 }  # fmt: skip
-
-# min-k (arXiv 2604.11012) is left out: its rule was not found stated precisely enough.

@@ -2,11 +2,13 @@
 
 Shape letters: B rows of a batch, T tokens of a row so far, V vocabulary. transformers' own
 processors wherever it has one, in transformers' own order: penalties, then temperature, then
-what cuts the tail, each on what the one before it left.
+what cuts the tail, each on what the one before it left. `min_k` alone stands before the
+temperature, and XTC and adaptive-p after all cuts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,10 @@ from torch.nn.functional import pad
 from transformers.generation.logits_process import LogitsProcessor
 
 from hyperfitting.generate.choose import Chooser, Sample, greedy
-from hyperfitting.generate.decoders import DECODERS, load
+from hyperfitting.generate.decoder import load
+from hyperfitting.generate.decoders import DECODERS
+from hyperfitting.generate.specs import DecoderSpec
+from hyperfitting.generate.watching import Watching
 
 
 class TopNSigma(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
@@ -72,26 +77,42 @@ class Filtered:
         self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Chooser`; a tie is one between processed logits."""
+        for process in self.processors:
+            if isinstance(process, Watching):
+                process.watch(logits_BV, rows, step)
         return self.choose(self.filtered(logits_BV, seen_BT), rows, step, seen_BT)
 
 
-def filtered(parameters: Mapping[str, float], seeds_N: Sequence[Sequence[int]] | None) -> Filtered:
-    """The chooser for these processors, each with its one parameter.
+def filtered(
+    spec: DecoderSpec,
+    seeds_N: Sequence[Sequence[int]] | None,
+    *,
+    texts_V: Sequence[str] | None = None,
+    ends: Collection[int] = (),
+) -> Filtered:
+    """The chooser for the filters and penalties of a spec.
 
     Greedy where all are penalties; otherwise drawn, with the seed of each of the N rows.
+    `texts_V` is the text of each token, where a part needs it.
 
     Raises:
-        ValueError: drawn, but no seeds were given.
+        ValueError: drawn, but no seeds were given; or not the texts that a part needs.
     """
-    parts = [
-        (decoder, parameters[name]) for name, decoder in DECODERS.items() if name in parameters
-    ]
-    penalties = [_Padded(load(part.work)(value)) for part, value in parts if part.kind == "penalty"]
-    cuts = sorted((each for each in parts if each[0].kind == "filter"), key=lambda e: e[0].place)
+    given = {"seeds_N": seeds_N, "texts_V": texts_V, "ends": ends}
+
+    def make(name: str) -> LogitsProcessor:
+        part = DECODERS[name]
+        values = [spec.parameters[each.name] for each in part.parameters]
+        needs: dict[str, Any] = {key: given[key] for key in part.needs}
+        return load(part.work)(*values, **needs)
+
+    penalties = [make(name) for name in spec.parts if DECODERS[name].kind == "penalty"]
+    padded = [each if isinstance(each, Watching) else _Padded(each) for each in penalties]
+    cuts = [name for name in spec.parts if DECODERS[name].kind == "filter"]
     if not cuts:
-        return Filtered(penalties, greedy)
-    drawn_from = [load(part.work)(value) for part, value in cuts]
-    return Filtered([*penalties, *drawn_from], sampler(seeds_N))
+        return Filtered(padded, greedy)
+    cuts.sort(key=lambda name: DECODERS[name].place)
+    return Filtered([*padded, *map(make, cuts)], sampler(seeds_N))
 
 
 def sampler(seeds_N: Sequence[Sequence[int]] | None, temperature: float = 1.0) -> Sample:

@@ -9,7 +9,8 @@ from typing import Any
 from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import Chooser
 from hyperfitting.generate.decode import Decoded, decode
-from hyperfitting.generate.decoders import DECODERS, load
+from hyperfitting.generate.decoder import load
+from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.specs import DecoderSpec
@@ -18,17 +19,22 @@ from hyperfitting.progress import Stage
 
 
 def chooser(
-    spec: DecoderSpec, seeds_N: Sequence[Sequence[int]] | None = None, amateur: CausalLM = None
+    spec: DecoderSpec,
+    seeds_N: Sequence[Sequence[int]] | None = None,
+    amateur: CausalLM = None,
+    *,
+    texts_V: Sequence[str] | None = None,
+    ends: Collection[int] = (),
 ) -> Chooser:
     """What `decode` chooses with, of a decoder that does not search.
 
     Raises:
         InputError: a decoder that compares with an amateur model, without one.
-        ValueError: a decoder that draws, without seeds.
+        ValueError: a decoder that draws, without seeds; or one that reads tokens, without texts.
     """
     decoder = DECODERS[spec.name]
     if decoder.combines:
-        return filtered(spec.parameters, seeds_N)
+        return filtered(spec, seeds_N, texts_V=texts_V, ends=ends)
     needs: dict[str, Any] = {} if decoder.is_deterministic else {"seeds_N": seeds_N}
     if decoder.needs_amateur:
         if amateur is None:
@@ -59,6 +65,7 @@ def run_decoder(
     *,
     max_new_tokens: int,
     seeds_N: Sequence[Sequence[int]] | None = None,
+    texts_V: Sequence[str] | None = None,
     amateur: CausalLM = None,
     banned: Sequence[int] = (),
     ends: Collection[int] = (),
@@ -69,11 +76,13 @@ def run_decoder(
 
     `seeds_N` holds one seed (a sequence of integers) for each context where the decoder draws:
     what a context gets depends on its seed and never on its batch. `batch_size` counts rows
-    that run together, so candidates and beams make fewer contexts.
+    that run together, so candidates and beams make fewer contexts. `texts_V` is the text of each
+    token, where the decoder `needs_texts`.
 
     Raises:
         InputError: no amateur model where one is needed, or one with another vocabulary.
-        ValueError: no seeds where they are needed, or a number of them that is not N.
+        ValueError: no seeds where they are needed, or a number of them that is not N; no texts
+            where they are needed.
     """
     if seeds_N is not None and len(seeds_N) != len(contexts):
         raise ValueError(f"{len(seeds_N)} seeds for {len(contexts)} contexts")
@@ -85,4 +94,5 @@ def run_decoder(
     if decoder.kind == "search":
         search: Callable[..., list[Decoded]] = load(decoder.work)
         return search(model, contexts, **spec.parameters, **options)
-    return decode(model, contexts, chooser(spec, seeds_N, amateur), **options)
+    choose = chooser(spec, seeds_N, amateur, texts_V=texts_V, ends=ends)
+    return decode(model, contexts, choose, **options)

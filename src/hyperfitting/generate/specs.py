@@ -1,7 +1,7 @@
 """What a user writes for a decoder, with the value of every parameter.
 
 A decoder is written `name`, `name:value` (its first parameter) or `name:key=value,key=value`.
-Filters and penalties combine: `top_p:0.9,temperature:0.7` or `top_p:0.9+temperature:0.7`.
+Filters and penalties combine: `top_p:0.9,temperature:0.7` or `dry:0.8,base=2+temperature:0.7`.
 """
 
 import math
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperfitting.errors import InputError, did_you_mean
-from hyperfitting.generate.decoders import DECODERS, Parameter
+from hyperfitting.generate.decoder import Parameter
+from hyperfitting.generate.decoders import DECODERS
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,31 @@ class DecoderSpec:
     """A decoder with a value for each of its parameters.
 
     Where filters and penalties combine, `name` is the first one written that is not the
-    temperature, and `parameters` has those of all, each under its decoder's name.
+    temperature, and `parameters` has those of all; one without parameters is in it, as True,
+    where it is not the first.
     """
 
     name: str
     parameters: Mapping[str, float]  # as JSON takes them; the report's fields
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The decoders that it consists of, as the table orders them."""
+        if not DECODERS[self.name].combines:
+            return (self.name,)
+        combining = (name for name, decoder in DECODERS.items() if decoder.combines)
+        return tuple(name for name in combining
+                     if name == self.name or self.parameters.keys() & _keys(name))  # fmt: skip
+
+    @property
     def is_deterministic(self) -> bool:
         """Whether it draws nothing (float32 noise aside: definitions, section 8.4)."""
-        parts = self.parameters if DECODERS[self.name].combines else [self.name]
-        return all(DECODERS[part].is_deterministic for part in parts)
+        return all(DECODERS[part].is_deterministic for part in self.parts)
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether it must know the text of each token."""
+        return any("texts_V" in DECODERS[part].needs for part in self.parts)
 
     @property
     def needs_amateur(self) -> bool:
@@ -38,12 +53,20 @@ class DecoderSpec:
     @property
     def text(self) -> str:
         """The one way to write it with every value; `parse_decoder` reads it back."""
-        if DECODERS[self.name].combines:
-            others = [part for part in DECODERS if part in self.parameters and part != self.name]
-            return "+".join(f"{part}:{_number(self.parameters[part])}"
-                            for part in [self.name, *others])  # fmt: skip
-        values = [f"{key}={_number(value)}" for key, value in self.parameters.items()]
-        return f"{self.name}:{','.join(values)}" if values else self.name
+        others = [part for part in self.parts if part != self.name]
+        return "+".join(self._written(part) for part in [self.name, *others])
+
+    def _written(self, part: str) -> str:
+        values = [
+            ("" if key == part else f"{key}=") + _number(self.parameters[key])
+            for key in (parameter.name for parameter in DECODERS[part].parameters)
+        ]
+        return f"{part}:{','.join(values)}" if values else part
+
+
+def _keys(name: str) -> list[str]:
+    """The keys of parameters that say that a filter or penalty is there."""
+    return [parameter.name for parameter in DECODERS[name].parameters] or [name]
 
 
 def _number(value: float) -> str:
@@ -73,7 +96,10 @@ def parse_decoder(text: str) -> DecoderSpec:
         raise InputError(f"{text!r} names a decoder twice", needed="each once")
     first = next((name for name in names if name != "temperature"), names[0])
     merged = {key: value for spec in specs for key, value in spec.parameters.items()}
-    return DecoderSpec(first, {name: merged[name] for name in DECODERS if name in merged})
+    merged |= {name: True for name in names if name != first and not DECODERS[name].parameters}
+    combining = (name for name, decoder in DECODERS.items() if decoder.combines)
+    order = [key for name in combining for key in _keys(name)]
+    return DecoderSpec(first, {key: merged[key] for key in order if key in merged})
 
 
 def parse_decoders(text: str) -> tuple[DecoderSpec, ...]:
@@ -87,7 +113,7 @@ def parse_decoders(text: str) -> tuple[DecoderSpec, ...]:
     """
     pieces: list[str] = []
     for piece in text.split(","):
-        if pieces and "=" in piece and ":" not in piece:
+        if pieces and "=" in piece.split("+")[0] and ":" not in piece.split("+")[0]:
             pieces[-1] += f",{piece}"
         else:
             pieces.append(piece)
@@ -104,7 +130,8 @@ def _with_own_values(pieces: Sequence[str]) -> list[tuple[str, list[tuple[str | 
     """Group `name`, `name:value` and `key=value` into decoders and their (key, value) pairs.
 
     `key:value` counts as `key=value` where the decoder before it has such a parameter and
-    combines with nothing, as in `guard,temperature:0.9`.
+    combines with nothing, as in `guard,temperature:0.9`, or no decoder has that name, as in
+    `dry:0.8+base:2`.
     """
     parts: list[tuple[str, list[tuple[str | None, str]]]] = []
     for piece in pieces:
@@ -124,7 +151,7 @@ def _belongs(decoder: str, key: str, *, has_value: bool) -> bool:
     known = DECODERS.get(decoder)
     return (
         known is not None
-        and not known.combines
+        and not (known.combines and key in DECODERS)
         and key in {parameter.name for parameter in known.parameters}
     )
 

@@ -99,6 +99,7 @@ def generate(
         decoded = run_decoder(
             spec, model, rows,
             max_new_tokens=config.max_new_tokens, seeds_N=seeds, amateur=amateur,
+            texts_V=tokens.text_of_each() if spec.needs_texts else None,
             banned=tokens.banned("natural"), ends=tokens.ends,
             batch_size=config.batch_size, stage=stage,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from hyperfitting.measure.loops import compression_ratio, llama_cpp_loop, vllm_loop
 from hyperfitting.measure.text import (
     diversity,
     ngram_repetition,
@@ -81,6 +82,18 @@ METRICS: Mapping[str, Metric] = {
     "diversity": Metric(
         "Diversity", "product of 1 - rep-2, -3, -4", table="text", of_tokens=diversity,
         section="2.4",
+    ),
+    "looped_rate_vllm": Metric(
+        "Looped, vLLM's rule", "share of texts", decimals=2, table="text", of_tokens=vllm_loop,
+        section="2.10",
+    ),
+    "looped_rate_llama_cpp": Metric(
+        "Looped, llama.cpp's rule", "share of texts", decimals=2, table="text",
+        of_tokens=llama_cpp_loop, section="2.10",
+    ),
+    "compression_ratio": Metric(
+        "Compression", "bytes / compressed bytes", decimals=2, table="text",
+        of_text=compression_ratio, section="2.10",
     ),
     "prediction_entropy_own_nats": Metric(
         "Prediction entropy (OP)", "nats", decimals=2, table="text", section="4.1",

@@ -90,6 +90,10 @@ class Tokens:
             return [i for i in self.unwritable if i not in self.ends]
         return sorted({*self.unwritable, *self.ends})
 
+    def text_of_each(self) -> list[str]:
+        """The text of every token of the tokenizer, decoded alone."""
+        return token_texts(self.tokenizer, len(self.tokenizer))[0]
+
     def texts(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[str, str]:
         """Both parts as text; decoded together, because some tokenizers drop a leading space.
 

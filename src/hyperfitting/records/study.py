@@ -162,6 +162,15 @@ class Agreement(MeanEstimate):
     b: ArmField
 
 
+class Stopped(Record):
+    """What a rule that stops repetition did to texts that may end themselves."""
+
+    share: float  # of the arm's texts
+    tokens_saved: float  # share of the tokens that greedy decoding writes up to its end or cap
+    human_share: float  # of the human continuations, which it would stop too: false positives
+    n: int
+
+
 class DecoderRun(Record):
     """How one decoder arm came about."""
 
@@ -170,6 +179,7 @@ class DecoderRun(Record):
     is_deterministic: bool
     alone_equals_batch: float | None  # share of contexts; None where it draws
     alone_n: int
+    stopped: Stopped | None = None  # of the decoder `stop`
 
 
 class GenerationsFile(Record):

@@ -60,6 +60,10 @@ def decoders(study: Study) -> Table:
     header = [("arm and decoder", "")]
     header += [(heading(study, metric), METRICS[metric].unit) for metric in shown]
     header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
+    stops = any(run.stopped for run in study.decoders.values())
+    if stops:
+        header += [("Stopped", "share of texts"), ("Tokens saved", "share"),
+                   ("Human texts stopped", "share")]  # fmt: skip
     rows = [
         [
             Cell(study.label(arm)),
@@ -67,6 +71,7 @@ def decoders(study: Study) -> Table:
             _draws(study, arm),
             _alone(study, arm),
             _speed(study, arm),
+            *(_stopped(study, arm) if stops else ()),
         ]
         for arm in arms
     ]
@@ -86,6 +91,16 @@ def _alone(study: Study, arm: Arm) -> Cell:
     if found is None or found.alone_equals_batch is None:
         return Cell(MISSING, reason="not decoded once more alone")
     return Cell(f"{found.alone_equals_batch * found.alone_n:.0f} of {found.alone_n}")
+
+
+def _stopped(study: Study, arm: Arm) -> list[Cell]:
+    """What a rule that stops repetition did, and would do to human texts."""
+    found = study.decoders.get(arm)
+    if found is None or found.stopped is None:
+        return [Cell(MISSING, reason="nothing stops it")] * 3
+    stopped = found.stopped
+    values = (stopped.share, stopped.tokens_saved, stopped.human_share)
+    return [Cell(number(value, 2)) for value in values]
 
 
 def _speed(study: Study, arm: Arm) -> Cell:
