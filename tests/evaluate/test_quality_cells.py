@@ -162,6 +162,13 @@ def test_every_arm_is_audited_beside_its_own_model_s_training_set(trainings):
     assert not TrainingIndexes([replace(runs[0], path=None)]).exist
 
 
+def test_windows_in_random_order_witness_no_word(trainings):
+    runs, _ = trainings
+    null = replace(runs[1], arm=Arm("late", 9, (("null", "shuffled"),)))
+    assert TrainingIndexes([runs[0], null]).rows == runs[0].training_rows()
+    assert owner(TrainingIndexes([runs[0], null]).beside(null.arm)) == [2]
+
+
 def test_a_best_checkpoint_is_audited_beside_its_own_run_s_training_set(trainings):
     runs, best = trainings
     indexes = TrainingIndexes([*runs, *best])

@@ -27,7 +27,7 @@ class TrainingIndexes:
 
     def __init__(self, tuned: Sequence[TunedModel]) -> None:
         self._of_arm: dict[Arm, TrainingIndex] = {}
-        self.rows: list[list[int]] = []  # of all training sets
+        self.rows: list[list[int]] = []  # of all training sets that are texts
         known: dict[str, TrainingIndex] = {}
         for each in tuned:
             rows = each.training_rows()
@@ -35,7 +35,8 @@ class TrainingIndexes:
                 digest = hashlib.sha256(repr(rows).encode()).hexdigest()
                 if digest not in known:
                     known[digest] = TrainingIndex(rows)
-                    self.rows += rows
+                    if not each.arm.is_null:  # pieces of words in random order witness no word
+                        self.rows += rows
                 self._of_arm[each.arm] = known[digest]
 
     @property

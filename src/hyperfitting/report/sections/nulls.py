@@ -10,7 +10,8 @@ from hyperfitting.report.tables import Content, Table, cell, difference, metric_
 
 TITLE = "What is variety worth?"
 # What training on nothing can reach, then what it cannot.
-METRICS = ("ttr", "bigram_repetition", "looped_rate", "val_ppl", "fivegram_overlap")
+METRICS = ("ttr", "bigram_repetition", "looped_rate", "coherence_original_nats", "nonwords",
+           "val_ppl", "fivegram_overlap")  # fmt: skip
 MADE_OF = {
     "shuffled": "the same windows, the tokens of each in random order",
     "self_samples": "windows that the original wrote, sampled at temperature 1 from the first "

@@ -8,8 +8,8 @@ from hyperfitting.report.load import Study
 from hyperfitting.report.tables import Content, Table, metric_table
 
 TITLE = "How much of it does it take?"
-METRICS = ("ttr", "bigram_repetition", "looped_rate", "val_ppl", "prediction_entropy_nats",
-           "top1_agreement_tf")  # fmt: skip
+METRICS = ("ttr", "bigram_repetition", "looped_rate", "coherence_original_nats", "nonwords",
+           "val_ppl", "prediction_entropy_nats", "top1_agreement_tf")  # fmt: skip
 
 
 def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
