@@ -16,12 +16,14 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results" / "demo"
 FILES = ("measurements.json", "study.json")
+# By an arm's name and the null that it was trained on.
 ARMS = {
-    "human": "human",
-    "original": "original",
-    "hyperfitted": "hyperfitted",
-    "full_lora": "full LoRA",
-    "late_stage_lora": "Late-Stage LoRA",
+    ("human", None): "human",
+    ("original", None): "original",
+    ("hyperfitted", None): "hyperfitted",
+    ("full_lora", None): "full LoRA",
+    ("late_stage_lora", None): "Late-Stage LoRA",
+    ("hyperfitted", "shuffled"): "hyperfitted on shuffled tokens",
 }
 ROWS = {
     "ttr": ("distinct tokens / tokens (TTR)", 3),
@@ -45,18 +47,24 @@ def _cell(row: Mapping[str, Any] | None, decimals: int) -> str:
     return f"**{_number(row['mean'], decimals)}** [{', '.join(bounds)}]"
 
 
+def of_arm(row: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The arm of a row, as a key of `ARMS`."""
+    return row["arm"], row["parameters"].get("null")
+
+
 def table(folder: Path) -> str:
     """The table as Markdown, from the study files in `folder`."""
     measured, study = (json.loads((folder / name).read_text("utf-8")) for name in FILES)
-    cells = {(row["arm"], row["metric"]): row for row in measured["rows"]}
-    losses = {run["arm"]: run["final_loss"] for run in study["runs"]}
-    lines = [["", *ARMS.values()], ["---"] * (1 + len(ARMS))]
+    cells = {(of_arm(row), row["metric"]): row for row in measured["rows"]}
+    losses = {of_arm(run): run["final_loss"] for run in study["runs"]}
+    arms = [arm for arm in ARMS if any(found == arm for found, _ in cells)]
+    lines = [["", *(ARMS[arm] for arm in arms)], ["---"] * (1 + len(arms))]
     measured_here = {metric for _, metric in cells}  # not of a study that is older than a metric
     for metric, (label, decimals) in ROWS.items():
         if metric not in measured_here:
             continue
-        lines.append([label, *(_cell(cells.get((arm, metric)), decimals) for arm in ARMS)])
-    known = [_number(losses[arm], 3) if arm in losses else "–" for arm in ARMS]
+        lines.append([label, *(_cell(cells.get((arm, metric)), decimals) for arm in arms)])
+    known = [_number(losses[arm], 3) if arm in losses else "–" for arm in arms]
     lines.append(["training loss", *known])
     rendered = ["|" + "|".join(line) + "|" for line in lines[1:2]]
     rows = ["| " + " | ".join(line) + " |" for line in [lines[0], *lines[2:]]]

@@ -8,7 +8,7 @@ from hyperfitting.report.load import Study
 from hyperfitting.report.tables import cell, number
 
 COHERENCE, NONWORDS = "coherence_original_nats", "nonwords"
-# How far an arm may be from human text before its text counts as broken (ours, decision 25). On
+# How far an arm may be from human text before its text counts as broken (ours, decision 24). On
 # the built-in model human text has -4.2 nats a token, hyperfitted -3.9, models that were trained
 # on shuffled tokens -8.3.
 COHERENCE_MARGIN = 1.5  # nats per token below the human mean; above it is no loss
