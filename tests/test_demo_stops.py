@@ -98,7 +98,8 @@ def test_a_training_that_is_stopped_names_what_finishes_the_study(staged, tmp_pa
     )
     assert said(result) == [resume, evaluate]
     assert f"the run in {run} is saved after step 7" in result.stderr
-    assert "not begun, and not added by that: late_stage_lora;" in result.stderr
+    waiting = "late_stage_lora, hyperfitted (null=shuffled);"
+    assert f"not begun, and not added by that: {waiting}" in result.stderr
     runs = sorted((out / "runs").iterdir())
     assert new_study(Runs(folders=runs), out).path == out, "what is said is true"
 
@@ -115,7 +116,8 @@ def test_a_training_that_is_stopped_before_its_first_checkpoint(staged, tmp_path
     out = tmp_path / "out"
     result = demo(out)
     assert said(result) == [f"hyperfit evaluate {out}/runs/* --out {out}"]
-    assert "not begun, and not added by that: full_lora, late_stage_lora;" in result.stderr
+    waiting = "full_lora, late_stage_lora, hyperfitted (null=shuffled);"
+    assert f"not begun, and not added by that: {waiting}" in result.stderr
     staged.setattr(hyperfitting.demo, "train", stop)
     assert said(demo(tmp_path / "nothing")) == []
 

@@ -34,7 +34,7 @@ KEY, VALUE = r"(?<![\w./,-])[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", r"(?:\[[^\]\n]*\]|
 TOGETHER = re.compile(rf"{KEY}={VALUE}(?: {KEY}={VALUE})*")  # what one command is to be given
 SETTING = re.compile(rf"({KEY})=({VALUE})")
 # What a reader replaces; an f-string's own part is written as {}.
-PLACEHOLDERS = {"", "...", "{}", "N", "NAME", "MODEL", "PRICE", "value"}
+PLACEHOLDERS = {"", "...", "{}", "N", "NAME", "MODEL", "PRICE", "TEXTS", "value"}
 # Parameters of decoders, options of figures and of other programs.
 NO_SETTINGS = {
     "key", "alpha", "base", "beams", "breakers", "decay", "eta", "k", "length_penalty",

@@ -44,7 +44,8 @@ def test_each_method_of_the_demo_has_its_own_values_and_the_users():
     user = read_overrides(["train.epochs=2", "report.num_examples=3"])
     resolved = resolve_demo([user])
     demo, runs = resolved.config, demo_runs(resolved.config, resolved.sources)
-    assert [run.config.train.method for run in runs] == list(demo.methods)
+    assert [run.config.train.method for run in runs] == [*demo.methods, demo.methods[0]]
+    assert [run.config.data.null for run in runs] == ["none"] * 3 + ["shuffled"]
     assert {run.config.train.epochs for run in runs} == {2}
     assert len({run.config.train.learning_rate for run in runs}) > 1
     assert demo.report.num_examples == 3
@@ -60,7 +61,7 @@ def test_a_demo_of_a_plain_config_gives_each_method_what_was_set():
     train = TrainConfig(method="full_sft", epochs=3)
     plain = DemoConfig(model=ModelConfig(name="builtin"), data=data, train=train)
     runs = [run.config for run in demo_runs(plain)]
-    assert [run.train.method for run in runs] == list(plain.methods)
+    assert [run.train.method for run in runs] == [*plain.methods, plain.methods[0]]
     assert {run.train.epochs for run in runs} == {3}
     assert {run.data.num_train for run in runs} == {80}
     by_method = {run.train.method: run.train.learning_rate for run in runs}

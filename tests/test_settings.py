@@ -55,7 +55,7 @@ VALUES = {
     "methods": "[full_sft]", "explained": "[full_lora]", "track": "tensorboard",
     "template_date": "2026-01-10", "monitor.track": "[tensorboard]", "preset": "paper",
     "decoder": "min_p", "decoders": "min_p", "swap_blocks": "[1]", "every_epochs": "7",
-    "prompts": None, "num_contexts": "3", "windows": "documents", "loss_on": "assistant",
+    "nulls": "[self_samples]", "prompts": None, "num_contexts": "3", "windows": "documents", "loss_on": "assistant",
     "confidence": "0.8", "prefix_cache": "off",
 }  # fmt: skip
 
@@ -196,7 +196,8 @@ def demo_calls(monkeypatch, overrides):
     return found
 
 
-DEMO = [key for key, _ in leaf_fields(DemoConfig) if key != "train.method"]
+# `data.null` is refused: the demo's setting is `nulls`.
+DEMO = [key for key, _ in leaf_fields(DemoConfig) if key not in ("train.method", "data.null")]
 
 
 @pytest.mark.parametrize("key", DEMO)
@@ -207,9 +208,19 @@ def test_a_setting_of_the_demo_reaches_a_stage(key, monkeypatch):
     if len(methods) < len(METHODS) or key == "model.quantization":
         base = [f"methods=[{', '.join(methods)}]"]
     value = flatten(resolve_demo([]).config.model_dump())[key]
-    before = demo_calls(monkeypatch, base)
+    had = []
+    if key == "data.null_source":
+        base, had = ["nulls=[other_language]"], ["data.null_source=builtin:news"]
+    before = demo_calls(monkeypatch, [*base, *had])
     given = f"{key}={another(key, field.annotation, value)}"
     assert demo_calls(monkeypatch, [*base, given]) != before, given
+
+
+def test_a_demo_is_not_trained_on_a_null_alone():
+    with pytest.raises(InputError, match=r"nulls=\[shuffled,self_samples\]"):
+        resolve_demo([read_overrides(["data.null=shuffled"])])
+    with pytest.raises(InputError, match="null_source=x is given without such a null"):
+        resolve_demo([read_overrides(["data.null_source=x"])])
 
 
 # What is given is refused where it has no effect

@@ -14,7 +14,7 @@ TEXTS = [
     "data.num_heldout=5",
 ]  # fmt: skip
 QUICK = ["resamples=200", "strengths=[0.5, 1]", "random_draws=1", "promoted_tokens=9"]
-PARTS = {"geometry", "provenance", "static_bias", "block_swap", "tokens"}
+PARTS = set(RECORDS)
 
 
 @pytest.fixture(scope="module")

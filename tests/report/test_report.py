@@ -19,13 +19,15 @@ from hyperfitting.runs import StudyFolder
 TABLES = {
     "arms", "trainings", "only_sharper", "temperature", "matched_temperatures", "tests",
     "equivalence", "ranks",
-    "provenance", "static_bias", "geometry", "block_swap", "token_kinds", "paper_entropy_matched",
+    "provenance", "static_bias", "geometry", "block_swap", "joint_null",
+    "single_blocks", "token_kinds", "paper_entropy_matched",
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
-NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks")}
+NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks",
+                                              "nulls", "strength")}  # fmt: skip
 
 
 def section(page, name):
@@ -66,7 +68,7 @@ def test_the_story_is_told_in_order(page):
 
 def test_a_section_without_data_is_absent(page_of):
     page = page_of(is_explained=False)
-    absent = {"Is it one constant shift?", "Where does it happen?", "What kind of token"}
+    absent = {TITLES[name] for name in ("static", "joint", "place")} | {"What kind of token"}
     assert set(headings(page)) == set(TITLES.values()) - absent - NOT_PLANTED
     assert "svg" not in page.split("</style>")[1]
 

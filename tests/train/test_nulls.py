@@ -144,7 +144,7 @@ def test_texts_that_are_held_out_and_trained_on_are_said(source, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"data.null": "other_language"}, "given without texts"),
+        ({"data.null": "other_language"}, "no texts are given"),
         ({"data.null_source": "x.txt"}, "given without such a null"),
         ({"data.null": "shuffled", "data.null_source": "x.txt"}, "given without such a null"),
         ({"data.null": "reversed"}, "shuffled"),

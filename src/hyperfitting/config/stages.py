@@ -87,7 +87,7 @@ class DataConfig(Section):
         description="day that a chat template writes as today, such as 2026-01-10; default: the "
         "day of training, and its time is 00:00",
     )
-    null: Literal["none"] | Null = Field(
+    null: Literal["none", "shuffled", "self_samples", "other_language"] = Field(
         "none",
         description="train on windows that say nothing instead, a control: the tokens of each "
         "`shuffled`, `self_samples` of the original at temperature 1 from each one's first tokens, "
@@ -264,7 +264,7 @@ class EvaluateConfig(Section):
     @classmethod
     def _factors(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
         if not all(0 <= each <= 100 for each in strengths):
-            raise ValueError("numbers from 0 to 100")
+            raise ValueError("numbers of at least 0 and at most 100")
         return strengths
 
     device: Device = "auto"
