@@ -55,8 +55,8 @@ VALUES = {
     "methods": "[full_sft]", "explained": "[full_lora]", "track": "tensorboard",
     "template_date": "2026-01-10", "monitor.track": "[tensorboard]", "preset": "paper",
     "decoder": "min_p", "decoders": "min_p", "swap_blocks": "[1]", "every_epochs": "7",
-    "nulls": "[self_samples]", "prompts": None, "num_contexts": "3", "windows": "documents", "loss_on": "assistant",
-    "confidence": "0.8", "prefix_cache": "off",
+    "nulls": "[self_samples]", "prompts": None, "num_contexts": "3", "windows": "documents",
+    "loss_on": "assistant", "confidence": "0.8", "prefix_cache": "off",
 }  # fmt: skip
 
 

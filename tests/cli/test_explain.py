@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from hyperfitting.records.controls import RECORDS
 from tests.cli.test_cli import hyperfit, train
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 

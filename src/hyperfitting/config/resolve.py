@@ -35,7 +35,6 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
 
 
 NULL_SOURCE = "data.null_source"
-NULL_ON_TEXTS = "data.null=other_language data.null_source=TEXTS"
 _BLOCKS = {f"train.{name}" for name in get_args(BlockSetting)}
 
 
@@ -138,11 +137,13 @@ def _check_together(config: RunConfig) -> None:
                 needed="train.stop=epochs, or monitoring",
             )
     others = config.data.null == "other_language"
-    require_effect(config.data, ("null_source", others, "such a null", NULL_ON_TEXTS))
+    require_effect(
+        config.data, ("null_source", others, "such a null", "other_language as data.null")
+    )
     if others and config.data.null_source is None:
         raise InputError(
             "data.null is other_language, and no texts are given",
-            needed=f"{NULL_ON_TEXTS}, a source such as --data takes",
+            needed="data.null_source=TEXTS, a source such as --data takes",
         )
     if lora.dora and lora.init == "pissa":
         raise InputError(
