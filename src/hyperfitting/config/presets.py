@@ -37,7 +37,7 @@ DEMO_DEFAULTS: Settings = {
     "data": {"source": "builtin:fiction", "num_train": 80},
     "train": {"stop": "epochs", "seed": 0},
     "monitor": {"num_contexts": 16, "num_windows": 16},
-    # Fewer draws than `evaluate` and `explain` take: the demo ends within eight minutes.
+    # Fewer draws than `evaluate` and `explain` take: the demo is to end within minutes.
     "evaluate": {"natural_tokens": 128, "sampling_seeds": 1, "batch_size": 256},
     "explain": {
         "batch_size": 256,
@@ -46,5 +46,6 @@ DEMO_DEFAULTS: Settings = {
         "random_draws": 1,
         "swap_contexts": 20,
         "swap_blocks": (0, 1, 3, 5, 12),
+        "single_blocks": False,
     },
 }
