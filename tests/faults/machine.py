@@ -32,7 +32,7 @@ MEMORY = (600, 900, 1_200, 1_600, 2_200, 3_000)  # megabytes of address space
 SIZES = (1, 20, 400)  # kilobytes of a file
 MOMENTS = (0.03, 0.1, 0.2, 0.35, 0.5, 0.8, 1.2, 1.8, 2.5, 3.5, 5.0, 7.0)  # seconds
 ANSWERED = 2.0  # seconds from Ctrl-C to a line or the end
-SECONDS = 120  # that a command may take
+SECONDS = 600  # that a command may take
 
 
 def commands(root: Path, url: str) -> dict[str, list[str]]:

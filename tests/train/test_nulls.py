@@ -16,6 +16,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
+from hyperfitting.train.manifest import changed_settings
 from hyperfitting.train.nulls import NULLS, START_TOKENS, NullSource, null_dataset
 from hyperfitting.train.verb import train
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
@@ -185,3 +186,12 @@ def test_a_run_on_a_null_resumes_on_the_same_windows(runs, tmp_path):
     assert RunFolder(train(again, tmp_path / "again").path).manifest().train_digest == (
         manifest.train_digest
     )
+
+
+def test_a_run_of_a_version_that_knew_no_nulls_goes_on(runs):
+    now = RunFolder(runs[1]).manifest().config
+    data = {key: value for key, value in now["data"].items() if not key.startswith("null")}
+    before = now | {"data": data}
+    assert changed_settings(before, now) == []
+    shuffled = now | {"data": now["data"] | {"null": "shuffled"}}
+    assert changed_settings(before, shuffled) == ["data.null was 'none', is 'shuffled'"]

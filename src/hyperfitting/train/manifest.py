@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperfitting.config import EvaluateConfig
+from hyperfitting.config import EvaluateConfig, RunConfig
+from hyperfitting.config.layers import leaf_fields
 from hyperfitting.config.methods import METHODS
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
@@ -24,6 +25,9 @@ from hyperfitting.train.setup import Setup
 
 DIGESTS = ("model_digest", "architecture_digest", "tokenizer_digest", "train_digest",
            "heldout_digest", "contexts_digest")  # fmt: skip
+
+
+SETTINGS = dict(leaf_fields(RunConfig))
 
 
 def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> RunManifest:
@@ -154,10 +158,16 @@ def same_run(before: RunManifest, now: RunManifest) -> RunManifest:
 def changed_settings(
     before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
 ) -> list[str]:
-    """Dotted names of settings that differ, each with both values."""
+    """Dotted names of settings that differ, each with both values.
+
+    One that an earlier version did not know had its default.
+    """
     changed = []
     for key in sorted({*before, *now}):
         name, old, new = f"{path}{key}", before.get(key), now.get(key)
+        if key not in before and name in SETTINGS:
+            old = SETTINGS[name].get_default()
+            old = list(old) if isinstance(old, tuple) else old
         if isinstance(old, dict) and isinstance(new, dict):
             changed += changed_settings(old, new, f"{name}.")
         elif old != new and name != "model.trust_remote_code":
