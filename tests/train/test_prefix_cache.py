@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -112,38 +113,36 @@ def test_every_part_of_the_key_counts(field):
     assert dataclasses.replace(KEY, **{field: changed}).name() != KEY.name()
 
 
-def test_a_second_writer_waits_and_opens_what_the_first_wrote(tmp_path, expected, monkeypatch):
+@contextmanager
+def held_while_a_second_waits(folder):
+    """Hold the lock until a second writer waits for it; what the second says, and what it gets."""
     found, log = {}, Log()
 
     def work():
-        found["states"] = all_rows(store(tmp_path, log=log))
+        found["states"] = all_rows(store(folder, log=log))
 
     second = threading.Thread(target=work)
-    with only_writer(tmp_path / f"{KEY.name()}.lock"):
+    with only_writer(folder / f"{KEY.name()}.lock"):
         second.start()
         while not log.lines:
             time.sleep(0.01)
+        yield log, found
+    second.join()
+
+
+def test_a_second_writer_waits_and_opens_what_the_first_wrote(tmp_path, expected, monkeypatch):
+    with held_while_a_second_waits(tmp_path) as (log, found):
         assert "in use by process" in log.lines[0]
         assert log.lines[0].endswith("the prefix cache is waited for")
         write_shards = prefix_cache._write_shards
         monkeypatch.setattr(prefix_cache, "_write_shards", None)  # nobody writes it twice
         write_shards(tmp_path / KEY.name(), anatomy(tiny_model()), IDS, KEY, lambda _: None)
-    second.join()
     assert torch.equal(found["states"], expected)
 
 
 def test_where_the_first_writer_failed_the_second_writes(tmp_path, expected):
-    found, log = {}, Log()
-
-    def work():
-        found["states"] = all_rows(store(tmp_path, log=log))
-
-    second = threading.Thread(target=work)
-    with only_writer(tmp_path / f"{KEY.name()}.lock"):
-        second.start()
-        while not log.lines:
-            time.sleep(0.01)
-    second.join()
+    with held_while_a_second_waits(tmp_path) as (_, found):
+        pass
     assert torch.equal(found["states"], expected)
 
 

@@ -259,6 +259,8 @@ class EvaluateConfig(Section):
     tasks_limit: int | None = Field(
         None, ge=1, le=MOST, description="first questions of each task only"
     )
+    device: Device = "auto"
+    trust_remote_code: Trust = False
 
     @field_validator("strengths")
     @classmethod
@@ -266,9 +268,6 @@ class EvaluateConfig(Section):
         if not all(0 <= each <= 100 for each in strengths):
             raise ValueError("numbers of at least 0 and at most 100")
         return strengths
-
-    device: Device = "auto"
-    trust_remote_code: Trust = False
 
 
 class ExplainConfig(Section):
