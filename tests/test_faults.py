@@ -89,6 +89,21 @@ def test_other_errors_stay_what_they_are(error):
         raise error
 
 
+def test_a_library_that_is_half_loaded_is_told_and_ours_is_a_bug():
+    def lacking(path):
+        return ImportError("cannot import name 'X' from 'y.z'", name="y.z", path=path)
+
+    found = message_of(lacking("/site-packages/y/z.py"))
+    assert type(found) is MachineError
+    assert found.given.endswith("not loaded whole: cannot import name 'X' from 'y.z'")
+    assert "ulimit -v" in found.needed
+    assert message_of(ImportError("x", name="hyperfitting.x", path="x.py")) is None
+    assert message_of(ModuleNotFoundError("No module named 'y'", name="y")) is None
+    wrapped = InputError("the code that the checkpoint brings does not run")
+    wrapped.__cause__ = lacking("y.py")
+    assert message_of(wrapped) is None
+
+
 def test_what_rust_says_of_a_full_disk_is_understood():
     text = "Error while serializing: I/O error: No space left on device (os error 28)"
     with pytest.raises(MachineError, match=r"disk of some/file\.json is full"), writing(PLACE):

@@ -116,7 +116,7 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def message_of(error: BaseException, path: Path | None = None) -> DeniedError | MachineError | None:
-    """The message for a fault of disk, memory or permissions; None for any other error.
+    """The message for a fault of disk, memory, permissions or imports; None for any other error.
 
     Args:
         error: what was raised, with the errors that it names as its causes.
@@ -126,11 +126,27 @@ def message_of(error: BaseException, path: Path | None = None) -> DeniedError | 
         return error
     if is_memory(error):
         return _of_memory(error)
+    if _is_half_loaded(error):
+        return MachineError(
+            f"a library is not loaded whole: {error}",
+            needed="more memory, where little is left or `ulimit -v` sets a limit; else that "
+            "library in a version that fits, installed whole",
+        )
     for each in _with_causes(error):
         number = _number(each)
         if number is not None and (each is error or number in _OVERRULES):
             return _of_number(number, each, path)
     return None
+
+
+def _is_half_loaded(error: BaseException) -> bool:
+    """Whether a module of somebody else was found and lacks what others import from it.
+
+    So it goes where memory gave out while it was imported for the first time, and somebody caught
+    that.
+    """
+    is_found = isinstance(error, ImportError) and error.path is not None
+    return is_found and not str(getattr(error, "name", "")).startswith("hyperfitting")
 
 
 def _number(error: BaseException) -> int | None:

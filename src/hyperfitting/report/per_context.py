@@ -17,6 +17,7 @@ def undefined_in_human_text(folder: StudyFolder, metric: str, domain: str) -> fr
         InputError: the file is damaged.
     """
     import pyarrow
+    import pyarrow.dataset  # or a filter is refused as unknown where memory gave out here
     import pyarrow.parquet
 
     path = folder.per_context_file
