@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperfitting.measure.geometry import Bounded
+
 Values = NDArray[np.float64]
 
 
@@ -61,18 +63,38 @@ def standings(points_ND: Values, low_ND: Values, high_ND: Values) -> Sequence[St
     if not points_ND.shape == low_ND.shape == high_ND.shape or points_ND.ndim != 2:
         raise ValueError(f"one shape [N, D] needed: {points_ND.shape}, {low_ND.shape}, "
                          f"{high_ND.shape}")  # fmt: skip
-    is_defined_N = ~np.isnan(points_ND).any(axis=1)
+    is_defined_N = np.asarray(~np.isnan(points_ND).any(axis=1))
     by_mean_NN = dominated(points_ND)
     beyond_noise_NN = by_mean_NN & told_apart(low_ND, high_ND)
     ranks_ND = np.full(points_ND.shape, np.nan)
     if is_defined_N.any():
         ranks_ND[is_defined_N] = stats.rankdata(points_ND[is_defined_N], method="dense", axis=0)
     found: list[Standing | None] = []
-    for j, is_defined in enumerate(is_defined_N):
+    for j in range(len(points_ND)):
         above = (by_mean_NN[:, j], beyond_noise_NN[:, j])
         best, beaten = (_clearest(each_N, ranks_ND, j) for each_N in above)
-        found.append(Standing(best, beaten) if is_defined else None)
+        found.append(Standing(best, beaten) if is_defined_N[j] else None)
     return found
+
+
+def up_to(most: float | None, value: Bounded) -> Bounded:
+    """A value that counts only up to `most`, its interval with it; None: all of it counts."""
+    if most is None:
+        return value
+    low, high = (None if end is None else min(most, end) for end in (value.low, value.high))
+    return Bounded(min(most, value.value), low, high)
+
+
+def nearness(target: float, value: Bounded) -> Bounded:
+    """Minus the distance of a value from `target`, and the interval that this has.
+
+    The target counts as known: its own interval is in neither end.
+    """
+    if value.low is None or value.high is None:
+        return Bounded(-abs(value.value - target), None, None)
+    ends = (-abs(value.low - target), -abs(value.high - target))
+    highest = 0.0 if value.low <= target <= value.high else max(ends)
+    return Bounded(-abs(value.value - target), min(ends), highest)
 
 
 def _clearest(above_N: NDArray[np.bool_], ranks_ND: Values, of: int) -> int | None:
