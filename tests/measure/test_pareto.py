@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hyperfitting.measure.pareto import dominated, standings, told_apart
+from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.pareto import dominated, nearness, standings, told_apart, up_to
 
 NAN = float("nan")
 
@@ -126,3 +127,40 @@ def test_a_point_told_apart_where_it_is_worse_is_not_ahead():
 def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         standings(np.zeros((2, 2)), np.zeros((1, 2)), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((0.7, 0.6, 0.8), (0.7, 0.6, 0.75)),
+        ((0.9, 0.8, 1.0), (0.75, 0.75, 0.75)),
+        ((0.9, None, None), (0.75, None, None)),
+    ],
+)
+def test_what_is_above_the_most_counts_no_more(value, expected):
+    assert up_to(0.75, Bounded(*value)) == expected
+    assert up_to(None, Bounded(*value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((-3.0, -3.5, -2.5), (-1.0, -1.5, -0.5)),  # above the target
+        ((-5.0, -5.5, -4.5), (-1.0, -1.5, -0.5)),  # as far below it
+        ((-4.25, -4.5, -3.0), (-0.25, -1.0, 0.0)),  # the target is inside the interval
+        ((-4.0, None, None), (0.0, None, None)),
+    ],
+)
+def test_nearness_is_the_same_on_both_sides(value, expected):
+    assert nearness(-4.0, Bounded(*value)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_of_a_nearness_holds_that_of_every_value_inside(seed):
+    low, value, high, target = np.sort(np.random.default_rng(seed).normal(size=4))
+    for aim in (low - 1, value, target):
+        found = nearness(aim, Bounded(value, low, high))
+        inside = [-abs(each - aim) for each in np.linspace(low, high, 1001)]
+        assert found.low == pytest.approx(min(inside))
+        assert found.high == pytest.approx(max(inside), abs=(high - low) / 1000)
+        assert found.low <= found.value <= found.high

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from hyperfitting.report.figures.style import INK
+
 Side = Literal["left", "center", "right"]
 FONT = 7.5
 GAP = 6.0  # points of a font between a point and its label
 NEAREST = 8  # places beside a point, before those that need a line
-LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0}
+LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "color": INK, "shrinkA": 0}
 STEP = 3.0  # pixels between the points of a line
 LONGEST = 34  # characters of a label in a figure; tables have all of it
 

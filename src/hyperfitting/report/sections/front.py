@@ -174,6 +174,6 @@ def outside_in_words(found: Sequence[Front]) -> str:
         return ""
     return (
         "No outside scorer has a say here: the original is a judge of itself. "
-        "`hyperfit evaluate` takes one with mauve_features=MODEL or coherence_model=MODEL, "
+        "hyperfit evaluate takes one with mauve_features=MODEL or coherence_model=MODEL, "
         "another model than the original."
     )
