@@ -217,6 +217,14 @@ def test_scorers_say_whether_they_are_the_original(planted):
         assert [each.is_outside for each in scorers(study)] == [is_outside, is_outside, False]
 
 
+def test_a_name_of_a_scorer_steers_nothing_and_a_long_one_is_cut(planted):
+    study = study_of(planted, PLANTED, coherence_model="x\x1b[31m" + "y" * 200)
+    assert not any("\x1b" in each.name for each in scorers(study))
+    rows = [replace(row, metric=REFERENCE) for row in study.rows if row.metric == OWN]
+    [first, _] = figure_of(replace(study, rows=[*study.rows, *rows])).axes
+    assert len(first.get_title()) == 60
+
+
 def test_without_an_outside_scorer_the_page_says_how_to_ask(planted):
     found = content(study_of(planted, PLANTED), {}, ReportConfig())
     assert "mauve_features=MODEL or coherence_model=MODEL" in found["outside"]

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from hyperfitting.measure.geometry import Bounded
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
-from hyperfitting.report.figures.labels import Named, place_labels
+from hyperfitting.report.figures.labels import Named, place_labels, shortened
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look, marker_of
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.competitors import VARIETY, Front, Kind, fronts, kind
@@ -65,7 +65,7 @@ def _panel(axes: Axes, study: Study, of: Front) -> list[Named]:
         _point(axes, study, of, arm, is_named=is_named)
         if is_named and arm != ORIGINAL:
             named.append(Named(study.label(arm), *_at(study, of, arm)))
-    axes.set(xlabel="type-token ratio", title=of.scorer.name)
+    axes.set(xlabel="type-token ratio", title=shortened(of.scorer.name, 60))
     axes.set_ylabel("nats from human text (up: nearer)" if is_near else "MAUVE")
     axes.margins(x=0.12, y=0.12)
     _staircase(axes, [_at(study, of, arm) for arm in front_arms], of.most)

@@ -67,9 +67,9 @@ def _size(axes: Axes, text: str) -> tuple[float, float]:
     return float(size.width), float(size.height)
 
 
-def shortened(label: str) -> str:
+def shortened(label: str, longest: int = LONGEST) -> str:
     """A label with its end left out where it is long."""
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
 
 
 def _pixel(axes: Axes, of: Named) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from hyperfitting.measure.pareto import (
 )
 from hyperfitting.records import HUMAN, ORIGINAL, Arm, Measurement
 from hyperfitting.report.load import Study
+from hyperfitting.untrusted import printable
 
 VARIETY, COHERENCE, REFERENCE, MAUVE = "ttr", "coherence_original_nats", "coherence_nats", "mauve"
 FEWEST = 3  # competitors of a front that is worth a figure
@@ -100,10 +101,10 @@ def scorers(study: Study) -> list[Scorer]:
     own, settings, found = study.info.model.name, study.info.evaluate, []
     if study.mauve is not None:
         features = study.mauve.features
-        name = f"MAUVE with features of {features}"
+        name = printable(f"MAUVE with features of {features}")
         found.append(Scorer(MAUVE, name, features != own, is_nearness=False))
     if settings.coherence_model is not None:
-        name = f"Coherence under {settings.coherence_model}"
+        name = printable(f"Coherence under {settings.coherence_model}")
         is_outside = settings.coherence_model != own
         found.append(Scorer(REFERENCE, name, is_outside, is_nearness=True))
     found.append(Scorer(COHERENCE, "Coherence under the original", False, is_nearness=True))
