@@ -46,7 +46,7 @@ NO_FLAGS = {"--extra-index-url", "--repeats", "--contexts", "--quick", "--gpu"}
 # Whose settings the messages of a part speak of; of the rest, any verb's.
 VERBS_OF = {
     "judge": ("judge",), "train": ("train",), "data": ("train",), "models": ("train",),
-    "report": ("report",), "generate": ("generate", "evaluate"),
+    "report": ("report", "evaluate"), "generate": ("generate", "evaluate"),
 }  # fmt: skip
 COMMAND_LINE = typer.main.get_command(app)
 SECTIONS = {key.split(".")[0] for s in SCHEMAS.values() for key, _ in leaf_fields(s) if "." in key}

@@ -131,6 +131,7 @@ def test_monitoring_and_runs_with_nulls(tmp_path):
     check_every_null(folder, "study.json", below="runs")
     metrics = RunFolder(folder.path / "runs" / "hyperfitted-seed-0").metrics_file
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    planted = [build.FIGURES[name] for name in build.FIGURES if name != "front"]
     for name in rows[1]:
         changed = [dict(row) for row in rows]
         changed[1][name] = None
@@ -139,7 +140,7 @@ def test_monitoring_and_runs_with_nulls(tmp_path):
         assert not error or (name in error and "metrics.jsonl" in error)
         assert error or name not in ("epoch", "num_contexts", "rank_1"), "never undefined"
         assert_no_python(error or page, name)
-        figures = [] if error else [draw(read_study(folder)) for draw, _ in build.FIGURES.values()]
+        figures = [] if error else [draw(read_study(folder)) for draw, _ in planted]
         assert error or all(figures)
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from hyperfitting.config import ReportConfig
 from hyperfitting.faults import writing
 from hyperfitting.progress import Progress
-from hyperfitting.report.figures import layers, ranks, text, training
+from hyperfitting.report.figures import front, layers, ranks, text, training
 from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study, require_evaluated
@@ -26,6 +26,7 @@ FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
     "diversity": (text.diversity, "Diversity of every arm with intervals"),
     "training_curves": (training.training_curves, "Training curves of every run"),
     "sharpness": (text.sharpness, "Diversity against entropy of every arm and its controls"),
+    "front": (front.front, "Variety against quality of every arm, and the front"),
     "provenance": (ranks.provenance, "Ranks in the original of written and of human words"),
     "geometry": (layers.geometry, "Difference of hidden states, layer by layer"),
     "block_swap": (layers.block_swap, "Diversity of models put together from both"),
