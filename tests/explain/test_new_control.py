@@ -121,7 +121,7 @@ def test_a_control_added_by_its_lines_runs_is_written_and_has_its_section(
     assert (study.tables / "shouting.csv").read_text().startswith("arm,rise (logits)\ntuned,")
     # The others are as they are without it.
     assert {path.stem for path in study.explained_files()} == {*RECORDS} - {
-        "block_swap", "single_blocks",
+        "block_swap", "single_blocks", "rotation",
     }  # fmt: skip
 
     del entry["rise"]["n"]

@@ -56,7 +56,7 @@ def test_equal_models_have_no_rows_and_the_setting_leaves_it_out(model_folder):
     single, rows = rows_of(model_folder, tiny_model)
     assert not rows
     assert single["in_words"].startswith("The models do not differ")
-    off = CONFIG.model_copy(update={"single_blocks": False})
+    off = CONFIG.model_copy(update={"swap_contexts": 0})
     assert rows_of(model_folder, changed, off) == ({}, {})
 
 

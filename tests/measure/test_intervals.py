@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from hyperfitting.measure import intervals
 from hyperfitting.measure.intervals import (
     bootstrap_mean,
     bootstrap_mean_over_seeds,
+    bootstrap_median,
     bootstrap_ratio,
     holm,
     holm_level,
@@ -194,3 +196,39 @@ def test_undefined_draws_are_left_out_of_percentiles():
     assert percentiles_around(2.0, draws, 0.5) == (1.5, 2.5)
     assert percentiles_around(2.0, np.array([np.nan, np.nan]), 0.95) == (None, None)
     assert percentiles_around(2.0, np.array([]), 0.95) == (None, None)
+
+
+def test_the_median_of_units_agrees_with_a_naive_loop():
+    rng = np.random.default_rng(3)
+    unit_P = np.sort(rng.integers(0, 12, size=90))
+    values_P = rng.integers(1, 30, size=90).astype(float) + unit_P
+    found = bootstrap_median(values_P, unit_P, **OPTIONS)
+    assert found.mean == np.median(values_P)
+    of_units = [values_P[unit_P == unit] for unit in np.unique(unit_P)]
+    draws = [
+        np.median(np.concatenate([of_units[i] for i in rng.integers(0, len(of_units), 12)]))
+        for _ in range(4_000)
+    ]
+    np.testing.assert_allclose(
+        [found.low, found.high], np.quantile(draws, [0.025, 0.975]), atol=0.6
+    )
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [2, 1, 3], [4, 0, 1, 1]])
+def test_a_draw_of_units_has_numpys_median(counts, monkeypatch):
+    values_P, unit_P = np.array([5.0, 1, 2, 9, 7, 3]), np.array([0, 0, 1, 2, 2, 3])
+    keep = unit_P < len(counts)
+    times = np.array(counts, dtype=float)
+    monkeypatch.setattr(
+        intervals, "_multiplicities", lambda rng, draws, count: np.tile(times, (draws, 1))
+    )
+    found = bootstrap_median(values_P[keep], unit_P[keep], **OPTIONS)
+    drawn = np.repeat(values_P[keep], times[unit_P[keep]].astype(int))
+    assert found.low == found.high == np.median(drawn)
+
+
+def test_one_unit_has_a_median_and_no_interval():
+    found = bootstrap_median(np.array([1.0, 2.0]), np.array([4, 4]), **OPTIONS)
+    assert found == (1.5, None, None)
+    with pytest.raises(ValueError, match="finite values"):
+        bootstrap_median(np.array([]), np.array([]), **OPTIONS)

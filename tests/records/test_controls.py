@@ -97,6 +97,14 @@ KEYS = {
     "block_swap.placed": "outcome enough too_few",
     "single_blocks": "num_blocks shared_blocks rows original tuned agreement in_words",
     "single_blocks.rows[0]": "change block ttr bigram_repetition looped top1_agreement_tuned",
+    "rotation": "rows hybrids original tuned agreement in_words reason",
+    "rotation.rows[0]": "block matrices relative_change values_share values_share_by_chance",
+    "rotation.hybrids[0]": "part ttr bigram_repetition looped top1_agreement_tuned",
+    "lens": "num_blocks promoted positions rows last_block in_words reason",
+    "lens.rows[0]": "layer rank_tuned rank_original passed",
+    "lens.rows[0].passed": "value low high n reason",
+    "overrides": "rows rise in_words reason",
+    "overrides.rows[0]": "low_nats high_nats positions overridden drawn",
     "tokens": "function_words_version rows",
     "tokens.rows[0]": "rank_class tokens share kinds seen_before avoids_repeat",
 }
@@ -131,6 +139,9 @@ SINCE = {
         "rows[0].share_of_gain_low", "rows[0].share_of_gain_high", "rows[0].share_of_gain_reason",
     ],
     "single_blocks": [],
+    "rotation": ["original", "tuned", "agreement", "reason"],
+    "lens": ["last_block", "reason"],
+    "overrides": ["rise", "reason"],
     "tokens": [],
 }  # fmt: skip
 

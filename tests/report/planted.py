@@ -177,6 +177,35 @@ def explained(arm, seed, parameters):
             "original": variety, "tuned": variety, "agreement": interval(0.3),
             "in_words": "Block 1 alone raises that most.",
         },
+        "rotation": described | {
+            "rows": [
+                {"block": 1, "matrices": 7, "relative_change": 0.1, "values_share": 0.02,
+                 "values_share_by_chance": 0.01}
+            ],
+            "hybrids": [
+                {"part": part, **variety, "top1_agreement_tuned": interval(0.4)}
+                for part in ("values", "vectors", "both")
+            ],
+            "original": variety, "tuned": variety, "agreement": interval(0.3),
+            "in_words": "At most 2 % changes singular values.",
+        },
+        "lens": described | {
+            "num_blocks": 1, "promoted": 8, "positions": 8,
+            "rows": [
+                {"layer": layer, "rank_tuned": value(20.0 - 19 * layer) | {"n": 8},
+                 "rank_original": value(20.0) | {"n": 8}, "passed": value(float(layer)) | {"n": 8}}
+                for layer in (0, 1)
+            ],
+            "last_block": value(0.9) | {"n": 8}, "in_words": "Half have passed by layer 1 of 1.",
+        },
+        "overrides": described | {
+            "rows": [
+                {"low_nats": 0.1 * part, "high_nats": 0.1 * part + 0.1, "positions": 8,
+                 "overridden": value(0.5) | {"n": 8}, "drawn": value(0.4) | {"n": 8}}
+                for part in range(5)
+            ],
+            "rise": value(0.0) | {"n": 8}, "in_words": "It overrides at 0.50.",
+        },
         "tokens": described | {
             "function_words_version": "en-1",
             "rows": [

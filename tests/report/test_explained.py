@@ -74,6 +74,12 @@ OPTIONAL = {
     "joint_null": {"gain", "original", "tuned", "agreement_without", "rows.0.share_explained.n"},
     "block_swap": {"shared_blocks"},
     "single_blocks": set(),
+    "rotation": {"original", "tuned", "agreement"},
+    "lens": {
+        "last_block", "last_block.n", "rows.0.rank_tuned.n", "rows.0.rank_original.n",
+        "rows.0.passed.n",
+    },
+    "overrides": {"rise", "rows.0.overridden.n", "rows.0.drawn.n", "rise.n"},
     "tokens": {"rows.0.kinds.function_word"},
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ TABLES = {
     "arms", "trainings", "only_sharper", "temperature", "matched_temperatures", "tests",
     "equivalence", "ranks",
     "provenance", "static_bias", "geometry", "block_swap", "joint_null",
-    "single_blocks", "token_kinds", "paper_entropy_matched",
+    "single_blocks", "rotation", "rotation_hybrids", "lens", "overrides", "token_kinds", "paper_entropy_matched",
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
@@ -28,6 +28,7 @@ TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
 NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks",
                                               "nulls", "strength", "front")}  # fmt: skip
+EXPLAINED = ("static", "joint", "place", "overrides", "lens", "rotation")
 PLANTED_FIGURES = FIGURES.keys() - {"front"}
 
 
@@ -69,7 +70,7 @@ def test_the_story_is_told_in_order(page):
 
 def test_a_section_without_data_is_absent(page_of):
     page = page_of(is_explained=False)
-    absent = {TITLES[name] for name in ("static", "joint", "place")} | {"What kind of token"}
+    absent = {TITLES[name] for name in EXPLAINED} | {"What kind of token"}
     assert set(headings(page)) == set(TITLES.values()) - absent - NOT_PLANTED
     assert "svg" not in page.split("</style>")[1]
 

@@ -46,6 +46,15 @@ DEMO_DEFAULTS: Settings = {
         "random_draws": 1,
         "swap_contexts": 20,
         "swap_blocks": (0, 1, 3, 5, 12),
-        "single_blocks": False,
+        "only": (
+            "provenance",
+            "static_bias",
+            "joint_null",
+            "overrides",
+            "tokens",
+            "lens",
+            "block_swap",
+            "geometry",
+        ),
     },
 }

@@ -273,6 +273,9 @@ class EvaluateConfig(Section):
 class ExplainConfig(Section):
     """Which controls are run, and how finely (definitions, sections 3, 5, 6)."""
 
+    only: tuple[str, ...] = Field(
+        (), max_length=100, description="controls that are run, by the names of their files; all"
+    )
     batch_size: int = Field(64, ge=1, le=MOST, description="contexts continued together")
     promoted_tokens: int = Field(
         500, ge=1, le=MOST, description="K of static injection (paper: 500)"
@@ -291,10 +294,13 @@ class ExplainConfig(Section):
         description="numbers of last blocks to swap; default: every one from 0 to L",
     )
     swap_contexts: int | None = Field(
-        None, ge=0, le=MOST, description="contexts continued in block swap; default all, 0 skips it"
+        None,
+        ge=0,
+        le=MOST,
+        description="contexts continued by hybrids of both models; default all, 0: no hybrids",
     )
-    single_blocks: bool = Field(
-        True, description="also swap every block that differs by itself, on the same contexts"
+    lens_positions: int = Field(
+        1_000, ge=1, le=MOST, description="most positions of the logit lens, drawn at random"
     )
     resamples: int = Field(10_000, ge=100, le=MOST, description="bootstrap draws")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")

@@ -15,7 +15,10 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.block_swap import block_swap
 from hyperfitting.explain.geometry import geometry
 from hyperfitting.explain.joint_null import AffineObserver, joint_null
+from hyperfitting.explain.lens import lens
+from hyperfitting.explain.overrides import SurenessObserver, overrides
 from hyperfitting.explain.provenance import provenance
+from hyperfitting.explain.rotation import rotation
 from hyperfitting.explain.single_blocks import single_blocks
 from hyperfitting.explain.static_bias import ShiftObserver, halves, static_bias
 from hyperfitting.explain.subject import Subject
@@ -62,8 +65,11 @@ CONTROLS: Mapping[str, Control] = {
             ahead.vocabulary, halves(ahead.num_contexts, ahead.config.seed)
         ),
     ),
+    "overrides": Control(overrides, logits=lambda ahead: SurenessObserver(ahead.num_contexts)),
     "tokens": Control(token_kinds),
+    "lens": Control(lens),
     "block_swap": Control(block_swap),
     "single_blocks": Control(single_blocks),
+    "rotation": Control(rotation),
     "geometry": Control(geometry, layers=lambda ahead: GeometryObserver(ahead.config)),
 }

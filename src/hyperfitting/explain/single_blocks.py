@@ -20,7 +20,7 @@ ENDS = None  # final norm and head, which are exchanged together
 
 def single_blocks(subject: Subject) -> SingleBlocks | None:
     """Continue contexts with every such hybrid; None where no contexts are to be continued."""
-    if not subject.config.single_blocks or subject.config.swap_contexts == 0:
+    if subject.config.swap_contexts == 0:
         return None
     part = first_contexts(subject)
     differing = _differing(part)

@@ -190,3 +190,41 @@ def bootstrap_ratio(
         return Interval(value, None, None)
     low, high = np.quantile(ratio_R, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
+
+
+def bootstrap_median(
+    values_P: NDArray[np.float64],
+    unit_P: NDArray[np.int64],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Interval:
+    """Median of `values_P`, with a percentile bootstrap over the units that they belong to.
+
+    A unit that is drawn brings all its values. With one unit there is no interval.
+
+    Raises:
+        ValueError: no values, values that are not finite, or another number of units.
+    """
+    if len(values_P) == 0 or len(values_P) != len(unit_P) or not np.isfinite(values_P).all():
+        raise ValueError(f"finite values and a unit of each are needed, got {values_P}, {unit_P}")
+    median = float(np.median(values_P))
+    units, place_P = np.unique(unit_P, return_inverse=True)
+    if len(units) < 2:
+        return Interval(median, None, None)
+    order_P = np.argsort(values_P, kind="stable")
+    sorted_P, place_P = values_P[order_P], place_P[order_P]
+    rng = np.random.default_rng(seed)
+    medians_R = np.empty(resamples)
+    for start in range(0, resamples, 1_000):
+        draws = min(1_000, resamples - start)
+        below_RP = _multiplicities(rng, draws, len(units))[:, place_P].cumsum(axis=1)
+        total_R1 = below_RP[:, -1:]
+        middle = [
+            sorted_P[(below_RP > (total_R1 - 1) // 2).argmax(axis=1)],
+            sorted_P[(below_RP > total_R1 // 2).argmax(axis=1)],
+        ]
+        medians_R[start : start + draws] = (middle[0] + middle[1]) / 2
+    low, high = np.quantile(medians_R, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(median, float(low), float(high))

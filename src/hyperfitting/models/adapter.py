@@ -1,12 +1,14 @@
 """PEFT adapters: which base they name, what they ask for, and putting them on it."""
 
+import copy
 import hashlib
 import warnings
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig
 from peft import __version__ as peft_version
+from torch import Tensor
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
@@ -193,3 +195,16 @@ def _require_usable(checkpoint: Checkpoint) -> list[str]:
         f"the adapter in {name} sets what PEFT {peft_version} does not know and does not use: "
         f"{name_few(f'{key}={value!r}' for key, value in unknown.items())}"
     ]
+
+
+def weight_with_adapter(module: Any) -> Tensor:
+    """A linear layer's matrix with what its adapters add, in the layer's own layout.
+
+    The layer stays as it is: its weights may be another model's tensors too.
+    """
+    if hasattr(module, "get_base_layer"):
+        module = copy.deepcopy(module)
+        module.merge()
+        module = module.get_base_layer()
+    weight: Tensor = module.weight.detach()
+    return weight

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from hyperfitting.errors import InputError
@@ -58,6 +59,17 @@ class Anatomy:
     norm: nn.Module
     head: Any  # a module with a `weight`; an adapter or a bias may be part of it
     softcap: float | None  # logits are softcap * tanh(logits / softcap)
+
+    def logits(self, hidden_KD: Tensor) -> Tensor:
+        """What final norm and head make of hidden states, in float32, [K, V].
+
+        Of the states after the last block these are the model's own logits; of a layer below, what
+        the logit lens shows.
+        """
+        logits_KV: Tensor = self.head(self.norm(hidden_KD))
+        if self.softcap is not None:
+            logits_KV = torch.tanh(logits_KV / self.softcap) * self.softcap
+        return logits_KV.float()
 
 
 def base_of(model: CausalLM) -> CausalLM:

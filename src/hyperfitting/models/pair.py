@@ -8,7 +8,7 @@ V vocabulary.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -231,13 +231,6 @@ class _Side:
         normed: Tensor = self.parts.norm(hidden)
         return normed
 
-    def logits(self, hidden_KD: Tensor) -> Tensor:
-        """The model's own final float32 logits, [K, V]."""
-        logits_KV = self.parts.head(self.normed(hidden_KD))
-        if self.parts.softcap is not None:
-            logits_KV = torch.tanh(logits_KV / self.parts.softcap) * self.parts.softcap
-        return logits_KV.float()  # type: ignore[no-any-return]
-
 
 def _run_layers(
     pair: Pair, ids_NT: Tensor, observe: Observer | None
@@ -307,10 +300,10 @@ def _known(
         and _is_same(original.parts.head, tuned.parts.head)
     )
     for n, row in enumerate(chosen):
-        one_KV = original.logits(first_BTD[n, scored])
+        one_KV = original.parts.logits(first_BTD[n, scored])
         two_KV = one_KV
         if second_BTD is not first_BTD or ends_differ:
-            two_KV = tuned.logits(second_BTD[n, scored])
+            two_KV = tuned.parts.logits(second_BTD[n, scored])
         yield PairedLogits(row, one_KV, two_KV, ids_BT[n, -num_scored:])
 
 
@@ -334,6 +327,26 @@ def same_parts(original: CausalLM, tuned: CausalLM) -> tuple[set[int], bool]:
     pairs = zip(one.blocks.values(), two.blocks.values(), strict=True)
     same = {index for index, pair in enumerate(pairs) if _is_same(*pair)}
     return same, _is_same(one.norm, two.norm) and _is_same(one.head, two.head)
+
+
+@contextmanager
+def with_weights(model: CausalLM, weights: Mapping[str, Tensor]) -> Iterator[CausalLM]:
+    """`model` with other weights in modules, by their full names, while it lasts.
+
+    Mutates `model` and puts everything back. Tensors that other models share stay as they are.
+    """
+    base = base_of(model)
+    modules = {name: base.get_submodule(name) for name in weights}
+    own = {name: module.weight for name, module in modules.items()}
+    try:
+        for name, module in modules.items():
+            like = own[name]
+            weight = weights[name].to(like.device, like.dtype)
+            module.weight = nn.Parameter(weight, requires_grad=False)
+        yield model
+    finally:
+        for name, module in modules.items():
+            module.weight = own[name]
 
 
 @contextmanager

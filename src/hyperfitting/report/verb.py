@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from hyperfitting.config import ReportConfig
 from hyperfitting.faults import writing
 from hyperfitting.progress import Progress
-from hyperfitting.report.figures import front, layers, ranks, text, training
+from hyperfitting.report.figures import front, layers, lens, ranks, text, training
 from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study, require_evaluated
@@ -29,6 +29,7 @@ FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
     "front": (front.front, "Variety against quality of every arm, and the front"),
     "provenance": (ranks.provenance, "Ranks in the original of written and of human words"),
     "geometry": (layers.geometry, "Difference of hidden states, layer by layer"),
+    "lens": (lens.lens, "At which layer promoted words come up"),
     "block_swap": (layers.block_swap, "Diversity of models put together from both"),
 }
 

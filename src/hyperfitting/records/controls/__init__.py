@@ -7,10 +7,15 @@ of `explain/controls.py`.
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+from pydantic import Field
+
 from hyperfitting.records.controls.block_swap import BlockSwap
 from hyperfitting.records.controls.geometry import Geometry
 from hyperfitting.records.controls.joint_null import JointNull
+from hyperfitting.records.controls.lens import Lens
+from hyperfitting.records.controls.overrides import Overrides
 from hyperfitting.records.controls.provenance import Provenance
+from hyperfitting.records.controls.rotation import Rotation
 from hyperfitting.records.controls.single_blocks import SingleBlocks
 from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.records.controls.tokens import ChosenKinds
@@ -24,6 +29,9 @@ RECORDS: Mapping[str, type[OfArm]] = {
     "joint_null": JointNull,
     "block_swap": BlockSwap,
     "single_blocks": SingleBlocks,
+    "rotation": Rotation,
+    "lens": Lens,
+    "overrides": Overrides,
     "tokens": ChosenKinds,
 }
 
@@ -40,3 +48,10 @@ class ControlFile(FileRecord, Generic[Found]):
     explain: dict[str, Any]
     environment: Environment
     arms: list[Found]
+    digests: list[str] = Field(default_factory=list)  # of the tuned models, as arms
+
+
+class KeptFinding(FileRecord, Generic[Found]):
+    """What a control found of one tuned model, of an explanation that is not finished."""
+
+    found: Found
