@@ -12,11 +12,13 @@ from hyperfitting.config import (
     RunConfig,
 )
 from hyperfitting.config.methods import METHODS
+from hyperfitting.config.presets import DEMO_DEFAULTS
 from hyperfitting.config.resolve import demo_runs
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.plan import check as check_controls
+from hyperfitting.explain.plan import without_unused
 from hyperfitting.explain.verb import explain
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
@@ -54,7 +56,8 @@ def demo(
     require_free(out)
     require_writable(out)
     evaluating = _beside(config.model, config.evaluate)
-    explaining = _beside(config.model, config.explain)
+    own = DEMO_DEFAULTS["explain"]
+    explaining = without_unused(_beside(config.model, config.explain), own)
     # Now, and not after minutes of training:
     runs = demo_runs(config, sources)
     explained = _explained(config)
@@ -80,7 +83,7 @@ def demo(
         evaluate(folders, evaluating, out, progress)
     if explained:
         with stage_stops(study, "explain"):
-            explain(out, explaining, progress=progress, only=explained)
+            explain(out, explaining, progress=progress, arms=explained)
     with stage_stops(study, "report"):
         return report(out, config.report, progress)
 

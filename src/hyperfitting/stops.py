@@ -46,7 +46,7 @@ def stage_stops(study: StudyFolder, stage: Stage, *, is_explained: bool = False)
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InterruptedStudyError):
         if stage == "evaluate":
             command, place = _evaluate(study)
             commands = [command, f"hyperfit explain {place}"] if is_explained else [command]

@@ -86,7 +86,7 @@ def test_other_texts_than_a_folder_speaks_of_are_refused_before_anything_runs(
     with pytest.raises(InputError, match=r"study\.json .* data\.template_date is 'today'"):
         on_its_day(CHECKPOINTS, study)
     with pytest.raises(InputError, match="no arm 'late_stag_lora' to explain") as error:
-        explain(run.path, FAST, only=["late_stag_lora"])
+        explain(run.path, FAST, arms=["late_stag_lora"])
     assert "late_stage_lora" in error.value.hint
 
 

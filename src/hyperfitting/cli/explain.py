@@ -31,6 +31,12 @@ def explain(
     data: DataSource = None,
     text_field: TextField = None,
     out: Out = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Controls to run, such as lens,block_swap; by default all.", show_default=False
+        ),
+    ] = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = None,
     config: ConfigFile = None,
@@ -39,9 +45,11 @@ def explain(
     """Say where a tuned model differs from its original, and test the simple explanations.
 
     Ranks of its words in the original, static bias with controls, geometry of every layer at three
-    taps, block swap, kinds of tokens; written to explain/*.json.
+    taps, logit lens, hybrids of both models, kinds of tokens; written to explain/*.json. What is
+    finished is kept when it is stopped: the same command goes on.
 
     Example: hyperfit explain my-run swap_contexts=50
+    Some controls alone: hyperfit explain my-run --only lens,block_swap
     Checkpoints of your own: hyperfit explain --base A --tuned B --data texts.jsonl --out study
     """
     with one_message():
@@ -53,6 +61,7 @@ def explain(
         from hyperfitting.storage import read_json
 
         flags = {
+            "only": ("--only", only and only.split(",")),
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }

@@ -1,10 +1,25 @@
 """Everything of an explanation that can be refused before a model is loaded or trained."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from hyperfitting.config import ExplainConfig, ModelConfig, require_effect
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.models.anatomy import FAMILIES, is_known_type
 from hyperfitting.models.load import load_model_config
+from hyperfitting.records.controls import RECORDS
+
+# Controls that let hybrids of both models write, and those that a setting has an effect on.
+OF_HYBRIDS = ("block_swap", "single_blocks", "rotation")
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "promoted_tokens": ("static_bias",),
+    "strengths": ("static_bias",),
+    "random_draws": ("static_bias",),
+    "swap_contexts": OF_HYBRIDS,
+    "swap_blocks": ("block_swap",),
+    "lens_positions": ("lens",),
+}
 
 
 def check(config: ExplainConfig, model: ModelConfig) -> None:
@@ -27,8 +42,43 @@ def require_settings(config: ExplainConfig) -> None:
     Raises:
         InputError: there is one.
     """
-    swaps = config.swap_contexts != 0
-    require_effect(config, ("swap_blocks", swaps, "a block swap", "swap_contexts above 0"))
+    for name in config.only:
+        if name not in RECORDS:
+            raise InputError(
+                f"there is no control {name!r}",
+                needed=f"one of {', '.join(RECORDS)}",
+                hint=did_you_mean(name, RECORDS),
+            )
+    for setting in USED_BY:
+        users = _users(config, setting)
+        without, needed = " and ".join(USED_BY[setting]), f"only={USED_BY[setting][0]}"
+        if setting == "swap_blocks" and not config.only:
+            without, needed = "a block swap", "swap_contexts above 0"
+        require_effect(config, (setting, bool(users), without, needed))
+
+
+def _users(config: ExplainConfig, setting: str) -> list[str]:
+    """The controls among those that are run which a setting has an effect on."""
+    swaps = config.swap_contexts != 0 or setting == "swap_contexts"
+    return [
+        name
+        for name in USED_BY[setting]
+        if name in (config.only or RECORDS) and (swaps or name not in OF_HYBRIDS)
+    ]
+
+
+def without_unused(config: ExplainConfig, own: Mapping[str, Any]) -> ExplainConfig:
+    """The same, where settings that nothing uses are as by default if they have their `own` value.
+
+    For a caller that brings values of its own, which the user has not given.
+    """
+    fields = ExplainConfig.model_fields
+    unused = [
+        name
+        for name in USED_BY
+        if getattr(config, name) == own.get(name) and not _users(config, name)
+    ]
+    return config.model_copy(update={name: fields[name].default for name in unused})
 
 
 def require_family(*kinds: str) -> None:

@@ -1,6 +1,6 @@
 """Run the controls on every tuned model of a comparison and write `explain/*.json`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from hyperfitting.compare.subject import (
 )
 from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
-from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.errors import InputError, InterruptedStudyError, did_you_mean
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
+from hyperfitting.explain.kept import Basis, Kept, beside, files_beside
 from hyperfitting.explain.plan import require_family, require_settings
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.models.anatomy import anatomy, base_of
 from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.digests import model_digest
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.pair import LayerStates, Pair, PairedLogits, make_pair, paired_logits
@@ -46,7 +48,9 @@ class Explanation:
     original: Any
     tokens: Tokens
     texts: Texts  # the original's
+    basis: Basis
     found: dict[str, list[OfArm]] = field(default_factory=dict)  # by control
+    digests: dict[Arm, str] = field(default_factory=dict)  # of the tuned models
 
     @classmethod
     def begin(
@@ -65,29 +69,66 @@ class Explanation:
         length = contexts.length
         width = max(map(len, contexts.contexts)) + length
         check_fit(original, comparison.largest_id, width, comparison.model.name)
+        origin = origin_of(original)
+        basis = Basis(
+            comparison.data["contexts_digest"],
+            (origin and origin.digest) or model_digest(original),
+            original.device.type, Basis.settings_of(config), environment(),
+        )  # fmt: skip
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
         with progress.stage("generate original", len(contexts)) as stage:
             texts = write_texts(original, contexts.contexts, tokens, config, length, stage=stage)
             stage.update(len(contexts), f"{len(contexts)} contexts, {length} tokens")
-        return cls(comparison, config, progress, original, tokens, texts)
+        return cls(comparison, config, progress, original, tokens, texts, basis)
 
-    def add(self, tuned: TunedModel) -> None:
-        """Every control on one tuned model."""
-        subject = self._read(tuned.arm, make_pair(self.original, tuned.load()))
+    def add(
+        self,
+        tuned: TunedModel,
+        kept: Kept | None = None,
+        files: Mapping[str, ControlFile[Any]] | None = None,
+    ) -> None:
+        """Every control that is asked for, on one tuned model.
+
+        Args:
+            tuned: the model.
+            kept: where an attempt that was stopped left its findings, and this one leaves them.
+            files: of controls that are not run now; those that run may look at what they found.
+
+        Raises:
+            InputError: the model cannot be loaded, or `files` are of another one.
+        """
+        model, arm = tuned.load(), tuned.arm
+        digest = self.digests[arm] = model_digest(model)
+        asked = [name for name in CONTROLS if name in (self.config.only or CONTROLS)]
+        known = {name: kept.of(name, arm, digest) for name in asked} if kept else {}
+        missing = [name for name in asked if known.get(name) is None]
+        if len(missing) < len(asked):
+            again = ", ".join(name for name in asked if name not in missing)
+            self.progress.say(f"  {arm.name}: kept from before: {again}")
+        pair = make_pair(self.original, model)
+        subject = self._read(arm, pair, missing) if missing else None
         for name, control in CONTROLS.items():
-            found = control.run(subject)
-            if found is not None:
+            found = known.get(name) or beside(files or {}, name, arm, digest)
+            if name in missing and subject is not None:
+                found = control.run(subject)
+                if kept and found is not None:
+                    kept.add(name, digest, found)
+            if found is None:
+                continue
+            if subject is not None:
                 subject.found.append(found)
+            if name in asked:
                 self.found.setdefault(name, []).append(found)
 
-    def _read(self, arm: Arm, pair: Pair) -> Subject:
+    def _read(self, arm: Arm, pair: Pair, controls: Sequence[str]) -> Subject:
         """Both models on the human text, seen by the controls' observers; then the tuned writes."""
         contexts = self.comparison.dataset.contexts
         length, count = contexts.length, len(contexts)
         vocabulary = pair.vocabulary(self.tokens.tokenizer)
         ahead = Ahead(self.config, vocabulary, count)
-        layers = [each.layers(ahead) for each in CONTROLS.values() if each.layers]
-        logits = [each.logits(ahead) for each in CONTROLS.values() if each.logits]
+        run = [CONTROLS[name] for name in controls]
+        layers = [each.layers(ahead) for each in run if each.layers]
+        logits = [each.logits(ahead) for each in run if each.logits]
         rows = contexts.rows()
         with self.progress.stage(f"layers and logits of {arm.name}", count) as stage:
             has_one_length = len({len(row) for row in rows}) == 1
@@ -149,9 +190,12 @@ def explain(
     out: str | Path | None = None,
     progress: Progress | None = None,
     *,
-    only: Sequence[str] | None = None,
+    arms: Sequence[str] | None = None,
 ) -> StudyFolder:
     """Run the controls on tuned models and write `explain/*.json`, when all are done.
+
+    What a control has found is kept when the explanation is stopped, and not found again by the
+    same call. With `config.only` the files of other controls stay.
 
     Args:
         given: as for `evaluate`; one set of texts.
@@ -159,10 +203,11 @@ def explain(
         out: a new folder; of two checkpoints also the one that `evaluate` wrote of them. A lone
             run or study keeps the result in its own.
         progress: where progress is shown.
-        only: names of arms; by default all, but of those on nulls none beside others.
+        arms: names of arms; by default all, but of those on nulls none beside others.
 
     Raises:
         InputError: as `evaluate`, or the model is of no known family.
+        InterruptedStudyError: Ctrl-C after a control was done.
     """
     config, progress = config or ExplainConfig(), progress or Progress()
     require_settings(config)
@@ -174,7 +219,7 @@ def explain(
     require_writable(study.path)
     with study.writing():
         study = study_to_explain(subject, out)  # again: another process may have been faster
-        _explain(study, subject, config, progress, only)
+        _explain(study, subject, config, progress, arms)
     return study
 
 
@@ -183,7 +228,7 @@ def _explain(
     given: Given,
     config: ExplainConfig,
     progress: Progress,
-    only: Sequence[str] | None,
+    arms: Sequence[str] | None,
 ) -> None:
     subject = subject_of(given)
     here = Here(config.device, config.trust_remote_code)
@@ -193,40 +238,57 @@ def _explain(
     if study.study_file.exists():
         require_texts_of([study.study_file], comparison, "or evaluate these texts there first")
     on_texts = [each for each in comparison.tuned if not each.arm.is_null] or comparison.tuned
-    arms = [each.arm.name for each in on_texts]
-    if unknown := [name for name in only or () if name not in arms]:
+    known = [each.arm.name for each in on_texts]
+    if unknown := [name for name in arms or () if name not in known]:
         raise InputError(
             f"there is no arm {unknown[0]!r} to explain",
-            needed=f"one of {', '.join(dict.fromkeys(arms))}",
-            hint=did_you_mean(unknown[0], arms),
+            needed=f"one of {', '.join(dict.fromkeys(known))}",
+            hint=did_you_mean(unknown[0], known),
         )
-    tuned = [each for each in on_texts if only is None or each.arm.name in only]
+    tuned = [each for each in on_texts if arms is None or each.arm.name in arms]
     write_explanation(study, replace(comparison, tuned=tuned), config, progress)
 
 
 def write_explanation(
     study: StudyFolder, comparison: Comparison, config: ExplainConfig, progress: Progress
 ) -> None:
-    """Run the controls and write one file per control; nothing is written before all are done.
+    """Run the controls and write one file per control; none is written before all are done.
 
     Raises:
-        InputError: a model cannot be loaded, or is of no known family.
+        InputError: a model cannot be loaded, or is of no known family; or what other controls have
+            found cannot stand beside what is found now.
+        InterruptedStudyError: Ctrl-C after a control was done.
     """
     explanation = Explanation.begin(comparison, config, progress)
-    for tuned in comparison.tuned:
-        explanation.add(tuned)
-    origin = origin_of(explanation.original)
-    digest = comparison.data["contexts_digest"]
-    with study.replacing_explanation({"contexts_digest": digest}) as new:
+    files = files_beside(study, config, explanation.basis, progress)
+    kept = Kept(study.unfinished, explanation.basis, progress)
+    try:
+        for tuned in comparison.tuned:
+            explanation.add(tuned, kept, files)
+    except KeyboardInterrupt:
+        if not kept.count:
+            raise
+        done = f"{kept.count} finished controls are kept in {study.unfinished}"
+        raise InterruptedStudyError(study.path, done, ["the same command"]) from None
+    with study.replacing_explanation({"contexts_digest": explanation.basis.contexts_digest}) as new:
+        for name, file in files.items():
+            write_file(new.explain_file(name), file)
         for name, arms in explanation.found.items():
-            kind: Any = RECORDS[name]  # a type that is known at run time only
-            content = ControlFile[kind](
-                contexts_digest=digest,
-                model=comparison.model.name,
-                origin=origin,
-                num_contexts=len(comparison.dataset.contexts),
-                explain=config.model_dump(mode="json"),
-                environment=environment(),
-                arms=arms,
-            )
-            write_file(new.explain_file(name), content)
+            write_file(new.explain_file(name), _file(explanation, name, arms))
+    kept.clear()
+
+
+def _file(explanation: Explanation, name: str, arms: list[OfArm]) -> ControlFile[Any]:
+    """What one control found of every tuned model."""
+    kind: Any = RECORDS[name]  # a type that is known at run time only
+    comparison, basis = explanation.comparison, explanation.basis
+    return ControlFile[kind](
+        contexts_digest=basis.contexts_digest,
+        model=comparison.model.name,
+        origin=origin_of(explanation.original),
+        num_contexts=len(comparison.dataset.contexts),
+        explain=explanation.config.model_dump(mode="json"),
+        environment=basis.environment,
+        arms=arms,
+        digests=[explanation.digests[each.arm] for each in arms],
+    )
