@@ -35,6 +35,13 @@ Trust = Annotated[
 ]
 
 
+def _training_losses(losses: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse what no mean training loss is compared with."""
+    if not all(0 < each <= 1_000 for each in losses):
+        raise ValueError("losses above 0 and at most 1000, in nats per token")
+    return losses
+
+
 class ModelConfig(Section):
     """Which checkpoint, and where it runs."""
 
@@ -160,6 +167,12 @@ class TrainConfig(Section):
         le=1_000,
         description="stop when an epoch's mean training loss is at or below this",
     )
+    keep_at_loss: tuple[float, ...] = Field(
+        (),
+        max_length=100,
+        description="keep the checkpoint after the first epoch whose mean training loss is at or "
+        "below each of these, so that methods can be compared at equal loss",
+    )
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="order of the data and initial adapter weights"
     )
@@ -184,6 +197,11 @@ class TrainConfig(Section):
         le=1_000 * MOST,
         description="steps between checkpoints; 0: only the best and on Ctrl-C",
     )
+
+    @field_validator("keep_at_loss")
+    @classmethod
+    def _losses(cls, losses: tuple[float, ...]) -> tuple[float, ...]:
+        return _training_losses(losses)
 
 
 class MonitorConfig(Section):
@@ -226,6 +244,12 @@ class EvaluateConfig(Section):
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"
     )
+    at_loss: tuple[float, ...] = Field(
+        (),
+        max_length=100,
+        description="also score each run's checkpoints at these training losses, which it kept "
+        "with train.keep_at_loss",
+    )
     strengths: tuple[float, ...] = Field(
         (),
         max_length=100,
@@ -261,6 +285,11 @@ class EvaluateConfig(Section):
     )
     device: Device = "auto"
     trust_remote_code: Trust = False
+
+    @field_validator("at_loss")
+    @classmethod
+    def _losses(cls, losses: tuple[float, ...]) -> tuple[float, ...]:
+        return _training_losses(losses)
 
     @field_validator("strengths")
     @classmethod
