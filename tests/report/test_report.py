@@ -27,7 +27,7 @@ TABLES = {
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
 NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks",
-                                              "nulls", "strength")}  # fmt: skip
+                                              "nulls", "strength", "matched_loss")}  # fmt: skip
 
 
 def section(page, name):

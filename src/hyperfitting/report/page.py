@@ -16,6 +16,7 @@ from hyperfitting.report.sections import (
     examples,
     joint,
     judge,
+    matched_loss,
     noise,
     nulls,
     paper,
@@ -51,6 +52,7 @@ class Section(Protocol):
 
 SECTIONS: Mapping[str, Section] = {
     "results": results,
+    "matched_loss": matched_loss,
     "nulls": nulls,
     "strength": strength,
     "endings": endings,
