@@ -157,6 +157,12 @@ class TrainConfig(Section):
     first_blocks: int = Field(
         5, ge=1, le=MOST, description="`early_stage_lora`: blocks trained (ours, a control)"
     )
+    lisa_interval: int = Field(
+        20, ge=1, le=MOST, description="`lisa`: steps until other blocks train (ours)"
+    )
+    lisa_blocks: int = Field(
+        2, ge=1, le=MOST, description="`lisa`: blocks that train at a time (Pan et al.)"
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
     stop: Literal["epochs", "ttr_plateau"] = Field(
         "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"

@@ -166,6 +166,8 @@ class Trainer:
             self.accelerator.backward(loss)
             part = loss.detach().clone()  # a compiled step may reuse the memory
             total = part if total is None else total + part
+        if self.trainable.before_update is not None:
+            self.trainable.before_update(state.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step_tokens.append(tokens)
