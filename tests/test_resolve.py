@@ -184,6 +184,7 @@ def test_the_demo_shows_each_methods_values():
 
 
 LATE = {"last_blocks", "prefix_cache.place", "prefix_cache.folder"}
+LISA = {"lisa_interval", "lisa_blocks"}
 LORA = {f"lora.{name}" for name in ("rank", "alpha", "rslora", "dora", "init")}
 
 
@@ -195,10 +196,11 @@ LORA = {f"lora.{name}" for name in ("rank", "alpha", "rslora", "dora", "init")}
         ("late_stage_lora", {"first_blocks"}),
         ("early_stage_lora", LATE),
         ("late_stage_sft", {"first_blocks"} | LORA),
+        ("lisa", LATE | {"first_blocks"} | LORA),
     ],
 )
 def test_a_setting_that_a_method_would_ignore_is_refused(method, ignored):
-    keys = {f"train.{name}" for name in ignored}
+    keys = {f"train.{name}" for name in ignored | (LISA if method != "lisa" else set())}
     keys |= {"model.quantization"} if "lora.rank" in ignored else set()
     assert set(not_for(method)) == keys
     for key in keys:
@@ -214,7 +216,7 @@ def test_a_method_that_is_in_no_table_is_refused(verb, given, name):
     layers = [read_overrides([given.format(name)])]
     with pytest.raises(InputError) as refused:
         resolve_demo(layers) if verb == "demo" else resolve_run([BASE, *layers])
-    assert f"is '{name}' (override)\nneeded: one of full_sft, full_lora," in str(refused.value)
+    assert f"is '{name}' (override)\nneeded: one of {', '.join(METHODS)}" in str(refused.value)
     assert ("did you mean 'full_sft'" in str(refused.value)) == (name == "full_sfr")
 
 

@@ -16,6 +16,7 @@ import hyperfitting.demo
 from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.compare.comparison import Here
+from hyperfitting.compare.kept import Kept
 from hyperfitting.compare.subject import Opened, Runs, open_subject
 from hyperfitting.config import (
     CheckpointsConfig,
@@ -296,4 +297,6 @@ def test_a_column_without_texts_and_best_checkpoints_of_no_runs_are_refused(tmp_
     with pytest.raises(InputError, match="--text-field.* is given without texts"):
         open_subject(runs, Here(), Progress())
     with pytest.raises(InputError, match="best checkpoints"):
-        open_subject(Opened(()), Here(), Progress(), best_val=True)
+        open_subject(Opened(()), Here(), Progress(), Kept(best_val=True))
+    with pytest.raises(InputError, match=r"checkpoints at a training loss \(at_loss\)"):
+        open_subject(Opened(()), Here(), Progress(), Kept(at_loss=(0.5,)))

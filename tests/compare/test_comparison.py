@@ -11,6 +11,7 @@ import torch
 
 from hyperfitting.compare.checkpoints import open_checkpoints
 from hyperfitting.compare.comparison import Here
+from hyperfitting.compare.kept import Kept
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import (
     CheckpointsConfig,
@@ -73,14 +74,14 @@ def paths(runs):
 @pytest.fixture(scope="module")
 def study(runs, folder):
     study = StudyFolder(folder / "study")
-    compared = open_runs(paths(runs), HERE, best_val=True)
+    compared = open_runs(paths(runs), HERE, Kept(best_val=True))
     evaluate(compared, EVALUATE, study.path)
     write_explanation(study, open_runs(paths(runs), HERE), EXPLAIN, Progress())
     return study
 
 
 def test_runs_of_one_method_and_seed_are_told_apart_by_what_differs(runs):
-    compared = open_runs(paths(runs), HERE, best_val=True)
+    compared = open_runs(paths(runs), HERE, Kept(best_val=True))
     assert [t.arm for t in compared.tuned] == [
         Arm("late_stage_lora", 0, (("last_blocks", 1),)),
         Arm("late_stage_lora", 0, (("last_blocks", 2),)),
@@ -144,7 +145,7 @@ def test_explanations_are_strict_json_for_every_run(study, runs):
 
 def test_a_second_evaluation_writes_the_same_bytes(study, runs, folder):
     other = StudyFolder(folder / "again")
-    evaluate(open_runs(paths(runs), HERE, best_val=True), EVALUATE, other.path)
+    evaluate(open_runs(paths(runs), HERE, Kept(best_val=True)), EVALUATE, other.path)
     write_explanation(other, open_runs(paths(runs), HERE), EXPLAIN, Progress())
     apart = "timings.json"  # clock times
     found = [p.relative_to(study.path) for p in sorted(study.path.rglob("*")) if p.is_file()]
@@ -229,7 +230,7 @@ def test_best_validation_loss_without_monitoring(folder, model_folder, texts_fil
     with pytest.raises(
         InputError, match="has no checkpoint of lowest validation loss\nneeded: .*monitor"
     ):
-        open_runs([run.path], HERE, best_val=True)
+        open_runs([run.path], HERE, Kept(best_val=True))
     assert [t.arm.name for t in open_runs([run.path], HERE).tuned] == ["late_stage_lora"]
 
 
@@ -256,7 +257,7 @@ def test_a_best_checkpoint_that_is_gone_or_damaged_is_told_before_a_model_loads(
     run = copied(runs[0], tmp_path / "run")
     said = harm(run.checkpoints, run.manifest().outcome.best_val_step)
     with pytest.raises(InputError, match=said) as error:
-        open_runs([run.path], HERE, best_val=True)
+        open_runs([run.path], HERE, Kept(best_val=True))
     assert error.value.hint == "leave best_val off, or train again"
     assert str(error.value).count(str(run.path)) == 1
     assert open_runs([run.path], HERE).tuned

@@ -505,6 +505,54 @@ def test_checkpoints_of_best_validation_loss_have_controls_of_their_own():
     assert equal == [("best_val_checkpoint", "ttr")]
 
 
+def test_checkpoints_at_one_training_loss_are_compared_in_a_family_of_their_own():
+    models = [outputs("original"), outputs("hyperfitted", 0, 3), outputs("late_stage_lora", 0, 4)]
+    kept = [
+        outputs("hyperfitted", 0, 5, at_loss=0.5),
+        outputs("hyperfitted", 0, 6, at_loss=1.0),
+        outputs("hyperfitted", 0, 7, null="shuffled", at_loss=0.5),
+        outputs("late_stage_lora", 0, 8, **{"lora.rank": 4, "at_loss": 0.5}),
+        outputs("late_stage_lora", 0, 9, **{"lora.rank": 8, "at_loss": 0.5}),
+        outputs("late_stage_lora", 0, 10, null="shuffled", at_loss=0.5),
+        outputs("late_stage_lora", 1, 11, **{"lora.rank": 4, "at_loss": 1.0}),
+    ]
+    _, before = study(*models)
+    _, tests = study(*models, *kept)
+    assert tests[: len(before)] == before, "what is said of the models stays"
+    own = tests[len(before) :]
+    named = [
+        (t.a, t.a_parameters.get("lora.rank"), t.b, t.b_parameters.get("lora.rank"))
+        for t in own
+        if t.metric == "ttr" and "null" not in t.a_parameters
+    ]
+    assert named == [
+        ("hyperfitted", None, "late_stage_lora", 4), ("hyperfitted", None, "late_stage_lora", 8),
+        ("late_stage_lora", 4, "late_stage_lora", 8),
+    ]  # fmt: skip
+    nulls = [(t.a, t.b) for t in own if t.metric == "ttr" and "null" in t.a_parameters]
+    assert nulls == [("hyperfitted", "late_stage_lora")], "nulls among themselves"
+    assert {t.metric for t in own} == set(TESTED)
+    assert all(t.p is None and t.p_holm is None and t.reason == ONE_TRAINING for t in own)
+
+
+def test_checkpoints_at_a_loss_of_several_trainings_have_a_p_corrected_among_themselves():
+    kept = [
+        outputs(name, seed, 10 * k + seed, at_loss=0.5)
+        for k, name in enumerate(("hyperfitted", "full_lora"))
+        for seed in range(3)
+    ]
+    results = [outputs("full_lora", seed, 70 + seed) for seed in range(3)]
+    _, before = study(outputs("original"), *results)
+    _, tests = study(outputs("original"), *results, *kept)
+    assert tests[: len(before)] == before
+    own = tests[len(before) :]
+    assert [(t.a, t.b) for t in own] == [("hyperfitted", "full_lora")] * len(TESTED)
+    assert {(t.noise, t.num_seeds, t.num_seeds_b) for t in own} == {
+        ("trainings and contexts", 3, 3)
+    }
+    assert [t.p_holm for t in own] == pytest.approx(holm([t.p for t in own]))
+
+
 def test_an_arm_that_equals_another_differs_by_nothing():
     _, tests = study(outputs("original"), outputs("hyperfitted", 0))
     against = [t for t in tests if t.b == "original"]

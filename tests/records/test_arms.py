@@ -81,17 +81,23 @@ def test_what_arms_are_to_each_other():
 def test_kinds():
     tuned = Arm("hyperfitted", 0)
     kinds = {
-        ORIGINAL: "", HUMAN: "", tuned: "trained tuned", tuned.best_val(): "trained tuned best_val",
+        ORIGINAL: "", HUMAN: "", tuned: "trained tuned",
+        tuned.best_val(): "trained tuned best_val checkpoint",
         tuned.sampled(): "trained control sampled", ORIGINAL.sampled(): "control sampled",
         tuned.decoded("beam"): "trained control decoded",
         ORIGINAL.decoded("beam"): "control decoded",
         ORIGINAL.matched(tuned): "trained control",
+        tuned.at_strength(0.5): "trained control",
+        tuned.kept_at(0.5): "trained control checkpoint",
     }  # fmt: skip
     for arm, expected in kinds.items():
-        every = ("trained", "tuned", "best_val", "control", "sampled", "decoded")
+        every = ("trained", "tuned", "best_val", "control", "sampled", "decoded", "checkpoint")
         assert [kind for kind in every if getattr(arm, f"is_{kind}")] == sorted(
             expected.split(), key=every.index
         ), arm
+    kept = Arm.of_json(tuned.kept_at(0.5).to_json())
+    assert (kept, kept.name, kept.at_loss) == (tuned.kept_at(0.5), "hyperfitted", 0.5)
+    assert (kept.is_of(tuned), tuned.is_of(kept), tuned.at_loss) == (True, False, None)
     assert tuned.sampled().greedy() == tuned
     assert tuned.decoding == GREEDY
     assert tuned.variant == Arm("hyperfitted")

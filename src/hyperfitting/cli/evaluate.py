@@ -36,6 +36,10 @@ def evaluate(
         str | None,
         typer.Option(help="Of what was tuned, for example 0.25,0.5,1.5.", show_default=False),
     ] = None,
+    at_loss: Annotated[
+        str | None,
+        typer.Option(help="Also checkpoints kept at, for example 1.0,0.5.", show_default=False),
+    ] = None,
     decoders: Annotated[
         str | None,
         typer.Option(help="Beside greedy, for example min_p:0.1,guard.", show_default=False),
@@ -76,6 +80,7 @@ def evaluate(
             "device": ("--device", device),
             "trust_remote_code": ("--trust-remote-code", trust_remote_code),
             "strengths": ("--strengths", strengths and strengths.split(",")),
+            "at_loss": ("--at-loss", at_loss and at_loss.split(",")),
             "decoders": ("--decoders", decoders),
             "mauve_features": ("--mauve-features", mauve_features),
             "tasks": ("--tasks", tasks),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
+from hyperfitting.compare.kept import NOTHING, Kept
 from hyperfitting.compare.runs import SHARED, hint_of_dates, nulls_last, opened, require_shared
 from hyperfitting.config import DataConfig
 from hyperfitting.config.presets import BUILTIN_CORPORA
@@ -28,7 +29,7 @@ def open_runs_on(
     here: Here,
     progress: Progress,
     *,
-    best_val: bool = False,
+    kept: Kept = NOTHING,
 ) -> list[Comparison]:
     """Runs on the held-out texts of each source: one comparison per source, in order.
 
@@ -46,7 +47,7 @@ def open_runs_on(
     if any(_same_source(a, b) for a, b in combinations(sources, 2)):
         raise InputError("a source of texts is given twice", needed="each once")
     _require_column_read(sources, text_field, manifests)
-    model, tuned = opened(runs, manifests, here, best_val=best_val)
+    model, tuned = opened(runs, manifests, here, kept, progress)
     tokenizer = load_tokenizer(model)
     comparisons = []
     for source in sources:

@@ -5,18 +5,19 @@ from functools import partial
 from pathlib import Path
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
+from hyperfitting.compare.kept import NOTHING, Kept, facts_of
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_result, load_tokenizer, require_tokenizer
+from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.records.arms import NULL
 from hyperfitting.records.manifest import RunManifest
-from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
-from hyperfitting.train.result import load_checkpoint_result, require_checkpoint
 
+NO_DIFFERENCE = ("keep_at_loss",)  # settings that change no weight
 # What runs must share to be compared.
 SHARED = {
     "model_digest": "base models",
@@ -25,8 +26,10 @@ SHARED = {
 }
 
 
-def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) -> Comparison:
-    """Read the runs' manifests and data; with `best_val` their best checkpoints are arms too.
+def open_runs(
+    folders: Sequence[Path], here: Here, kept: Kept = NOTHING, progress: Progress | None = None
+) -> Comparison:
+    """Read the runs' manifests and data; `kept` says which of their checkpoints are arms too.
 
     Raises:
         InputError: a run that did not finish, or runs that differ in base model or held-out set,
@@ -39,7 +42,7 @@ def open_runs(folders: Sequence[Path], here: Here, *, best_val: bool = False) ->
         hint=hint_of_dates(runs, manifests)
         or "hyperfit evaluate --data SOURCE compares runs of different texts on the same ones",
     )  # fmt: skip
-    model, tuned = opened(runs, manifests, here, best_val=best_val)
+    model, tuned = opened(runs, manifests, here, kept, progress)
     first = manifests[0]
     data = first.config["data"] | {
         "contexts_digest": first.contexts_digest,
@@ -95,23 +98,24 @@ def opened(
     runs: Sequence[RunFolder],
     manifests: Sequence[RunManifest],
     here: Here,
-    *,
-    best_val: bool,
+    kept: Kept,
+    progress: Progress | None,
 ) -> tuple[ModelConfig, list[TunedModel]]:
-    """The base model and the runs' results, to be loaded on this machine."""
+    """The base model and the runs' results, then checkpoints, to be loaded on this machine.
+
+    Raises:
+        InputError: another tokenizer than in training, or a checkpoint that was not kept.
+    """
     model = here.put(manifests[0].base_model())
     tokenizer = load_tokenizer(model)
     for manifest in manifests:
         require_tokenizer(tokenizer, manifest.tokenizer_digest, model)
     tuned = [
-        TunedModel(arm, partial(load_result, run, model), _facts(manifest), run.path)
+        TunedModel(arm, partial(load_result, run, model), facts_of(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
     ]
-    if best_val:
-        tuned += [
-            _best_val(run, manifest, each.arm, model)
-            for run, manifest, each in zip(runs, manifests, tuned, strict=True)
-        ]
+    for run, manifest, result in zip(runs, manifests, tuple(tuned), strict=True):
+        tuned += kept.arms(run, manifest, result.arm, model, progress or Progress())
     return model, tuned
 
 
@@ -119,7 +123,7 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
     keys = [(manifest.arm, manifest.seed) for manifest in manifests]
     settings = [
-        flatten(manifest.config["train"])
+        {k: v for k, v in flatten(manifest.config["train"]).items() if k not in NO_DIFFERENCE}
         | {"trained_on": manifest.settings.data.source, NULL: manifest.settings.data.null}
         for manifest in manifests
     ]
@@ -147,40 +151,3 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
             needed="runs that differ in method, seed or a setting of training",
         )
     return arms
-
-
-def _facts(manifest: RunManifest) -> TrainingFacts:
-    training = manifest.outcome
-    return TrainingFacts(
-        method=manifest.settings.train.method,
-        blocks_0_based=manifest.trainable.blocks_0_based,
-        final_loss=training.final_loss,
-        final_loss_interval=training.final_loss_interval,
-        epochs=training.epochs,
-        trainable_params=manifest.trainable.count,
-        num_train=manifest.num_train,
-        stopped_by=training.stopped_by,
-        train_seconds=training.seconds + training.prefix_seconds,
-    )
-
-
-def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfig) -> TunedModel:
-    """The run's checkpoint of lowest validation loss as an arm of its own.
-
-    Raises:
-        InputError: the run was not monitored, so there is none, or it is gone or damaged.
-    """
-    step = manifest.outcome.best_val_step
-    if step is None:
-        raise InputError(
-            f"{run.path} has no checkpoint of lowest validation loss",
-            needed="a run with monitoring (monitor.every_epochs above 0)",
-        )
-    require_checkpoint(run, step, hint="leave best_val off, or train again")
-    epoch = manifest.outcome.best_val_epoch
-    none = dict.fromkeys(("final_loss", "final_loss_interval"))
-    facts = _facts(manifest).model_copy(
-        update={"epochs": epoch, "stopped_by": "best_val_loss", **none}
-    )
-    load = partial(load_checkpoint_result, run, model, step)
-    return TunedModel(arm.best_val(), load, facts)

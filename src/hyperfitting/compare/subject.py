@@ -11,6 +11,7 @@ from pydantic import Field
 from hyperfitting.compare.checkpoints import open_checkpoints
 from hyperfitting.compare.comparison import Comparison, Here
 from hyperfitting.compare.domains import open_runs_on
+from hyperfitting.compare.kept import NOTHING, Kept
 from hyperfitting.compare.runs import open_runs
 from hyperfitting.config import CheckpointsConfig
 from hyperfitting.errors import InputError
@@ -48,6 +49,7 @@ class Opened:
     comparisons: tuple[Comparison, ...]
 
 
+CHECKPOINTS = ("best checkpoints (best_val)", "checkpoints at a training loss (at_loss)")
 Subject = Runs | CheckpointsConfig | Opened
 Given = Subject | Comparison | str | Path | Sequence[str | Path]  # folders are of runs
 
@@ -127,36 +129,35 @@ def _is_around(out: Path, subject: Subject) -> bool:
 
 
 def open_subject(
-    subject: Subject, here: Here, progress: Progress, *, best_val: bool = False
+    subject: Subject, here: Here, progress: Progress, kept: Kept = NOTHING
 ) -> list[Comparison]:
     """One comparison for each set of texts; the first is what a study is about.
 
-    With `best_val` the runs' checkpoints of lowest validation loss are arms too.
+    `kept` says which checkpoints of runs are arms too.
 
     Raises:
         InputError: no finished runs there, models that cannot be compared, or texts that do not
             serve.
     """
-    if best_val and not isinstance(subject, Runs):
-        raise InputError(
-            "best checkpoints (best_val) are asked for of models that are no runs",
-            needed="run folders, or without this setting",
-        )
+    for what, is_asked in zip(CHECKPOINTS, (kept.best_val, kept.at_loss), strict=True):
+        if is_asked and not isinstance(subject, Runs):
+            raise InputError(
+                f"{what} are asked for of models that are no runs",
+                needed="run folders, or without this setting",
+            )
     if isinstance(subject, Opened):
         return list(subject.comparisons)
     if isinstance(subject, CheckpointsConfig):
         return [open_checkpoints(subject, here, progress)]
     folders = run_folders(subject.folders)
     if subject.data:
-        return open_runs_on(
-            folders, subject.data, subject.text_field, here, progress, best_val=best_val
-        )
+        return open_runs_on(folders, subject.data, subject.text_field, here, progress, kept=kept)
     if subject.text_field is not None:
         raise InputError(
             f"the column {subject.text_field!r} (--text-field) is given without texts",
             needed="--data with the texts that have it, or without --text-field",
         )
-    return [open_runs(folders, here, best_val=best_val)]
+    return [open_runs(folders, here, kept, progress)]
 
 
 def run_folders(folders: Sequence[Path]) -> list[Path]:
@@ -174,8 +175,8 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
             RunFolder(path).manifest()
             runs.append(path)
             continue
-        # Its checkpoints of lowest validation loss are of these runs and have no folder.
-        listed = [entry for entry in _listed(study) if not entry.arm.is_best_val]
+        # Checkpoints that are arms are of these runs and have no folder.
+        listed = [entry for entry in _listed(study) if not entry.arm.is_checkpoint]
         if not listed:
             raise InputError(f"{study.study_file} lists no runs", needed="a whole study")
         if not all(entry.path for entry in listed):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 # Nested mappings in the shape of `config.RunConfig`.
 Settings = Mapping[str, Any]
 
+SOME_AT_A_TIME = "everything, some blocks at a time"  # what LISA trains
 BlockSetting = Literal["first_blocks", "last_blocks"]
 
 
@@ -81,6 +82,18 @@ METHODS: Mapping[str, Method] = {
         tuned=_tuned(1.5e-3),
         colour="#0c8f68",
         marker="o",
+    ),
+    # Pan et al., arXiv 2403.17919; rate and epochs as above.
+    "lisa": Method(
+        arm="lisa",
+        label="every parameter, a few random blocks at a time",
+        trains=SOME_AT_A_TIME,
+        blocks=_all,
+        defaults={
+            "train": {"learning_rate": 5e-6, "epochs": 20},
+            "monitor": {"every_epochs": 1},
+        },
+        tuned=_tuned(1.5e-3),
     ),
     "full_lora": Method(
         arm="full_lora",

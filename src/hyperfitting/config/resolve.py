@@ -16,7 +16,7 @@ from hyperfitting.config import (
 )
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, Resolved, build, flatten, leaf_fields, peek
-from hyperfitting.config.methods import METHODS, BlockSetting, Method
+from hyperfitting.config.methods import METHODS, SOME_AT_A_TIME, BlockSetting, Method
 from hyperfitting.config.presets import BUILTIN_CORPORA, DEMO_DEFAULTS, PRESETS
 from hyperfitting.errors import InputError, did_you_mean
 
@@ -48,6 +48,8 @@ def not_for(name: str | None) -> tuple[str, ...]:
 def _applies(key: str, method: Method) -> bool:
     if key in _BLOCKS:
         return key == f"train.{method.setting}"
+    if key.startswith("train.lisa_"):
+        return method.trains == SOME_AT_A_TIME
     if key.startswith("train.prefix_cache."):
         return method.is_late
     if key.startswith("train.lora.") or key == "model.quantization":

@@ -35,6 +35,13 @@ Trust = Annotated[
 ]
 
 
+def _training_losses(losses: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse what no mean training loss is compared with."""
+    if not all(0 < each <= 1_000 for each in losses):
+        raise ValueError("losses above 0 and at most 1000, in nats per token")
+    return losses
+
+
 class ModelConfig(Section):
     """Which checkpoint, and where it runs."""
 
@@ -150,6 +157,12 @@ class TrainConfig(Section):
     first_blocks: int = Field(
         5, ge=1, le=MOST, description="`early_stage_lora`: blocks trained (ours, a control)"
     )
+    lisa_interval: int = Field(
+        20, ge=1, le=MOST, description="`lisa`: steps until other blocks train (ours)"
+    )
+    lisa_blocks: int = Field(
+        2, ge=1, le=MOST, description="`lisa`: blocks that train at a time (Pan et al.)"
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
     stop: Literal["epochs", "ttr_plateau"] = Field(
         "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"
@@ -159,6 +172,12 @@ class TrainConfig(Section):
         gt=0,
         le=1_000,
         description="stop when an epoch's mean training loss is at or below this",
+    )
+    keep_at_loss: tuple[float, ...] = Field(
+        (),
+        max_length=100,
+        description="keep the checkpoint after the first epoch whose mean training loss is at or "
+        "below each of these, so that methods can be compared at equal loss",
     )
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="order of the data and initial adapter weights"
@@ -184,6 +203,11 @@ class TrainConfig(Section):
         le=1_000 * MOST,
         description="steps between checkpoints; 0: only the best and on Ctrl-C",
     )
+
+    @field_validator("keep_at_loss")
+    @classmethod
+    def _losses(cls, losses: tuple[float, ...]) -> tuple[float, ...]:
+        return _training_losses(losses)
 
 
 class MonitorConfig(Section):
@@ -226,6 +250,12 @@ class EvaluateConfig(Section):
     best_val: bool = Field(
         False, description="also score each run's checkpoint of lowest validation loss"
     )
+    at_loss: tuple[float, ...] = Field(
+        (),
+        max_length=100,
+        description="also score each run's checkpoints at these training losses, which it kept "
+        "with train.keep_at_loss",
+    )
     strengths: tuple[float, ...] = Field(
         (),
         max_length=100,
@@ -261,6 +291,11 @@ class EvaluateConfig(Section):
     )
     device: Device = "auto"
     trust_remote_code: Trust = False
+
+    @field_validator("at_loss")
+    @classmethod
+    def _losses(cls, losses: tuple[float, ...]) -> tuple[float, ...]:
+        return _training_losses(losses)
 
     @field_validator("strengths")
     @classmethod

@@ -5,7 +5,7 @@ Shape letters: S trainings, N contexts.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from hyperfitting.measure.differences import (
 )
 from hyperfitting.measure.intervals import bootstrap_mean, holm, holm_level, sign_flip_p
 from hyperfitting.records import HUMAN, ORIGINAL, SIGNIFICANT, Arm, MetricValues, PairedTest
+from hyperfitting.records.arms import AT_LOSS, NULL
 
 TEXT = ("ttr", "bigram_repetition", "trigram_repetition")
 TESTED = (*TEXT, "prediction_entropy_nats", "val_loss")
@@ -56,6 +57,9 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     for a, b in product(late, last):
         if a != b and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
+    for a, b in combinations([arm for arm in arms if arm.at_loss is not None], 2):
+        if a.seed == b.seed and _is_at_one_loss(a, b):
+            yield a, b, TESTED
     decoded = [arm for arm in arms if _is_decoder_of_original(arm)]
     for a, b in product(last, decoded):
         yield a, b, TEXT
@@ -64,6 +68,26 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
             for a in (arm.match.greedy(), arm.match):
                 if a in arms:
                     yield a, arm, TEXT
+
+
+def _is_at_one_loss(a: Arm, b: Arm) -> bool:
+    """Whether two ways to train on the same texts were kept at the same training loss.
+
+    Ways to train may differ in any setting but the order of the data.
+    """
+    same = (AT_LOSS, NULL, "trained_on", "order_seed")
+    return all(a.parameters.get(key) == b.parameters.get(key) for key in same)
+
+
+def _family(test: PairedTest) -> str:
+    """Tests that Holm's correction runs over together.
+
+    Asking for more decoders, or for checkpoints, must not change what is said of the models.
+    """
+    a, b = test.arms
+    if a.at_loss is not None:
+        return "at_loss"
+    return "decoders" if _is_decoder_of_original(b) else "models"
 
 
 def _is_decoder_of_original(arm: Arm) -> bool:
@@ -186,11 +210,11 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
     """Tests of paired differences with Holm's correction, then tests of equal variety.
 
     Tuned arms against the original and the human text and against those trained on windows that
-    say nothing, Late-Stage LoRA against the others of its
-    seed, tuned arms against the original sampled at equal entropy and, in a table of their own,
-    against other decoders. Of models trained once: two-sided sign flips over contexts. Of arms
-    trained several times: t tests over trainings and contexts. Equal variety (TTR) is tested
-    where the question is whether sampling would do.
+    say nothing, Late-Stage LoRA against the others of its seed, tuned arms against the original
+    sampled at equal entropy and, in families of their own, against other decoders, and checkpoints
+    kept at one training loss against each other. Of models trained once: two-sided sign flips over
+    contexts. Of arms trained several times: t tests over trainings and contexts. Equal variety
+    (TTR) is tested where the question is whether sampling would do.
     """
     by_key = _to_test(columns)
     arms = list(dict.fromkeys(arm for arm, _ in by_key))
@@ -200,12 +224,9 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
         for metric in metrics
         if (a, metric) in by_key and (b, metric) in by_key
     ]
-    # Tables of their own: asking for more decoders must not change what is said of the models.
     tests: list[PairedTest] = []
-    for of_decoders in (False, True):
-        family = [
-            each for each in pairs if _is_decoder_of_original(each.empty.arms[1]) == of_decoders
-        ]
+    for name in ("models", "decoders", "at_loss"):
+        family = [each for each in pairs if _family(each.empty) == name]
         tests += _adjusted(family, [_difference(each, config) for each in family])
     samples = [each for each in pairs if each.empty.metric == "ttr" and _asks_for_equal(each.empty)]
     return tests + [_equivalence(each, config) for each in samples]

@@ -111,22 +111,29 @@ def score_model(
 
 
 def _score_tuned(bench: Bench, found: Scored, tuned: TunedModel) -> None:
-    """Mutates `found`: a tuned model, the original at its entropy, and what else is asked for."""
+    """Mutates `found`: a tuned model, the original at its entropy, and what else is asked for.
+
+    A checkpoint that was kept at a training loss writes greedily on the study's own texts, and
+    is asked for nothing else.
+    """
+    is_kept = tuned.arm.at_loss is not None
+    if is_kept and bench.is_greedy_only:
+        return
     model = tuned.load()
     _keep_origin(found, tuned.arm, model)
     pair = make_pair(bench.original, model)
     saying.padding(bench, model)
     saying.ends(bench, model)
-    layers = _layers(bench, pair)
+    layers = None if is_kept else _layers(bench, pair)
     matching = None
-    if not (bench.is_greedy_only or tuned.arm.is_null):
+    if not (bench.is_greedy_only or tuned.arm.is_null or is_kept):
         vocabulary = pair.vocabulary(bench.tokens.tokenizer)
         matching = EntropyMatching(len(bench.contexts), bench.length, vocabulary)
     outputs = score_model(bench, tuned.arm, pair, found.human, matching=matching, layers=layers)
     found.others.append(outputs)
     if layers is not None:
         found.of_sets += _expansion(tuned.arm, layers, len(bench.contexts), bench.length)
-    if not bench.is_greedy_only:
+    if not (bench.is_greedy_only or is_kept):
         _scale(bench, found, tuned)
     if matching is None:
         return

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperfitting.compare.comparison import Here
+from hyperfitting.compare.kept import Kept
 from hyperfitting.compare.subject import (
     Given,
     Subject,
@@ -62,7 +63,7 @@ def _evaluate(
 ) -> None:
     plan = check(config, progress)
     here = Here(config.device, config.trust_remote_code)
-    first, *others = open_subject(subject, here, progress, best_val=config.best_val)
+    first, *others = open_subject(subject, here, progress, Kept(config.best_val, config.at_loss))
     for each in (first, *others):
         data_of(each)  # now, and not when hours of scores are to be written
     hint = f"or delete {study.explain}, then run `hyperfit explain` again"

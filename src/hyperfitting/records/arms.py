@@ -17,6 +17,7 @@ _SAMPLED, _DECODER, _MATCHED = "_sampled", "+", "original_entropy_matched"
 BEST_VAL = "best_val_checkpoint"
 CITATION_BLOCKED = "citation_blocked"
 STRENGTH = "strength"  # the setting of a tuned model whose update is scaled
+AT_LOSS = "at_loss"  # the training loss at which a tuned model's checkpoint was kept
 NULL = "null"  # the setting of an arm that was trained on windows that say nothing
 
 # What a setting or a decoder's parameter may be; a list of a file is a tuple in an arm.
@@ -135,9 +136,12 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is a model at another temperature or strength, or not decoded greedily."""
-        is_other = self.matched_to is not None or self.strength is not None
-        return self.decoding != GREEDY or is_other
+        """Whether it stands beside the models that are compared, not among them.
+
+        A model at another temperature, strength or training loss, or not decoded greedily.
+        """
+        others = (self.matched_to, self.strength, self.at_loss)
+        return self.decoding != GREEDY or any(each is not None for each in others)
 
     @property
     def is_trained(self) -> bool:
@@ -146,7 +150,7 @@ class Arm:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether it is a tuned model, decoded greedily."""
+        """Whether it is a tuned model as training left it, decoded greedily."""
         return self.is_trained and not self.is_control
 
     @property
@@ -172,9 +176,24 @@ class Arm:
         return replace(self, settings=(*settings, *scaled))
 
     @property
+    def at_loss(self) -> float | None:
+        """The training loss at which this checkpoint was kept; None of a result of training."""
+        found = self.parameters.get(AT_LOSS)
+        return found if isinstance(found, int | float) else None
+
+    def kept_at(self, loss: float) -> "Arm":
+        """The checkpoint of this arm's training that was kept at a training loss."""
+        return replace(self, settings=(*self.settings, (AT_LOSS, loss)))
+
+    @property
     def is_best_val(self) -> bool:
         """Whether it is another checkpoint of a training, not a way to train."""
         return self.model == BEST_VAL
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is a checkpoint of a training beside its result, and has no folder."""
+        return self.is_best_val or self.at_loss is not None
 
     def best_val(self) -> "Arm":
         """The checkpoint of lowest validation loss of this arm's training."""

@@ -1,11 +1,13 @@
 """What `manifest.json` of a RUN says: all that it was trained with, and what training did."""
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.records.measured import Row
 from hyperfitting.records.origins import Environment, Origin, TextEnd
 from hyperfitting.records.record import FieldError, FileRecord, Name, PathInside, Record, read
 
@@ -30,10 +32,21 @@ class LossInterval(Record):
     confidence: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptAtLoss(Row):
+    """The checkpoint after the first epoch whose mean training loss is at or below `target`."""
+
+    target: float
+    step: int
+    epoch: int
+    loss: float  # the mean of that epoch, nats per token
+
+
 class TrainingOutcome(Record):
     """What training did; times are in seconds, without monitoring and with it apart.
 
-    Losses are in nats per token. What monitoring found best is None where there was none.
+    Losses are in nats per token. What monitoring found best is None where there was none; a
+    target that was not reached is not among those kept.
     """
 
     epochs: int
@@ -46,6 +59,7 @@ class TrainingOutcome(Record):
     best_val_loss: float | None = None
     best_val_step: int | None = None
     best_val_epoch: int | None = None
+    kept_at_loss: list[KeptAtLoss] = Field(default_factory=list)
     seconds: float
     prefix_seconds: float
     monitor_seconds: float
@@ -76,6 +90,7 @@ class TrainSettings(Record):
 
     method: str
     lora: LoraSettings = LoraSettings()
+    keep_at_loss: list[float] = Field(default_factory=list)
 
 
 class RunSettings(Record):

@@ -84,6 +84,7 @@ class TrainingFacts(Record):
     final_loss: float | None = None
     final_loss_interval: LossInterval | None = None  # since it is taken
     epochs: int | None = None
+    epoch_loss: float | None = None  # of a checkpoint kept at a loss: the mean of its last epoch
     trainable_params: int | None = None
     num_train: int | None = None
     stopped_by: str | None = None

@@ -120,6 +120,11 @@ class Study:
         return [arm for arm in self.shown if arm.is_tuned]
 
     @property
+    def at_loss(self) -> list[Arm]:
+        """Checkpoints of tuned models that were kept at a training loss."""
+        return [arm for arm in self.shown if arm.at_loss is not None]
+
+    @property
     def first(self) -> Arm | None:
         """The tuned arm to speak of first: the one that changed most of the model."""
         on_text = [arm for arm in self.tuned if not arm.is_null]

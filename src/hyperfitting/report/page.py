@@ -18,6 +18,7 @@ from hyperfitting.report.sections import (
     joint,
     judge,
     lens,
+    matched_loss,
     noise,
     nulls,
     overrides,
@@ -55,6 +56,7 @@ class Section(Protocol):
 
 SECTIONS: Mapping[str, Section] = {
     "results": results,
+    "matched_loss": matched_loss,
     "nulls": nulls,
     "strength": strength,
     "front": front,

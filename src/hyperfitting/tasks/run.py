@@ -42,7 +42,7 @@ def run_tasks(
         InputError: a model cannot be loaded.
     """
     tokenizer = load_tokenizer(comparison.model)
-    tuned = [(each.arm, each.load) for each in comparison.tuned]
+    tuned = [(each.arm, each.load) for each in comparison.tuned if each.arm.at_loss is None]
     arms: list[TasksOfArm] = []
     rows: list[TaskScore] = []
     original: Scores | None = None

@@ -19,12 +19,14 @@ from hyperfitting.errors import InputError
 from hyperfitting.foreign import require_regular
 from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
+from hyperfitting.records.manifest import KeptAtLoss
 from hyperfitting.records.record import FieldError, read
 from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
 from hyperfitting.storage import read_json, write_json
 
 KEEP_NEWEST = 2
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+ADDED = {"kept_at_loss"}  # to the state since the first version; empty in what that wrote
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -43,6 +45,7 @@ class TrainState:
     best_step: int | None = None  # at which the TTR was the best so far
     best_val_loss: float | None = None  # nats per token
     best_val_step: int | None = None
+    kept_at_loss: list[KeptAtLoss] = field(default_factory=list)  # by target, as reached
     stopped_by: str | None = None  # set when training is over
     seconds: float = 0.0  # of steps
     monitor_seconds: float = 0.0
@@ -68,7 +71,8 @@ class Checkpoints:
     ) -> Path:
         """Write a checkpoint and delete those no longer kept.
 
-        The newest two stay, the one with the best TTR and the one with the best validation loss.
+        The newest two stay, the one with the best TTR, the one with the best validation loss, and
+        those at a training loss that was asked for.
         """
         moments = {
             f"{name}/{moment}": optimizer.state[tensor][moment].detach().cpu().contiguous()
@@ -82,8 +86,9 @@ class Checkpoints:
             save_file(weights, folder / WEIGHTS)
             save_file(moments, folder / OPTIMIZER)
             write_json(folder / STATE, asdict(state))
+        kept = {state.best_step, state.best_val_step, *(each.step for each in state.kept_at_loss)}
         for step in self.steps()[:-KEEP_NEWEST]:
-            if step not in (state.best_step, state.best_val_step):
+            if step not in kept:
                 shutil.rmtree(self._path(step))
         return self._path(state.step)
 
@@ -153,7 +158,7 @@ class Checkpoints:
             needed="a checkpoint of this version",
             hint="train again into a new folder",
         )
-        if set(weights) != set(tensors) or set(content) != known:
+        if set(weights) != set(tensors) or set(content) | ADDED != known:
             raise other
         try:
             state = read(TrainState, content)

@@ -21,6 +21,7 @@ from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.progress import Stage
 from hyperfitting.records import MonitorRow
+from hyperfitting.records.manifest import KeptAtLoss
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import Engine, Source
 from hyperfitting.train.monitor import DivergedError
@@ -165,6 +166,8 @@ class Trainer:
             self.accelerator.backward(loss)
             part = loss.detach().clone()  # a compiled step may reuse the memory
             total = part if total is None else total + part
+        if self.trainable.before_update is not None:
+            self.trainable.before_update(state.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step_tokens.append(tokens)
@@ -208,24 +211,35 @@ class Trainer:
                 raise self._unstable(f"a weight is not finite {at}: {name}")
 
     def _finish_epoch(self, state: TrainState) -> bool:
-        """Mean loss, monitor and stop rule; says whether this model is the best so far."""
+        """Mean loss, monitor and stop rule; says whether this model is one to keep."""
         config = self.config
         mean = float(np.average(state.step_losses, weights=state.step_tokens))
         state.train_loss.append(mean)
         last = state.epoch == config.epochs
-        is_best = False
+        keeps = self._reached(state, mean)
         if self.every_epochs and state.epoch % self.every_epochs == 0:
-            is_best = self._observe(state.epoch, mean)
+            keeps |= self._observe(state.epoch, mean)
         reason = reason_to_stop(config, mean, state.rows)
         if reason or last:
             state.stopped_by = reason or "epochs"
             if state.rows and state.rows[-1].epoch != state.epoch:
-                is_best |= self._observe(state.epoch, mean)
-            return is_best
+                keeps |= self._observe(state.epoch, mean)
+            return keeps
         state.epoch += 1
         state.step_in_epoch = 0
         state.step_losses, state.step_tokens = [], []
-        return is_best
+        return keeps
+
+    def _reached(self, state: TrainState, mean: float) -> bool:
+        """Note the targets that this epoch's mean loss is the first to reach; whether it is one."""
+        before = {each.target for each in state.kept_at_loss}
+        reached = [
+            KeptAtLoss(target=target, step=state.step, epoch=state.epoch, loss=mean)
+            for target in self.config.keep_at_loss
+            if mean <= target and target not in before
+        ]
+        state.kept_at_loss += reached
+        return bool(reached)
 
     def _observe(self, epoch: int, loss: float | None) -> bool:
         """Monitor now; says whether a trained model has the best TTR or validation loss so far.

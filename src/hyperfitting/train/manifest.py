@@ -104,6 +104,7 @@ def training_outcome(
         best_val_loss=state.best_val_loss,
         best_val_step=state.best_val_step,
         best_val_epoch=_epoch_of(state, state.best_val_step),
+        kept_at_loss=state.kept_at_loss,
         seconds=round(state.seconds, 3),
         prefix_seconds=round(prefix_seconds, 3),
         monitor_seconds=round(state.monitor_seconds, 3),

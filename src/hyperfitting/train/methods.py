@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperfitting.config import TrainConfig
-from hyperfitting.config.methods import METHODS, Method
+from hyperfitting.config.methods import METHODS, SOME_AT_A_TIME, Method
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import (
     FAMILIES,
@@ -20,6 +20,7 @@ from hyperfitting.models.anatomy import (
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import is_quantized
 from hyperfitting.models.types import CausalLM
+from hyperfitting.train.lisa import some_at_a_time
 from hyperfitting.train.lora import add_adapters
 from hyperfitting.train.trainable import Trainable, account
 
@@ -82,6 +83,7 @@ def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable
 # By `Method.trains`.
 SET_UP: Mapping[str, Callable[[Any, Method, TrainConfig], Trainable]] = {
     "everything": _everything,
+    SOME_AT_A_TIME: some_at_a_time,
     "blocks and final norm": _blocks_and_norm,
     "adapters": _adapters,
 }

@@ -1,6 +1,6 @@
 """A model set up for training, and what of it trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ class Trainable:
     blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
     has_adapter: bool
     initial: dict[str, Tensor]  # the trained tensors before the first step, in CPU memory
+    # Called with the steps done when the gradients of the next are there; may drop some of them.
+    before_update: Callable[[int], None] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The trained tensors by name, in the order of `names`."""

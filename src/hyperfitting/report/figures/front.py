@@ -22,6 +22,7 @@ KINDS: dict[Kind, tuple[str, str, bool]] = {
     "sampled": ("sampled", "o", True),
     "matched": ("the original at equal entropy", "d", True),
     "strength": ("another strength", ".", False),
+    "checkpoint": ("a checkpoint on the way", "x", False),
     "null": ("trained on a null", "s", True),
 }
 

@@ -14,14 +14,16 @@ MATERIAL = 2.0  # final losses further apart than this factor are named beside a
 def families_in_words(study: Study) -> str:
     """Over which tests Holm's correction runs."""
     adjusted = [test for test in study.tests if test.p is not None]
+    kept = sum(test.arms[0].at_loss is not None for test in adjusted)
     decoders = sum(test.arms[1].is_decoded for test in adjusted)
     if not adjusted:
         return ""
-    words = (
-        f"p (Holm) is adjusted over the {len(adjusted) - decoders} tests of models on these texts"
-    )
+    models = len(adjusted) - decoders - kept
+    words = f"p (Holm) is adjusted over the {models} tests of models on these texts"
     if decoders:
         words += f"; the {decoders} against the original with --decoders are a family of their own"
+    if kept:
+        words += f"; the {kept} at equal training loss are a family of their own"
     if any(test.margin is not None for test in study.tests):
         words += "; tests of equivalence are in no family"
     return f"{words}."
@@ -82,5 +84,6 @@ def losses_in_words(study: Study) -> str:
     return (
         f"These methods reached different training losses ({', '.join(listed)} nats per token). "
         "What differs between them may be the loss reached, the depth, or the number of trained "
-        "parameters: that is not told apart here."
+        "parameters: that is not told apart here"
+        + (", but at equal training loss." if study.at_loss else ".")
     )

@@ -22,7 +22,9 @@ from hyperfitting.untrusted import printable
 VARIETY, COHERENCE, REFERENCE, MAUVE = "ttr", "coherence_original_nats", "coherence_nats", "mauve"
 FEWEST = 3  # competitors of a front that is worth a figure
 
-Kind = Literal["original", "tuned", "null", "strength", "decoder", "sampled", "matched"]
+Kind = Literal[
+    "original", "tuned", "null", "strength", "checkpoint", "decoder", "sampled", "matched"
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def kind(arm: Arm) -> Kind:
         return "sampled"
     if arm.strength is not None:
         return "strength"
+    if arm.is_checkpoint:
+        return "checkpoint"
     if arm.is_null:
         return "null"
     return "original" if arm == ORIGINAL else "tuned"

@@ -51,7 +51,7 @@ def trainings(study: Study) -> Table:
             Cell(number(run.train_seconds, 1)),
         ]
         for run in study.runs
-        if run.trainable_params is not None
+        if run.trainable_params is not None and run.arm.at_loss is None
     ]
     return Table("trainings", header, rows)
 
