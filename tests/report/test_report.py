@@ -20,14 +20,15 @@ TABLES = {
     "arms", "trainings", "only_sharper", "temperature", "matched_temperatures", "tests",
     "equivalence", "ranks",
     "provenance", "static_bias", "geometry", "block_swap", "joint_null",
-    "single_blocks", "rotation", "rotation_hybrids", "lens", "overrides", "token_kinds", "paper_entropy_matched",
+    "single_blocks", "rotation", "rotation_hybrids", "lens", "overrides",
+    "token_kinds", "paper_entropy_matched",
     "paper_static_injection", "paper_methods",
 }  # fmt: skip
 
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
-NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks",
-                                              "nulls", "strength", "front", "matched_loss")}  # fmt: skip
+NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks", "nulls",
+                                         "strength", "front", "matched_loss")}  # fmt: skip
 EXPLAINED = ("static", "joint", "place", "overrides", "lens", "rotation")
 PLANTED_FIGURES = FIGURES.keys() - {"front"}
 
