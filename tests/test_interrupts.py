@@ -157,3 +157,19 @@ def test_the_entry_imports_nothing_before_ctrl_c_is_taken_over():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(["hyperfitting", "hyperfitting.entry"])
+
+
+ENDING = """
+import atexit, os, sys
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.argv[1:] = ["config", "show"]
+from hyperfitting.entry import main
+main()
+"""
+
+
+def test_ctrl_c_after_all_is_done_changes_nothing():
+    child = start(ENDING)
+    printed, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (0, "")
+    assert "train.epochs" in printed

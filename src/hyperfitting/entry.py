@@ -32,6 +32,7 @@ def main() -> None:
         raise SystemExit(told.exit_code) from None
     finally:
         _close_output()
+        _end_work()
 
 
 def _give_streams() -> None:
@@ -50,6 +51,14 @@ def _tell(message: str) -> None:
     from hyperfitting.untrusted import printable
 
     sys.stderr.write("error: " + printable(message).replace("\n", "\n  ") + "\n")
+
+
+def _end_work() -> None:
+    import sys
+
+    interrupts = sys.modules.get("hyperfitting.interrupts")
+    if interrupts is not None:
+        interrupts.end_work()
 
 
 def _close_output() -> None:

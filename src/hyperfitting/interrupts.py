@@ -90,6 +90,17 @@ def begin_work() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def end_work() -> None:
+    """From now on all is done: Ctrl-C while Python takes itself down changes nothing.
+
+    Python would give the signal back to the system, and a program whose work is finished would die
+    of it. Does nothing where the command line did not take over.
+    """
+    if _State.owner == os.getpid():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _attend() -> None:
     """A thread that hears the signals while torch computes, when Python runs no handler."""
     import threading
