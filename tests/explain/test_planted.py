@@ -52,6 +52,19 @@ def spy(monkeypatch, module):
     return written
 
 
+def spy_on_swaps(monkeypatch):
+    """Keep the texts of every hybrid of the block swap."""
+    written, real = [], block_swap_module.see_hybrids
+
+    def keep(*arguments):
+        seen = real(*arguments)
+        written.extend(each.texts for each in seen)
+        return seen
+
+    monkeypatch.setattr(block_swap_module, "see_hybrids", keep)
+    return written
+
+
 @pytest.fixture(scope="module")
 def itself(model_folder):
     return comparison(model_folder, tiny_model)
@@ -105,7 +118,7 @@ def test_a_copy_has_nothing_to_explain(itself):
 
 def test_a_block_swap_between_equal_models_changes_no_text(itself, monkeypatch):
     """The hybrids are decoded here: the copy's embeddings differ in a row that no text uses."""
-    written = spy(monkeypatch, block_swap_module)
+    written = spy_on_swaps(monkeypatch)
 
     def copy():
         model = tiny_model()
@@ -191,7 +204,7 @@ def test_a_head_with_a_bias_is_compared_but_not_trained():
 def test_a_changed_block_is_placed_by_geometry_and_by_block_swap(
     block, family, tmp_path, monkeypatch
 ):
-    written = spy(monkeypatch, block_swap_module)
+    written = spy_on_swaps(monkeypatch)
     folder = save_tiny(tmp_path, family)
     config = ExplainConfig(resamples=100, strengths=(), random_draws=0, device="cpu")
     compared = comparison(folder, lambda: changed(block, family))

@@ -7,7 +7,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.interface import logits_of
-from hyperfitting.models.pair import make_pair, paired_logits, share_equal_weights, swapped
+from hyperfitting.models.pair import exchanged, make_pair, paired_logits, share_equal_weights
 from hyperfitting.models.proof import require_causal
 from hyperfitting.train.lora import add_adapters
 from tests.conftest import random_rows
@@ -166,9 +166,9 @@ def test_a_swap_takes_the_upper_blocks_and_puts_everything_back(family):
     assert before != after
     make_pair(original, tuned)
     for blocks, expected in ((0, before), (1, before), (2, after), (3, after)):
-        with swapped(original, tuned, blocks) as hybrid:
+        with exchanged(original, tuned, range(3 - blocks, 3), ends=True) as hybrid:
             assert decode(hybrid, contexts, max_new_tokens=10) == expected
-        with swapped(tuned, original, blocks) as hybrid:
+        with exchanged(tuned, original, range(3 - blocks, 3), ends=True) as hybrid:
             other = before if expected is after else after
             assert decode(hybrid, contexts, max_new_tokens=10) == other
     assert decode(original, contexts, max_new_tokens=10) == before

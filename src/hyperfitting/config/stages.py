@@ -311,7 +311,7 @@ class ExplainConfig(Section):
     only: tuple[str, ...] = Field(
         (), max_length=100, description="controls that are run, by the names of their files; all"
     )
-    batch_size: int = Field(64, ge=1, le=MOST, description="contexts continued together")
+    batch_size: int = Field(256, ge=1, le=MOST, description="contexts continued together")
     promoted_tokens: int = Field(
         500, ge=1, le=MOST, description="K of static injection (paper: 500)"
     )

@@ -7,14 +7,14 @@ import numpy as np
 
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
-from hyperfitting.explain.subject import Columns, Subject, Texts, variety, write_texts
+from hyperfitting.explain.hybrids import Seen, see_hybrids
+from hyperfitting.explain.subject import Columns, Subject, variety
 from hyperfitting.measure.gain import Gain, Share
 from hyperfitting.measure.localisation import Swapped, locate, swap_in_words
 from hyperfitting.measure.participation import Numbers
 from hyperfitting.measure.ranks import top1_agreement
-from hyperfitting.models.forward import score_rows
-from hyperfitting.models.interface import vocabulary_rows
-from hyperfitting.models.pair import swapped
+from hyperfitting.models.pair import Pair
+from hyperfitting.models.routed import HybridParts
 from hyperfitting.records.controls.block_swap import (
     ORIGINAL_UPPER,
     TUNED_UPPER,
@@ -103,14 +103,40 @@ def first_contexts(subject: Subject) -> Subject:
 def _hybrids(part: Subject) -> Hybrids:
     """What every hybrid writes and chooses, both ways."""
     sizes = sorted(set(part.config.swap_blocks or range(part.pair.num_blocks + 1)))
-    hybrids: Hybrids = {}
-    with part.progress.stage(f"swap {part.arm.name}'s blocks", 2 * len(sizes)) as stage:
-        for upper in UPPER:
-            for blocks in sizes:
-                hybrids[upper, blocks] = _hybrid(part, upper, blocks)
-                stage.update(len(hybrids))
-        stage.update(len(hybrids), f"{len(part.contexts)} contexts, {len(sizes)} sizes, both ways")
-    return hybrids
+    wanted = [(upper, blocks) for upper in UPPER for blocks in sizes]
+    known = {each: seen for each in wanted if (seen := _is_other_model(part, *each)) is not None}
+    missing = [each for each in wanted if each not in known]
+    with part.progress.stage(f"swap {part.arm.name}'s blocks", len(wanted)) as stage:
+        made = [_hybrid(part.pair, *each) for each in missing]
+        known |= zip(missing, see_hybrids(part, made, stage), strict=True)
+        stage.update(len(wanted), f"{len(part.contexts)} contexts, {len(sizes)} sizes, both ways")
+    return {each: _columns(part, known[each]) for each in wanted}
+
+
+def _hybrid(pair: Pair, upper: str, blocks: int) -> HybridParts:
+    """One model's last blocks, final norm and head on the other's embedding and lower blocks."""
+    lower = range(pair.num_blocks - blocks)
+    is_tuned = upper == TUNED_UPPER
+    tuned = set(range(pair.num_blocks)) - set(lower) if is_tuned else set(lower)
+    return HybridParts(embedding=not is_tuned, blocks=frozenset(tuned), ends=is_tuned)
+
+
+def _is_other_model(part: Subject, upper: str, blocks: int) -> Seen | None:
+    """What the model above writes and chooses, where the hybrid is that model; else None."""
+    pair, count = part.pair, len(part.contexts)
+    if not pair.shared_blocks or blocks < pair.num_blocks - pair.shared_blocks:
+        return None
+    if upper == TUNED_UPPER:
+        return Seen(part.tuned_texts, part.forced.tuned.top1_NK[:count])
+    return Seen(part.original_texts, part.forced.original.top1_NK[:count])
+
+
+def _columns(part: Subject, seen: Seen) -> Columns:
+    """Variety of a hybrid's texts and its agreement with both models, per context."""
+    return variety(seen.texts) | {
+        "top1_agreement_original": _agreement(part, seen.top1_NK, part.forced.original.top1_NK),
+        "top1_agreement_tuned": _agreement(part, seen.top1_NK, part.forced.tuned.top1_NK),
+    }
 
 
 def _agreement(part: Subject, one_NK: Any, two_NK: Any) -> Numbers:
@@ -159,32 +185,3 @@ def _placed(found: Gain, same_N: Numbers, by_ttr: Swapped, by_choices: Swapped) 
     outcome, swapped = ("choices", by_choices) if found.reason else ("TTR", by_ttr)
     brings = swapped.brings
     return Placed(outcome=outcome, enough=brings.enough, too_few=brings.too_few)
-
-
-def _hybrid(subject: Subject, upper: str, blocks: int) -> Columns:
-    """Variety and agreement of one hybrid, per context."""
-    pair, count = subject.pair, len(subject.contexts)
-    one_NK = subject.forced.original.top1_NK[:count]
-    two_NK = subject.forced.tuned.top1_NK[:count]
-    takes_all = blocks >= pair.num_blocks - pair.shared_blocks
-    if upper == TUNED_UPPER:
-        lower, above = pair.original, pair.tuned
-        known: tuple[Texts, Any] = (subject.tuned_texts, two_NK)
-    else:
-        lower, above = pair.tuned, pair.original
-        known = (subject.original_texts, one_NK)
-    if takes_all and pair.shared_blocks:
-        texts, top1_NK = known
-    else:
-        tokens = subject.tokens.for_model(above)
-        # Choices are among the tokens that both models have a logit for, as in `forced`.
-        unknown = range(subject.pair.num_logits, vocabulary_rows(above))
-        with swapped(lower, above, blocks) as hybrid:
-            texts = write_texts(
-                hybrid, subject.contexts.contexts, tokens, subject.config, subject.length
-            )
-            top1_NK = score_rows(hybrid, subject.human_rows, subject.length, banned=unknown).top1_NK
-    return variety(texts) | {
-        "top1_agreement_original": _agreement(subject, top1_NK, one_NK),
-        "top1_agreement_tuned": _agreement(subject, top1_NK, two_NK),
-    }

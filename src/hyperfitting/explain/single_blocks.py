@@ -7,11 +7,11 @@ it. Here each is exchanged by itself.
 import numpy as np
 
 from hyperfitting.explain.block_swap import first_contexts
-from hyperfitting.explain.subject import Columns, Subject, variety, write_texts
+from hyperfitting.explain.hybrids import Seen, see_hybrids
+from hyperfitting.explain.subject import Columns, Subject, variety
 from hyperfitting.measure.ranks import top1_agreement
-from hyperfitting.models.forward import score_rows
-from hyperfitting.models.interface import vocabulary_rows
-from hyperfitting.models.pair import exchanged, same_parts
+from hyperfitting.models.pair import same_parts
+from hyperfitting.models.routed import HybridParts
 from hyperfitting.records.controls.single_blocks import PUT_IN, TAKEN_OUT, OneBlock, SingleBlocks
 from hyperfitting.records.controls.variety import Variety
 
@@ -24,15 +24,21 @@ def single_blocks(subject: Subject) -> SingleBlocks | None:
         return None
     part = first_contexts(subject)
     differing = _differing(part)
-    rows = []
-    with part.progress.stage(f"single blocks of {part.arm.name}", 2 * len(differing)) as stage:
-        for change in (PUT_IN, TAKEN_OUT):
-            for block in differing:
-                found = part.intervals(_hybrid(part, change, block))
-                number = block if block is ENDS else block + 1
-                rows.append(OneBlock(change=change, block=number, **found))
-                stage.update(len(rows))
-        stage.update(len(rows), f"{len(part.contexts)} contexts, {len(differing)} parts, both ways")
+    wanted = [(change, block) for change in (PUT_IN, TAKEN_OUT) for block in differing]
+    with part.progress.stage(f"single blocks of {part.arm.name}", len(wanted)) as stage:
+        made = [_hybrid(part.pair.num_blocks, change, block) for change, block in wanted]
+        seen = see_hybrids(part, made, stage)
+        stage.update(
+            len(wanted), f"{len(part.contexts)} contexts, {len(differing)} parts, both ways"
+        )
+    rows = [
+        OneBlock(
+            change=change,
+            block=block if block is ENDS else block + 1,
+            **part.intervals(_columns(part, each)),
+        )
+        for (change, block), each in zip(wanted, seen, strict=True)
+    ]
     count = len(part.contexts)
     agreement_N = np.asarray(
         top1_agreement(
@@ -59,19 +65,20 @@ def _differing(part: Subject) -> list[int | None]:
     return found if ends_are_same else [*found, ENDS]
 
 
-def _hybrid(part: Subject, change: str, block: int | None) -> Columns:
+def _hybrid(num_blocks: int, change: str, block: int | None) -> HybridParts:
+    """A model with one block, or the ends, of the other."""
+    into_tuned = change == TAKEN_OUT
+    own = frozenset(range(num_blocks)) if into_tuned else frozenset()
+    other = frozenset() if block is ENDS else frozenset({block})
+    is_ends = block is ENDS
+    return HybridParts(embedding=into_tuned, blocks=own ^ other, ends=into_tuned != is_ends)
+
+
+def _columns(part: Subject, seen: Seen) -> Columns:
     """Variety of what one hybrid writes and its agreement with the tuned model, per context."""
-    pair = part.pair
-    into, source = (pair.original, pair.tuned) if change == PUT_IN else (pair.tuned, pair.original)
-    blocks = [] if block is ENDS else [block]
-    with exchanged(into, source, blocks, ends=block is ENDS) as hybrid:
-        head_of = source if block is ENDS else into
-        tokens = part.tokens.for_model(head_of)
-        unknown = range(pair.num_logits, vocabulary_rows(head_of))
-        texts = write_texts(hybrid, part.contexts.contexts, tokens, part.config, part.length)
-        top1_NK = score_rows(hybrid, part.human_rows, part.length, banned=unknown).top1_NK
     two_NK = part.forced.tuned.top1_NK[: len(part.contexts)]
-    return variety(texts) | {"top1_agreement_tuned": np.asarray(top1_agreement(top1_NK, two_NK))}
+    agreement_N = np.asarray(top1_agreement(seen.top1_NK, two_NK))
+    return variety(seen.texts) | {"top1_agreement_tuned": agreement_N}
 
 
 def _in_words(rows: list[OneBlock], agreement: float) -> str:

@@ -16,6 +16,7 @@ from hyperfitting.config import ExplainConfig
 from hyperfitting.data.windows import Contexts
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.decode import decode
+from hyperfitting.generate.step import Feed
 from hyperfitting.measure.gain import Gain, Share, gain, share
 from hyperfitting.measure.participation import Numbers
 from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
@@ -103,8 +104,9 @@ def write_texts(
     *,
     choose: Chooser = greedy,
     stage: Stage | None = None,
+    feed: Feed | None = None,
 ) -> Texts:
-    """Fixed-length continuations."""
+    """Fixed-length continuations; `feed` as `decode` takes it."""
     decoded = decode(
         model,
         contexts,
@@ -113,6 +115,7 @@ def write_texts(
         banned=tokens.banned("fixed_length"),
         batch_size=config.batch_size,
         stage=stage,
+        feed=feed,
     )
     return [text.ids for text in decoded]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperfitting.generate.choose import Chooser, greedy
 from hyperfitting.generate.feed import feed_of
-from hyperfitting.generate.step import Rows, together
+from hyperfitting.generate.step import Feed, Rows, together
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 
@@ -32,8 +32,10 @@ class Decoded(NamedTuple):
 class Stepper:
     """Feeds a batch of contexts and then one token a step, in groups that may run together."""
 
-    def __init__(self, model: CausalLM, contexts: Sequence[Sequence[int]]) -> None:
-        self.model, self.feed = model, feed_of(model)
+    def __init__(
+        self, model: CausalLM, contexts: Sequence[Sequence[int]], feed: Feed | None = None
+    ) -> None:
+        self.model, self.feed = model, feed or feed_of(model)
         self._start(contexts)
 
     def _start(self, contexts: Sequence[Sequence[int]]) -> None:
@@ -120,8 +122,9 @@ def _decode_batch(
     banned: Sequence[int],
     ends: Collection[int],
     stop: Stop | None,
+    feed: Feed | None,
 ) -> list[Decoded]:
-    stepper = Stepper(model, contexts)
+    stepper = Stepper(model, contexts, feed)
     logits_BV = stepper.logits()
     written = Written(
         contexts, max_new_tokens,
@@ -150,11 +153,13 @@ def decode(
     batch_size: int = 32,
     stage: Stage | None = None,
     stop: Stop | None = None,
+    feed: Feed | None = None,
 ) -> list[Decoded]:
     """Continue every context, one token a step as `choose` says; greedily by default.
 
     `banned` tokens are never chosen. A text stops after its first token in `ends`; without
-    `ends` every text gets exactly `max_new_tokens`; `stop` may end others. The last batch is as
+    `ends` every text gets exactly `max_new_tokens`; `stop` may end others. `feed` is how the model
+    is fed, where that was proved before; by default it is proved now. The last batch is as
     wide as it happens to be: float32 sums may differ in the last bit between widths (definitions,
     section 8.4).
     """
@@ -162,7 +167,9 @@ def decode(
     for start in range(0, len(contexts), batch_size):
         batch = contexts[start : start + batch_size]
         rows = range(start, start + len(batch))
-        decoded += _decode_batch(model, batch, rows, choose, max_new_tokens, banned, ends, stop)
+        decoded += _decode_batch(
+            model, batch, rows, choose, max_new_tokens, banned, ends, stop, feed
+        )
         if stage:
             stage.update(len(decoded))
     return decoded

@@ -61,12 +61,17 @@ def participation_ratios(states_NTD: Tensor, multiplicities_RN: NDArray[np.int64
 
 
 def _squares_along_sums(states_NTD: Tensor, sums_ND: Tensor, W_RN: Numbers) -> Numbers:
-    """sum_c w_c |X_c s|^2 for s = sum_c w_c s_c, [R]; one context at a time."""
+    """sum_c w_c |X_c s|^2 for s = sum_c w_c s_c, [R]; one context at a time.
+
+    Of X_c S' only lengths are asked, which are those of its triangular factor: N rows instead of T.
+    """
     W = torch.from_numpy(W_RN).to(states_NTD.device, sums_ND.dtype)
     total_R = torch.zeros(len(W), dtype=W.dtype, device=W.device)
     for context, x_TD in enumerate(states_NTD):
-        along_TR = (x_TD.to(W.dtype) @ sums_ND.T) @ W.T
-        total_R += W[:, context] * along_TR.square_().sum(dim=0)
+        along_TN = x_TD.to(W.dtype) @ sums_ND.T
+        if len(along_TN) > along_TN.shape[1]:
+            along_TN = torch.linalg.qr(along_TN, mode="r").R
+        total_R += W[:, context] * (along_TN @ W.T).square_().sum(dim=0)
     return to_host(total_R)
 
 

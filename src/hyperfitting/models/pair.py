@@ -91,7 +91,7 @@ def make_pair(original: CausalLM, tuned: CausalLM) -> Pair:
     """
     require_one_architecture(base_of(original).config, base_of(tuned).config)
     share_equal_weights(original, tuned)
-    if not is_known_family(original) or not _compute_alike(original, tuned):
+    if not is_known_family(original) or not compute_alike(original, tuned):
         return Pair(original, tuned, 0)
     return Pair(original, tuned, _shared_blocks(anatomy(original), anatomy(tuned)))
 
@@ -134,7 +134,7 @@ APART_FROM_BLOCKS = (
 )
 
 
-def _compute_alike(original: CausalLM, tuned: CausalLM) -> bool:
+def compute_alike(original: CausalLM, tuned: CausalLM) -> bool:
     """Whether equal weights mean equal blocks: one rope, one window, one norm, one softcap."""
     digests = {architecture_digest(base_of(m), APART_FROM_BLOCKS) for m in (original, tuned)}
     return len(digests) == 1
@@ -347,17 +347,6 @@ def with_weights(model: CausalLM, weights: Mapping[str, Tensor]) -> Iterator[Cau
     finally:
         for name, module in modules.items():
             module.weight = own[name]
-
-
-@contextmanager
-def swapped(lower: CausalLM, upper: CausalLM, blocks: int) -> Iterator[CausalLM]:
-    """`lower` with the last `blocks` blocks, final norm and head of `upper`, while it lasts.
-
-    Mutates `lower` and puts everything back. Embeddings stay those of `lower`.
-    """
-    count = len(anatomy(lower).blocks)
-    with exchanged(lower, upper, range(count - blocks, count), ends=True) as hybrid:
-        yield hybrid
 
 
 @contextmanager
