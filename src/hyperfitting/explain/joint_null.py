@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.explain.static_bias import ALONE, FORBIDDEN, NOTHING
-from hyperfitting.explain.subject import Subject, Texts, variety, write_texts
+from hyperfitting.explain.subject import Subject, Texts, references, variety, write_texts
 from hyperfitting.generate.choose import Shifted
 from hyperfitting.measure.affine import KINDS, Affine, AffineSums, Kind, unexplained
 from hyperfitting.measure.gain import no_gain_in_words
@@ -23,7 +23,6 @@ from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import PairedLogits, paired_logits
 from hyperfitting.records.controls.joint_null import FittedNull, JointNull
-from hyperfitting.records.controls.variety import Variety
 from hyperfitting.records.estimates import Estimate, GainEstimate
 
 OPPOSITE = "a fitted scale is not above 0, which is no temperature"
@@ -66,22 +65,20 @@ def joint_null(subject: Subject) -> JointNull:
     scored = _score(subject, fits, seen.half_N)
     if not scored["joint"].change_N.any():
         return _none(subject, NOTHING)
-    original, tuned = variety(subject.original_texts), variety(subject.tuned_texts)
     rows = [_row(subject, kind, fits[kind], scored[kind], seen.half_N) for kind in KINDS]
-    gain = subject.gain(original["ttr"], tuned["ttr"])
-    without_N = np.asarray(
-        top1_agreement(subject.forced.original.top1_NK, subject.forced.tuned.top1_NK)
+    one_N, two_N = (
+        variety(texts)["ttr"] for texts in (subject.original_texts, subject.tuned_texts)
     )
-    without = subject.interval(without_N)
-    assert without.value is not None
+    gain, both = subject.gain(one_N, two_N), references(subject)
+    assert both.agreement.value is not None
     return JointNull(
         arm=subject.arm,
         rows=rows,
         gain=GainEstimate(**gain._asdict()),
-        original=Variety(**subject.intervals(original)),
-        tuned=Variety(**subject.intervals(tuned)),
-        agreement_without=without,
-        in_words=_in_words(rows, without.value, no_gain_in_words(gain)),
+        original=both.original,
+        tuned=both.tuned,
+        agreement_without=both.agreement,
+        in_words=_in_words(rows, both.agreement.value, no_gain_in_words(gain)),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hyperfitting.explain.block_swap import first_contexts
-from hyperfitting.explain.subject import Subject, variety, write_texts
+from hyperfitting.explain.subject import Subject, references, variety, write_texts
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.measure.rotation import NO_SPLIT, Decomposed, Split, split_change
 from hyperfitting.models.adapter import weight_with_adapter
@@ -29,7 +29,6 @@ from hyperfitting.records.controls.rotation import (
     Given,
     Rotation,
 )
-from hyperfitting.records.controls.variety import Variety
 
 QUANTIZED = "quantised weights have no singular values that could be exchanged"
 NOTHING = "no matrix of a block changed"
@@ -54,17 +53,9 @@ def rotation(subject: Subject) -> Rotation | None:
         return _none(subject, NOTHING)
     part = first_contexts(subject)
     hybrids = [_hybrid(part, name, given) for name, given in weights.items()]
-    original, tuned = (
-        Variety(**part.intervals(variety(texts)))
-        for texts in (part.original_texts, part.tuned_texts)
-    )
-    count = len(part.contexts)
-    agreement_N = top1_agreement(
-        part.forced.original.top1_NK[:count], part.forced.tuned.top1_NK[:count]
-    )
     return Rotation(
-        arm=subject.arm, rows=rows, hybrids=hybrids, original=original, tuned=tuned,
-        agreement=part.interval(np.asarray(agreement_N)), in_words=_in_words(rows, hybrids),
+        arm=subject.arm, rows=rows, hybrids=hybrids, in_words=_in_words(rows, hybrids),
+        **references(part)._asdict(),
     )  # fmt: skip
 
 
@@ -87,8 +78,8 @@ def _block(
         if torch.equal(before_OI, after_OI):
             continue
         one, two = Decomposed.of(before_OI), Decomposed.of(after_OI)
-        weights[VALUES][name] = one.with_values(two.values_S)
-        weights[VECTORS][name] = two.with_values(one.values_S)
+        weights[VALUES][name] = one.with_values(two.values_S).to(before_OI.dtype)
+        weights[VECTORS][name] = two.with_values(one.values_S).to(before_OI.dtype)
         weights[BOTH][name] = after_OI
         change_OI = after_OI.double() - before_OI.double()
         split, count = split.plus(split_change(one, change_OI)), count + 1

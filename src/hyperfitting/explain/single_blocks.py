@@ -8,12 +8,11 @@ import numpy as np
 
 from hyperfitting.explain.block_swap import first_contexts
 from hyperfitting.explain.hybrids import Seen, see_hybrids
-from hyperfitting.explain.subject import Columns, Subject, variety
+from hyperfitting.explain.subject import Columns, Subject, references, variety
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.pair import same_parts
 from hyperfitting.models.routed import HybridParts
 from hyperfitting.records.controls.single_blocks import PUT_IN, TAKEN_OUT, OneBlock, SingleBlocks
-from hyperfitting.records.controls.variety import Variety
 
 ENDS = None  # final norm and head, which are exchanged together
 
@@ -39,23 +38,16 @@ def single_blocks(subject: Subject) -> SingleBlocks | None:
         )
         for (change, block), each in zip(wanted, seen, strict=True)
     ]
-    count = len(part.contexts)
-    agreement_N = np.asarray(
-        top1_agreement(
-            part.forced.original.top1_NK[:count], part.forced.tuned.top1_NK[:count]
-        )
-    )  # fmt: skip
-    agreement = part.interval(agreement_N)
-    original, tuned = (
-        Variety(**part.intervals(variety(texts)))
-        for texts in (part.original_texts, part.tuned_texts)
-    )
-    assert agreement.value is not None
+    both = references(part)
+    assert both.agreement.value is not None
     return SingleBlocks(
-        arm=part.arm, num_blocks=part.pair.num_blocks, shared_blocks=part.pair.shared_blocks,
-        rows=rows, original=original, tuned=tuned, agreement=agreement,
-        in_words=_in_words(rows, agreement.value),
-    )  # fmt: skip
+        arm=part.arm,
+        num_blocks=part.pair.num_blocks,
+        shared_blocks=part.pair.shared_blocks,
+        rows=rows,
+        in_words=_in_words(rows, both.agreement.value),
+        **both._asdict(),
+    )
 
 
 def _differing(part: Subject) -> list[int | None]:

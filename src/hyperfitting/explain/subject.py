@@ -5,7 +5,7 @@ Shape letters: N contexts, K tokens of a continuation, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ from hyperfitting.generate.decode import decode
 from hyperfitting.generate.step import Feed
 from hyperfitting.measure.gain import Gain, Share, gain, share
 from hyperfitting.measure.participation import Numbers
+from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
 from hyperfitting.models.pair import Pair
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
+from hyperfitting.records.controls.variety import Variety
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.record import OfArm
 
@@ -128,3 +130,25 @@ def variety(texts: Texts) -> Columns:
         "looped": [float(loop_period(ids) is not None) for ids in texts],
     }
     return {name: np.array(values, dtype=float) for name, values in columns.items()}
+
+
+class References(NamedTuple):
+    """What both models write on the contexts, and how often they choose alike on human text."""
+
+    original: Variety
+    tuned: Variety
+    agreement: MeanEstimate
+
+
+def references(subject: Subject) -> References:
+    """Both models themselves, beside what stands between them."""
+    count = len(subject.contexts)
+    original_NK, tuned_NK = (
+        scores.top1_NK[:count] for scores in (subject.forced.original, subject.forced.tuned)
+    )
+    original, tuned = (
+        Variety(**subject.intervals(variety(texts)))
+        for texts in (subject.original_texts, subject.tuned_texts)
+    )
+    agreement_N = np.asarray(top1_agreement(original_NK, tuned_NK))
+    return References(original, tuned, subject.interval(agreement_N))
