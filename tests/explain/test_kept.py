@@ -171,6 +171,15 @@ def test_controls_of_other_settings_or_models_do_not_stand_side_by_side(study, c
         write(study, compared, only)
 
 
+def test_a_setting_that_one_of_them_does_not_use_keeps_nothing_apart(study, compared):
+    write(study, compared)
+    only = CONFIG.model_copy(update={"only": ("rotation",), "strengths": (0.3,)})
+    assert set(write(study, compared, only)) == set(RECORDS)
+    only = CONFIG.model_copy(update={"only": ("rotation",), "swap_contexts": 3})
+    with pytest.raises(InputError, match=r"block_swap\.json was written with swap_contexts=2"):
+        write(study, compared, only)
+
+
 def test_of_other_texts_nothing_stays(study, compared, tmp_path):
     write(study, compared)
     progress = Said()

@@ -14,6 +14,7 @@ from typing import Any
 
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
+from hyperfitting.explain.plan import USED_BY
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile, KeptFinding
@@ -113,7 +114,7 @@ def files_beside(
         if file.contexts_digest != basis.contexts_digest:
             progress.say(f"  {path} is of other texts and is removed")
             continue
-        if differing := _differing(file, basis):
+        if differing := _differing(file, name, config, basis):
             raise InputError(
                 f"{path} was written with {differing[0]}, and {config.only[0]} is to be run with "
                 f"{differing[1]}",
@@ -148,18 +149,23 @@ def beside(
     return None
 
 
-def _differing(file: ControlFile[Any], basis: Basis) -> tuple[str, str] | None:
-    """The first thing in which a file's basis is another, then and now."""
-    then = {name: each for name, each in file.explain.items() if name not in WITHOUT_EFFECT}
-    now = basis.settings
-    for name in [*now, *(then.keys() - now.keys())]:
-        if then.get(name) != now.get(name):
-            return f"{name}={then.get(name)}", f"{name}={now.get(name)}"
+def _differing(
+    file: ControlFile[Any], control: str, config: ExplainConfig, basis: Basis
+) -> tuple[str, str] | None:
+    """The first thing in which a file's basis is another, then and now.
+
+    A setting that only some controls use counts where this one and one that is asked for do.
+    """
+    if len(file.digests) != len(file.arms):
+        return "an earlier version, without digests", "this one"
+    for name, now in basis.settings.items():
+        users = USED_BY.get(name, tuple(RECORDS))
+        is_shared = control in users and any(each in users for each in config.only)
+        if is_shared and file.explain.get(name) != now:
+            return f"{name}={file.explain.get(name)}", f"{name}={now}"
     before = file.origin.digest if file.origin else None
     if before not in (None, basis.original):
         return f"an original of digest {before[:12]}…", f"one of {basis.original[:12]}…"
-    if len(file.digests) != len(file.arms):
-        return "an earlier version, without digests", "this one"
     return None
 
 
