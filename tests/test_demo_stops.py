@@ -1,6 +1,7 @@
 """A demo that cannot end is refused before it trains; one that is stopped says what goes on."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from typer.testing import CliRunner
 import hyperfitting.demo
 from hyperfitting.cli.main import app
 from hyperfitting.compare.subject import Runs, new_study, study_to_explain
+from hyperfitting.config import ExplainConfig
+from hyperfitting.config.layers import build, read_overrides
+from hyperfitting.config.presets import DEMO_DEFAULTS
 from hyperfitting.errors import InterruptedRunError
 from hyperfitting.models import anatomy
 from hyperfitting.records.record import write_file
@@ -159,5 +163,12 @@ def test_a_later_stage_that_is_stopped(stage, staged, tmp_path):
     out = tmp_path / "out"
     if stage == "report":
         staged.setattr(hyperfitting.demo, "explain", lambda *_, **__: None)
-    assert said(demo(out)) == [f"hyperfit {stage} {out}"]
+    [command] = said(demo(out))
+    program, verb, folder, *settings = shlex.split(command)
+    assert (program, verb, folder) == ("hyperfit", stage, str(out))
+    if stage == "explain":  # with its settings, or nothing that was found could be used again
+        again = build(ExplainConfig, [read_overrides(settings)]).config
+        assert again == ExplainConfig(**DEMO_DEFAULTS["explain"])
+    else:
+        assert not settings
     assert study_to_explain(Runs(folders=(out,)), None).path == out

@@ -1,5 +1,7 @@
 """`hyperfit demo`: train in several ways, evaluate, explain and report, each by its own verb."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -82,7 +84,7 @@ def demo(
     with stage_stops(study, "evaluate", is_explained=bool(explained)):
         evaluate(folders, evaluating, out, progress)
     if explained:
-        with stage_stops(study, "explain"):
+        with stage_stops(study, "explain", settings=_in_command(explaining)):
             explain(out, explaining, progress=progress, arms=explained)
     with stage_stops(study, "report"):
         return report(out, config.report, progress)
@@ -103,6 +105,18 @@ def _explained(config: DemoConfig) -> list[str]:
         )
     trained = {METHODS[method].arm for method in config.methods}
     return [name for name in config.explained if name in trained]
+
+
+def _in_command(config: ExplainConfig) -> str:
+    """The settings that are not as by default, as words of a command."""
+    given = config.model_dump(mode="json", exclude={"device", "trust_remote_code"})
+    default = type(config)().model_dump(mode="json")
+    words = [
+        f"{name}={json.dumps(value, separators=(',', ':'))}"
+        for name, value in given.items()
+        if value != default[name]
+    ]
+    return " ".join(shlex.quote(word.replace('"', "")) for word in words)
 
 
 def _arm(config: RunConfig) -> Arm:

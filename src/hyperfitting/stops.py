@@ -38,8 +38,12 @@ def training_stops(
 
 
 @contextmanager
-def stage_stops(study: StudyFolder, stage: Stage, *, is_explained: bool = False) -> Iterator[None]:
+def stage_stops(
+    study: StudyFolder, stage: Stage, *, is_explained: bool = False, settings: str = ""
+) -> Iterator[None]:
     """While a later stage works, whose input stays; `is_explained` says that controls follow.
+
+    `settings` go on with what was begun, as words of the command line.
 
     Raises:
         InterruptedStudyError: Ctrl-C.
@@ -52,7 +56,7 @@ def stage_stops(study: StudyFolder, stage: Stage, *, is_explained: bool = False)
             commands = [command, f"hyperfit explain {place}"] if is_explained else [command]
             kept = f"every run in {study.runs} is kept"
         else:
-            commands = [f"hyperfit {stage} {study.path}"]
+            commands = [f"hyperfit {stage} {study.path} {settings}".rstrip()]
             kept = f"what was measured in {study.path} is kept"
         raise InterruptedStudyError(study.path, kept, commands) from None
 

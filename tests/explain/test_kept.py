@@ -1,23 +1,27 @@
 """What is finished is kept when it is stopped, and some controls run beside what others found."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 from typer.testing import CliRunner
 
 from hyperfitting.cli.main import app
 from hyperfitting.config import ExplainConfig
-from hyperfitting.errors import InputError, InterruptedStudyError
+from hyperfitting.errors import InputError, InterruptedStudyError, MachineError
 from hyperfitting.explain import controls
 from hyperfitting.explain.controls import CONTROLS, Control
 from hyperfitting.explain.plan import require_settings, without_unused
 from hyperfitting.explain.verb import write_explanation
+from hyperfitting.models.digests import behaviour_digest
 from hyperfitting.progress import Progress
 from hyperfitting.records.controls import RECORDS
 from hyperfitting.runs import StudyFolder
 from tests.comparing import EXPLAIN, Said, changed, comparison, dataset
 from tests.sealing import reseal, rewrite
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 
 CONFIG = EXPLAIN.model_copy(update={"swap_contexts": 2, "swap_blocks": (0,)})
 STOPPED_AT = "block_swap"
@@ -117,6 +121,33 @@ def test_findings_of_another_basis_are_not_used(study, compared, ran, monkeypatc
     assert len(ran) == 2 * len(CONTROLS)
 
 
+def test_what_another_call_did_not_ask_for_stays_for_who_does(study, compared, ran, monkeypatch):
+    stop(monkeypatch, study, compared)
+    write(study, compared, CONFIG.model_copy(update={"only": ("lens",)}))
+    assert not list(study.unfinished.glob("lens-*"))
+    assert len(list(study.unfinished.glob("tokens-*"))) == 2
+    ran.clear()
+    write(study, compared)
+    assert sum(name == "tokens" for name, _ in ran) == 0
+    assert not study.unfinished.exists()
+
+
+def test_a_batch_of_another_width_goes_on(study, compared, ran, monkeypatch):
+    stop(monkeypatch, study, compared)
+    ran.clear()
+    write(study, compared, CONFIG.model_copy(update={"batch_size": 3}))
+    assert "tokens" not in {name for name, _ in ran}
+
+
+def test_where_memory_gives_out_the_command_goes_on(study, compared, monkeypatch):
+    def run(_):
+        raise MemoryError
+
+    monkeypatch.setitem(controls.CONTROLS, STOPPED_AT, Control(run))
+    with pytest.raises(MachineError, match="go on with: the same command"):
+        write(study, compared)
+
+
 def test_a_damaged_finding_is_found_again(study, compared, ran, monkeypatch):
     stop(monkeypatch, study, compared)
     damaged = next(study.unfinished.glob("tokens-*"))
@@ -162,10 +193,17 @@ def test_controls_of_other_settings_or_models_do_not_stand_side_by_side(study, c
     assert contents(study) == before
 
     path = study.explain_file("tokens")
-    rewrite(path, lambda content: content | {"digests": []})
-    reseal(study.path)
-    with pytest.raises(InputError, match="an earlier version, without digests"):
-        write(study, compared, only)
+    whole = json.loads(path.read_text())
+    for change, words in (
+        ({"digests": []}, "by an earlier version, and lens is to be run by this one"),
+        ({"original_digest": None}, "by an earlier version"),
+        ({"environment": {**whole["environment"], "packages": {"torch": "1"}}}, "by hyperfitting"),
+        ({"original_digest": "0" * 64}, "found before is of another original"),
+    ):
+        rewrite(path, lambda _, change=change: whole | change)
+        reseal(study.path)
+        with pytest.raises(InputError, match=words):
+            write(study, compared, only)
     path.write_text("{}")
     with pytest.raises(InputError, match=r"tokens\.json is damaged"):
         write(study, compared, only)
@@ -191,6 +229,30 @@ def test_of_other_texts_nothing_stays(study, compared, tmp_path):
     )
 
 
+def test_of_models_that_are_not_explained_now_nothing_stays(study, compared):
+    write(study, compared)
+    progress = Said()
+    one = replace(compared, tuned=compared.tuned[:1])
+    found = write(study, one, CONFIG.model_copy(update={"only": ("lens",)}), progress)
+    assert {len(content["arms"]) for content in found.values()} == {1}
+    assert set(found) == set(RECORDS)
+    assert any("is not explained now and is removed" in line for line in progress.lines)
+
+
+def test_a_digest_is_of_all_that_a_model_computes_with():
+    def adapted(alpha):
+        model = tiny_model()
+        config = LoraConfig(r=2, lora_alpha=alpha, target_modules=["q_proj", "v_proj"])
+        torch.manual_seed(0)
+        return get_peft_model(model, config)
+
+    assert behaviour_digest(adapted(2)) == behaviour_digest(adapted(2))
+    assert behaviour_digest(adapted(2)) != behaviour_digest(adapted(64))
+    slower = tiny_model()
+    slower.config.rms_norm_eps = 0.1
+    assert behaviour_digest(slower) != behaviour_digest(tiny_model())
+
+
 def test_a_control_that_does_not_exist_and_settings_of_others_are_refused():
     with pytest.raises(InputError, match="no control 'block_swp'") as error:
         require_settings(ExplainConfig(only=("block_swp",)))
@@ -199,8 +261,11 @@ def test_a_control_that_does_not_exist_and_settings_of_others_are_refused():
         require_settings(ExplainConfig(only=("lens",), random_draws=3))
     with pytest.raises(InputError, match="swap_blocks=.* is given without a block swap"):
         require_settings(ExplainConfig(swap_blocks=(0,), swap_contexts=0))
-    with pytest.raises(InputError, match="swap_contexts=0 is given without block_swap and"):
+    with pytest.raises(InputError, match="swap_contexts=0 is given without block_swap or"):
         require_settings(ExplainConfig(only=("lens",), swap_contexts=0))
+    for name in ("block_swap", "single_blocks", "rotation"):
+        with pytest.raises(InputError, match=f"swap_contexts=0 leaves nothing of {name}"):
+            require_settings(ExplainConfig(only=(name,), swap_contexts=0))
     require_settings(ExplainConfig(only=("rotation", "lens"), swap_contexts=3, lens_positions=9))
     result = CliRunner().invoke(app, ["explain", "nowhere", "--only", "lens,lens"])
     assert result.exit_code == 2

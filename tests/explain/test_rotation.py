@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from hyperfitting.explain.rotation import NOTHING
+from hyperfitting.explain.rotation import NOTHING, OTHER_KIND
 from hyperfitting.models.adapter import weight_with_adapter
 from hyperfitting.models.anatomy import anatomy, base_of, linear_modules
 from hyperfitting.models.pair import with_weights
 from tests.comparing import EXPLAIN, changed, comparison, dataset, explained
-from tests.tiny import tiny_model
+from tests.tiny import save_tiny, tiny_model
 
 CONFIG = EXPLAIN.model_copy(update={"only": ("rotation",)})
 
@@ -99,3 +99,28 @@ def test_a_layer_with_an_adapter_is_as_it_would_be_merged(family, dora):
     assert not torch.equal(found, before)
     merged = adapted.merge_and_unload()
     assert torch.equal(found, merged.get_submodule(names[0]).weight)
+
+
+def test_experts_that_changed_are_told_and_stay_the_originals(tmp_path):
+    def tuned():
+        model = tiny_model("mixtral")
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "experts" in name and parameter.ndim == 3:
+                    parameter.mul_(1.5)
+        return model
+
+    folder = save_tiny(tmp_path / "model", "mixtral")
+    _, found = found_of(folder, tuned)
+    assert (found["rows"], found["reason"]) == ([], OTHER_KIND)
+
+    def both():
+        model = tuned()
+        with torch.no_grad():
+            model.model.layers[1].self_attn.q_proj.weight.mul_(1.5)
+        return model
+
+    _, found = found_of(folder, both)
+    assert found["others_changed"] > 0
+    assert [row["block"] for row in found["rows"]] == [2]
+    assert f"{found['others_changed']} matrices that changed are no linear" in found["in_words"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import Arm
 from hyperfitting.records.study import MauveSettings
+from hyperfitting.report.figures.front import border
 from hyperfitting.report.figures.front import front as figure_of
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections.competitors import fronts, kind, scorers, without_drawn
@@ -116,7 +118,8 @@ def test_without_intervals_nothing_is_beaten(planted):
     study = study_of(planted, PLANTED)
     bare = replace(study, rows=[replace(row, low=None, high=None) for row in study.rows])
     assert standings(bare)["original+dry (base=1.75)"] == "not told from the front"
-    assert fronts(bare)[0].beside(TUNED) == []
+    assert fronts(bare)[0].beside(TUNED) is None, "it is not known"
+    assert not any("stands beside" in each for each in answers(bare, fronts(bare)[0]))
 
 
 def test_more_varied_than_human_is_not_better(planted):
@@ -275,3 +278,18 @@ def test_page_and_files_hold_it(tmp_path, planted):
     assert "No outside scorer has a say here" in section
     assert (folder.figures / "front.png").exists()
     assert "on the front" in (folder.tables / "front.md").read_text()
+
+
+@pytest.mark.parametrize("most", [None, 0.7, 0.95])
+def test_the_line_is_the_border_of_what_the_front_dominates(most):
+    """Of many points, those under the line are those that a corner dominates."""
+    corners = [(0.8, 0.1), (0.2, 0.9), (0.5, 0.5)]
+    path = border(corners, 0.0, 1.0, 0.0, most)
+    is_open = most == 0.7
+    for x in (0.1, 0.3, 0.6, 0.75, 0.9):
+        for y in (0.05, 0.3, 0.7, 0.95):
+            dominated = any(x <= a and y <= b for a, b in corners)
+            dominated |= is_open and x > 0.8 and y <= 0.1
+            steps = pairwise(path)
+            over = [b[1] for a, b in steps if a[1] == b[1] and a[0] <= x <= b[0]]
+            assert dominated == bool(over and y <= over[0]), (x, y)

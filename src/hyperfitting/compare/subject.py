@@ -107,8 +107,9 @@ def study_to_explain(subject: Subject, out: str | Path | None) -> StudyFolder:
         InputError: as `new_study`; or runs on other texts without a folder of their own.
     """
     has_texts = not isinstance(subject, Runs) or subject.data  # `require_texts_of` compares them
-    if has_texts and out is not None and StudyFolder(Path(out)).study_file.exists():
-        return StudyFolder(Path(out))
+    study = None if out is None else StudyFolder(Path(out))
+    if study and (has_texts if study.study_file.exists() else study.explain.is_dir()):
+        return study
     if isinstance(subject, Runs) and subject.data and out is None:
         raise InputError(
             "other texts (--data) are given, but no place for what is found on them",

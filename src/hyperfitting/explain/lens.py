@@ -44,6 +44,7 @@ def lens(subject: Subject) -> Lens:
     count = min(len(all_P2), subject.config.lens_positions)
     place_P2 = all_P2[np.sort(rng.choice(len(all_P2), size=count, replace=False))]
     seen = _look(subject, place_P2)
+    seen.is_above_LP[-1] = True  # the choice is, but for rounding where it is read again
     passed_P = layer_of_passing(seen.is_above_LP)
     rows = [
         LensLayer(

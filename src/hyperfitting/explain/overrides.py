@@ -114,7 +114,9 @@ def in_words(rows: list[Part], rise: Estimate) -> str:
     if rise.low is None or rise.high is None:
         return words
     if rise.low > 0:
-        return f"{words} It overrides more where the original is unsure."
+        as_drawn = (last.drawn.value or 0.0) > (first.drawn.value or 0.0)
+        so_does = ", and so would a draw" if as_drawn else ""
+        return f"{words} It overrides more where the original is unsure{so_does}."
     if rise.high < 0:
         return f"{words} It overrides less where the original is unsure."
     return f"{words} That it overrides more where the original is unsure is not shown."

@@ -49,12 +49,17 @@ def require_settings(config: ExplainConfig) -> None:
                 needed=f"one of {', '.join(RECORDS)}",
                 hint=did_you_mean(name, RECORDS),
             )
+    hybrids = [name for name in config.only if name in OF_HYBRIDS]
+    if hybrids and config.swap_contexts == 0:
+        raise InputError(
+            f"swap_contexts=0 leaves nothing of {hybrids[0]}",
+            needed="swap_contexts above 0, or other controls (only)",
+        )
     for setting in USED_BY:
-        users = _users(config, setting)
-        without, needed = " and ".join(USED_BY[setting]), f"only={USED_BY[setting][0]}"
-        if setting == "swap_blocks" and not config.only:
+        without, needed = " or ".join(USED_BY[setting]), f"only={USED_BY[setting][0]}"
+        if setting == "swap_blocks" and config.swap_contexts == 0:
             without, needed = "a block swap", "swap_contexts above 0"
-        require_effect(config, (setting, bool(users), without, needed))
+        require_effect(config, (setting, bool(_users(config, setting)), without, needed))
 
 
 def _users(config: ExplainConfig, setting: str) -> list[str]:

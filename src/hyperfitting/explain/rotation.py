@@ -20,7 +20,7 @@ from hyperfitting.models.anatomy import base_of, decoder_blocks, linear_modules
 from hyperfitting.models.forward import score_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.load import is_quantized
-from hyperfitting.models.pair import Pair, with_weights
+from hyperfitting.models.pair import Pair, plain_name, with_weights
 from hyperfitting.records.controls.rotation import (
     BOTH,
     VALUES,
@@ -30,6 +30,7 @@ from hyperfitting.records.controls.rotation import (
     Rotation,
 )
 
+OTHER_KIND = "what changed in the blocks are no linear layers, such as experts"
 QUANTIZED = "quantised weights have no singular values that could be exchanged"
 NOTHING = "no matrix of a block changed"
 Weights = dict[str, Tensor]  # by the full name of their module
@@ -49,12 +50,14 @@ def rotation(subject: Subject) -> Rotation | None:
             rows += [row] if row else []
             stage.update(number)
         stage.update(pair.num_blocks, f"{len(weights[BOTH])} matrices that changed")
+    others = _others_changed(pair)
     if not rows:
-        return _none(subject, NOTHING)
+        return _none(subject, OTHER_KIND if others else NOTHING)
     part = first_contexts(subject)
     hybrids = [_hybrid(part, name, given) for name, given in weights.items()]
     return Rotation(
-        arm=subject.arm, rows=rows, hybrids=hybrids, in_words=_in_words(rows, hybrids),
+        arm=subject.arm, rows=rows, hybrids=hybrids, others_changed=others,
+        in_words=_in_words(rows, hybrids, others),
         **references(part)._asdict(),
     )  # fmt: skip
 
@@ -78,12 +81,28 @@ def _block(
         if torch.equal(before_OI, after_OI):
             continue
         one, two = Decomposed.of(before_OI), Decomposed.of(after_OI)
-        weights[VALUES][name] = one.with_values(two.values_S).to(before_OI.dtype)
-        weights[VECTORS][name] = two.with_values(one.values_S).to(before_OI.dtype)
-        weights[BOTH][name] = after_OI
+        weights[VALUES][name] = one.with_values(two.values_S).to("cpu", before_OI.dtype)
+        weights[VECTORS][name] = two.with_values(one.values_S).to("cpu", before_OI.dtype)
+        weights[BOTH][name] = after_OI.cpu()
         change_OI = after_OI.double() - before_OI.double()
         split, count = split.plus(split_change(one, change_OI)), count + 1
     return _row(number, count, split) if count else None
+
+
+def _others_changed(pair: Pair) -> int:
+    """Matrices of the blocks that are no linear layers, such as experts, and that changed."""
+    one, two = base_of(pair.original), base_of(pair.tuned)
+    blocks = list(decoder_blocks(pair.original))
+    linear = linear_modules(one, blocks)
+    of_tuned = {plain_name(name): tensor for name, tensor in two.named_parameters()}
+    others = [
+        (tensor, of_tuned.get(name))
+        for name, tensor in one.named_parameters()
+        if tensor.ndim > 1
+        and any(name.startswith(f"{block}.") for block in blocks)
+        and name.rpartition(".")[0] not in linear
+    ]
+    return sum(after is None or not torch.equal(before, after) for before, after in others)
 
 
 def _row(number: int, count: int, split: Split) -> BlockRotation:
@@ -117,11 +136,17 @@ def _hybrid(part: Subject, name: str, weights: Weights) -> Given:
     )
 
 
-def _in_words(rows: list[BlockRotation], hybrids: list[Given]) -> str:
+def _in_words(rows: list[BlockRotation], hybrids: list[Given], others: int) -> str:
     """Which share of the change is of values, and which hybrid comes near the tuned model."""
     largest = max(rows, key=lambda row: row.values_share)
     by = {each.part: each for each in hybrids}
     values, vectors, both = (by[name] for name in (VALUES, VECTORS, BOTH))
+    left_out = (
+        f" {others} matrices that changed are no linear layers, such as experts: they stay the "
+        "original's."
+        if others
+        else ""
+    )
     return (
         f"At most {_percent(largest.values_share)} of the squared change of a block's matrices "
         f"(block {largest.block}) changes singular values, in the original's own basis; by chance "
@@ -129,7 +154,7 @@ def _in_words(rows: list[BlockRotation], hybrids: list[Given]) -> str:
         f"chooses as the tuned model at {values.top1_agreement_tuned.value:.3f} of the positions "
         f"(TTR {values.ttr.value:.3f}), with the tuned vectors alone at "
         f"{vectors.top1_agreement_tuned.value:.3f} (TTR {vectors.ttr.value:.3f}), with both at "
-        f"{both.top1_agreement_tuned.value:.3f} (TTR {both.ttr.value:.3f})."
+        f"{both.top1_agreement_tuned.value:.3f} (TTR {both.ttr.value:.3f})." + left_out
     )
 
 

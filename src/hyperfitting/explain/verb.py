@@ -1,6 +1,6 @@
 """Run the controls on every tuned model of a comparison and write `explain/*.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from hyperfitting.compare.subject import (
 from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError, InterruptedStudyError, did_you_mean
+from hyperfitting.explain.beside import Files, beside, files_beside, require_original
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
-from hyperfitting.explain.kept import Basis, Kept, beside, files_beside
+from hyperfitting.explain.kept import Basis, Kept
 from hyperfitting.explain.plan import require_family, require_settings
 from hyperfitting.explain.subject import Subject, Texts, write_texts
+from hyperfitting.faults import going_on
 from hyperfitting.models.anatomy import anatomy, base_of
 from hyperfitting.models.checkpoint import origin_of
-from hyperfitting.models.digests import model_digest
+from hyperfitting.models.digests import behaviour_digest
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.pair import LayerStates, Pair, PairedLogits, make_pair, paired_logits
@@ -36,6 +38,8 @@ from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
 from hyperfitting.writable import require_writable
+
+AGAIN = "the same command"  # goes on after a stop
 
 
 @dataclass
@@ -69,11 +73,9 @@ class Explanation:
         length = contexts.length
         width = max(map(len, contexts.contexts)) + length
         check_fit(original, comparison.largest_id, width, comparison.model.name)
-        origin = origin_of(original)
         basis = Basis(
-            comparison.data["contexts_digest"],
-            (origin and origin.digest) or model_digest(original),
-            original.device.type, Basis.settings_of(config), environment(),
+            comparison.data["contexts_digest"], behaviour_digest(original), original.device.type,
+            Basis.settings_of(config), environment(),
         )  # fmt: skip
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
         with progress.stage("generate original", len(contexts)) as stage:
@@ -85,7 +87,7 @@ class Explanation:
         self,
         tuned: TunedModel,
         kept: Kept | None = None,
-        files: Mapping[str, ControlFile[Any]] | None = None,
+        files: Files | None = None,
     ) -> None:
         """Every control that is asked for, on one tuned model.
 
@@ -98,7 +100,7 @@ class Explanation:
             InputError: the model cannot be loaded, or `files` are of another one.
         """
         model, arm = tuned.load(), tuned.arm
-        digest = self.digests[arm] = model_digest(model)
+        digest = self.digests[arm] = behaviour_digest(model)
         asked = [name for name in CONTROLS if name in (self.config.only or CONTROLS)]
         known = {name: kept.of(name, arm, digest) for name in asked} if kept else {}
         missing = [name for name in asked if known.get(name) is None]
@@ -237,6 +239,8 @@ def _explain(
         raise InputError(f"{1 + len(others)} sets of texts are given", needed="one")
     if study.study_file.exists():
         require_texts_of([study.study_file], comparison, "or evaluate these texts there first")
+    else:
+        require_texts_of(study.explained_files(), comparison, "or delete what is there first")
     on_texts = [each for each in comparison.tuned if not each.arm.is_null] or comparison.tuned
     known = [each.arm.name for each in on_texts]
     if unknown := [name for name in arms or () if name not in known]:
@@ -259,22 +263,26 @@ def write_explanation(
             found cannot stand beside what is found now.
         InterruptedStudyError: Ctrl-C after a control was done.
     """
+    arms = [tuned.arm for tuned in comparison.tuned]
+    digest = comparison.data["contexts_digest"]
+    files = files_beside(study, config, digest, arms, progress)  # now, not after minutes
     explanation = Explanation.begin(comparison, config, progress)
-    files = files_beside(study, config, explanation.basis, progress)
+    require_original(files, explanation.basis.original)
     kept = Kept(study.unfinished, explanation.basis, progress)
     try:
-        for tuned in comparison.tuned:
-            explanation.add(tuned, kept, files)
+        with going_on(AGAIN, study.unfinished):
+            for tuned in comparison.tuned:
+                explanation.add(tuned, kept, files)
     except KeyboardInterrupt:
         if not kept.count:
             raise
         done = f"{kept.count} finished controls are kept in {study.unfinished}"
-        raise InterruptedStudyError(study.path, done, ["the same command"]) from None
-    with study.replacing_explanation({"contexts_digest": explanation.basis.contexts_digest}) as new:
+        raise InterruptedStudyError(study.path, done, [AGAIN]) from None
+    with study.replacing_explanation({"contexts_digest": digest}) as new:
         for name, file in files.items():
             write_file(new.explain_file(name), file)
-        for name, arms in explanation.found.items():
-            write_file(new.explain_file(name), _file(explanation, name, arms))
+        for name, found in explanation.found.items():
+            write_file(new.explain_file(name), _file(explanation, name, found))
     kept.clear()
 
 
@@ -290,5 +298,6 @@ def _file(explanation: Explanation, name: str, arms: list[OfArm]) -> ControlFile
         explain=explanation.config.model_dump(mode="json"),
         environment=basis.environment,
         arms=arms,
+        original_digest=basis.original,
         digests=[explanation.digests[each.arm] for each in arms],
     )

@@ -69,7 +69,7 @@ def _squares_along_sums(states_NTD: Tensor, sums_ND: Tensor, W_RN: Numbers) -> N
     total_R = torch.zeros(len(W), dtype=W.dtype, device=W.device)
     for context, x_TD in enumerate(states_NTD):
         along_TN = x_TD.to(W.dtype) @ sums_ND.T
-        if len(along_TN) > along_TN.shape[1]:
+        if len(along_TN) > along_TN.shape[1] and W.device.type != "mps":  # which has no QR
             along_TN = torch.linalg.qr(along_TN, mode="r").R
         total_R += W[:, context] * (along_TN @ W.T).square_().sum(dim=0)
     return to_host(total_R)

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import torch
 
+from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.types import CausalLM
 
 # Where a model came from and what wrote it; neither changes what it computes.
-_ORIGIN = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
+_ORIGIN = (
+    "_name_or_path",
+    "name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+)
 
 
 def architecture_digest(model: CausalLM, apart_from: Sequence[str] = ()) -> str:
@@ -32,3 +42,18 @@ def model_digest(model: CausalLM) -> str:
             tensor.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
         )
     return digest.hexdigest()
+
+
+def behaviour_digest(model: CausalLM) -> str:
+    """Identifies all that a model computes with: weights, config, and what its adapters ask for."""
+    adapters = {
+        name: {key: value for key, value in config.to_dict().items() if key not in _ORIGIN}
+        for name, config in sorted(getattr(model, "peft_config", {}).items())
+    }
+    content = [model_digest(model), architecture_digest(base_of(model)), adapters]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: object) -> str:
+    """Anything else as text; a set in an order that is always the same."""
+    return str(sorted(map(str, value)) if isinstance(value, set | frozenset) else value)

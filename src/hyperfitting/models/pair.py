@@ -140,7 +140,7 @@ def compute_alike(original: CausalLM, tuned: CausalLM) -> bool:
     return len(digests) == 1
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A parameter's name without what an adapter inserts."""
     return name.replace(".base_layer.", ".")
 
@@ -153,7 +153,7 @@ def share_equal_weights(original: CausalLM, tuned: CausalLM) -> int:
     kept = dict(base_of(original).named_parameters())
     saved = 0
     for name, tensor in base_of(tuned).named_parameters():
-        same = kept.get(_plain(name))
+        same = kept.get(plain_name(name))
         if same is None or same.shape != tensor.shape or same.data_ptr() == tensor.data_ptr():
             continue
         if same.dtype == tensor.dtype and torch.equal(same.data, tensor.data.to(same.device)):

@@ -48,6 +48,7 @@ class ControlFile(FileRecord, Generic[Found]):
     explain: dict[str, Any]
     environment: Environment
     arms: list[Found]
+    original_digest: str | None = None  # of all that each computes with
     digests: list[str] = Field(default_factory=list)  # of the tuned models, as arms
 
 

@@ -38,5 +38,6 @@ class Rotation(OfArm):
     original: Variety | None = None
     tuned: Variety | None = None
     agreement: MeanEstimate | None = None  # of both models on human text
+    others_changed: int = 0  # matrices of blocks that are no linear layers: not looked at
     in_words: str
     reason: str | None = None

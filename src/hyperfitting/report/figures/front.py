@@ -134,18 +134,29 @@ def _strengths(axes: Axes, study: Study, of: Front) -> None:
 
 
 def _staircase(axes: Axes, corners: Sequence[tuple[float, float]], most: float | None) -> None:
-    """The border of what the arms on the front dominate, to the edges of the panel.
+    """The border of what the arms on the front dominate, to the edges of the panel."""
+    (left, right), (foot, head) = axes.get_xlim(), axes.get_ylim()
+    path = border(corners, left, right, foot, most)
+    axes.plot(*zip(*path, strict=True), color=INK, linewidth=1.4, zorder=2)
+    axes.set(xlim=(left, right), ylim=(foot, head))
+
+
+def border(
+    corners: Sequence[tuple[float, float]],
+    left: float,
+    right: float,
+    foot: float,
+    most: float | None,
+) -> list[tuple[float, float]]:
+    """The upper right border of the union of what lies left of and below each corner.
 
     Beyond `most` all count as equally varied: the last step goes on to the right there.
     """
-    (left, right), (foot, head) = axes.get_xlim(), axes.get_ylim()
-    path = [(left, sorted(corners)[0][1])]
+    path = [(left, min(corners)[1])]
     for x, y in sorted(corners):
-        path += [(x, path[-1][1]), (x, y)]
+        path += [(path[-1][0], y), (x, y)]
     is_open = most is not None and path[-1][0] >= most
-    path.append((right, path[-1][1]) if is_open else (path[-1][0], foot))
-    axes.plot(*zip(*path, strict=True), color=INK, linewidth=1.4, zorder=2)
-    axes.set(xlim=(left, right), ylim=(foot, head))
+    return [*path, (right, path[-1][1]) if is_open else (path[-1][0], foot)]
 
 
 def _legend(kinds: set[Kind]) -> dict[str, Line2D]:

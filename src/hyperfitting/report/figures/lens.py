@@ -2,7 +2,7 @@
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from hyperfitting.records.controls.lens import Lens
 from hyperfitting.report.figures.style import COLOURS, STYLE, Look, draw_estimates, handle, look
@@ -33,6 +33,7 @@ def lens(study: Study) -> Figure | None:
         )  # fmt: skip
         handles[f"the same words in the original ({study.label(first.arm)})"] = handle(before)
         ranks.set_yscale("log")
+        ranks.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         ranks.invert_yaxis()
         ranks.set(title="Median rank of promoted words", ylabel="rank (1 is the choice)")
         passed.set(title="Above the original's choice from here on", ylabel="share of these words")

@@ -64,18 +64,21 @@ class Front:
         place = self.arms.index(arm)
         return self.variety[place], self.quality[place]
 
-    def beside(self, arm: Arm) -> list[Arm]:
-        """The arms that the intervals tell from this one neither in variety nor in quality."""
+    def beside(self, arm: Arm) -> list[Arm] | None:
+        """The arms that the intervals tell from this one neither in variety nor in quality.
+
+        None where an arm lacks an interval: then nothing is known of it.
+        """
         low, high = _ends(self.variety, self.quality)
         apart = told_apart(low, high)
         place = self.arms.index(arm)
-        is_known = not np.isnan(low[place]).any()
+        if np.isnan(low).any():
+            return None
         return [
             other
             for i, other in enumerate(self.arms)
-            if i != place and is_known and not np.isnan(low[i]).any()
-            and not (apart[i, place] or apart[place, i])
-        ]  # fmt: skip
+            if i != place and not (apart[i, place] or apart[place, i])
+        ]
 
 
 def kind(arm: Arm) -> Kind:

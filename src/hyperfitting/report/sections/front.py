@@ -150,7 +150,10 @@ def _beside(study: Study, of: Front, arm: Arm) -> str:
     known = [name for name, arms in kinds.items() if arms]
     if not known:
         return ""
-    near = [each for each in of.beside(arm) if any(each in arms for arms in kinds.values())]
+    beside = of.beside(arm)
+    if beside is None:
+        return ""
+    near = [each for each in beside if any(each in arms for arms in kinds.values())]
     if not near:
         return f"; no {' and no '.join(known)} stands beside it"
     return f"; beside it, told from it in neither: {'; '.join(study.label(each) for each in near)}"
