@@ -1,4 +1,4 @@
-"""Mean, interval and n of one value per context, as the controls keep them."""
+"""Values with interval and n over contexts, as the controls keep them."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.config import ExplainConfig
-from hyperfitting.measure.intervals import bootstrap_mean
-from hyperfitting.records.estimates import MeanEstimate, undefined_mean
+from hyperfitting.measure.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from hyperfitting.records.estimates import Estimate, MeanEstimate, undefined_mean
+
+ALONE = "one context has no interval"
 
 
 def interval_of(
@@ -21,5 +23,23 @@ def interval_of(
     found = bootstrap_mean(
         defined, resamples=config.resamples, confidence=config.confidence, seed=config.seed
     )
-    reason = "one context has no interval" if found.low is None else None
+    reason = ALONE if found.low is None else None
     return MeanEstimate(**found._asdict(), n=len(defined), reason=reason)
+
+
+def estimate_of(found: Interval, n: int) -> Estimate:
+    """A value over n contexts with its interval, or the reason why it has none."""
+    reason = ALONE if found.low is None else None
+    return Estimate(value=found.mean, low=found.low, high=found.high, n=n, reason=reason)
+
+
+def ratio_of(
+    parts_N: NDArray[np.float64], weights_N: NDArray[np.float64], config: ExplainConfig
+) -> Estimate:
+    """Sum of parts / sum of weights over the contexts whose weight is above 0; one must be."""
+    has_N = weights_N > 0
+    found = bootstrap_ratio(
+        parts_N[has_N], weights_N[has_N], resamples=config.resamples,
+        confidence=config.confidence, seed=config.seed,
+    )  # fmt: skip
+    return estimate_of(found, int(has_N.sum()))

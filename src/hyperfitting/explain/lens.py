@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.compare.intervals import estimate_of, ratio_of
 from hyperfitting.explain.subject import Subject
-from hyperfitting.measure.intervals import Interval, bootstrap_median, bootstrap_ratio
+from hyperfitting.measure.intervals import bootstrap_median
 from hyperfitting.measure.lens import layer_of_passing
 from hyperfitting.measure.ranks import token_ranks
 from hyperfitting.models.anatomy import Anatomy, anatomy
@@ -26,7 +27,6 @@ from hyperfitting.records.estimates import Estimate
 
 BEYOND = 10  # of the original's ranks: what is promoted
 NOTHING = f"no choice is beyond rank {BEYOND} of the original"
-ALONE = "one context has no interval"
 LAST = 0.5  # share of the positions from which on a change is called one of the last block
 
 
@@ -149,24 +149,14 @@ def _median(
         values_P.astype(float), context_P, resamples=config.resamples,
         confidence=config.confidence, seed=config.seed,
     )  # fmt: skip
-    return _estimate(found, len(np.unique(context_P)))
+    return estimate_of(found, len(np.unique(context_P)))
 
 
 def _share(subject: Subject, is_so_P: NDArray[np.bool_], context_P: NDArray[np.int64]) -> Estimate:
     """The share of positions, its interval over contexts."""
-    config = subject.config
-    contexts, place_P = np.unique(context_P, return_inverse=True)
-    found = bootstrap_ratio(
-        np.bincount(place_P, weights=is_so_P).astype(float),
-        np.bincount(place_P).astype(float),
-        resamples=config.resamples, confidence=config.confidence, seed=config.seed,
-    )  # fmt: skip
-    return _estimate(found, len(contexts))
-
-
-def _estimate(found: Interval, n: int) -> Estimate:
-    reason = ALONE if found.low is None else None
-    return Estimate(value=found.mean, low=found.low, high=found.high, n=n, reason=reason)
+    _, place_P = np.unique(context_P, return_inverse=True)
+    parts_N = np.bincount(place_P, weights=is_so_P).astype(float)
+    return ratio_of(parts_N, np.bincount(place_P).astype(float), subject.config)
 
 
 def _in_words(rows: list[LensLayer], last: Estimate, passed_P: NDArray[np.int64]) -> str:

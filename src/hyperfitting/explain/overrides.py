@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperfitting.compare.intervals import ALONE, ratio_of
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.subject import Subject
-from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.measure.overrides import part_of, sums_by_part
 from hyperfitting.models.pair import PairedLogits
 from hyperfitting.records.controls.overrides import Overrides, Part
@@ -20,7 +20,6 @@ from hyperfitting.records.estimates import Estimate, undefined
 
 PARTS = 5
 NO_ENTROPY = "the original's predictions have no entropy"
-ALONE = "one context has no interval"
 EMPTY = "so many entropies are equal that a part is empty"
 
 
@@ -56,8 +55,8 @@ def overrides(subject: Subject) -> Overrides:
             low_nats=float(entropy_NK[part_NK == part].min()),
             high_nats=float(entropy_NK[part_NK == part].max()),
             positions=int(count_NQ[:, part].sum()),
-            overridden=_rate(subject, differs_NQ[:, part], count_NQ[:, part]),
-            drawn=_rate(subject, drawn_NQ[:, part], count_NQ[:, part]),
+            overridden=ratio_of(differs_NQ[:, part], count_NQ[:, part], subject.config),
+            drawn=ratio_of(drawn_NQ[:, part], count_NQ[:, part], subject.config),
         )
         for part in range(PARTS)
         if count_NQ[:, part].any()
@@ -65,19 +64,6 @@ def overrides(subject: Subject) -> Overrides:
     is_whole = len(rows) == PARTS
     rise = rise_of(differs_NQ, count_NQ, subject.config) if is_whole else undefined(EMPTY)
     return Overrides(arm=subject.arm, rows=rows, rise=rise, in_words=in_words(rows, rise))
-
-
-def _rate(subject: Subject, sum_N: NDArray[np.float64], count_N: NDArray[np.float64]) -> Estimate:
-    """Over the contexts that have such positions."""
-    config, has_N = subject.config, count_N > 0
-    found = bootstrap_ratio(
-        sum_N[has_N], count_N[has_N], resamples=config.resamples, confidence=config.confidence,
-        seed=config.seed,
-    )  # fmt: skip
-    reason = ALONE if found.low is None else None
-    return Estimate(
-        value=found.mean, low=found.low, high=found.high, n=int(has_N.sum()), reason=reason
-    )
 
 
 def rise_of(
