@@ -273,10 +273,10 @@ def test_a_control_that_does_not_exist_and_settings_of_others_are_refused():
 
 
 def test_values_of_a_caller_give_way_where_nothing_uses_them():
-    own = {"random_draws": 1, "lens_positions": 9, "swap_contexts": 20}
+    own = {"random_draws": 1, "lens_positions": 9, "swap_contexts": 30}
     config = ExplainConfig(only=("lens",), **own)
     found = without_unused(config, own)
     assert (found.random_draws, found.lens_positions) == (5, 9)
-    assert found.swap_contexts is None
+    assert found.swap_contexts == 20
     given = ExplainConfig(only=("lens",), random_draws=2)
     assert without_unused(given, own).random_draws == 2

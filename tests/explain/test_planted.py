@@ -10,7 +10,7 @@ from hyperfitting.evaluate.measurements import NO_INTERVAL
 from hyperfitting.evaluate.per_set import OF_A_SET
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain import block_swap as block_swap_module
-from hyperfitting.explain import injecting as injecting_module
+from hyperfitting.explain import static_bias as static_bias_module
 from hyperfitting.explain.verb import write_explanation
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.progress import Progress
@@ -135,7 +135,10 @@ def test_a_block_swap_between_equal_models_changes_no_text(itself, monkeypatch):
 def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model(
     model_folder, monkeypatch
 ):
-    written = spy(monkeypatch, injecting_module)
+    written, real = [], static_bias_module.texts_of
+    monkeypatch.setattr(
+        static_bias_module, "texts_of", lambda *given: written.append(real(*given)) or written[-1]
+    )
     size, data = 6.0, dataset(12)
     compared = comparison(model_folder, lambda: with_bias(TOKEN, size), data=data)
     _, arms, columns = evaluated(compared)
@@ -154,9 +157,7 @@ def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model
 
     tuned = ids(arms["tuned"].fixed)
     assert tuned != explanation.texts, "the bias changes texts"
-    [texts] = written
-    count = len(tuned)
-    variants = [texts[i : i + count] for i in range(0, len(texts), count)]
+    [variants] = written
     assert len(variants) == 1 + 2 + 2 + 2 * 2
     at_one = {("promoted", 1.0): variants[2], ("all", 1.0): variants[4]}
     assert variants[0] == explanation.texts

@@ -8,6 +8,7 @@ import torch
 
 from hyperfitting.compare.scores import empty_scores
 from hyperfitting.data.windows import Contexts
+from hyperfitting.explain import injecting as injecting_module
 from hyperfitting.explain import static_bias as static_bias_module
 from hyperfitting.explain.injecting import Shifts, Variant, choices_of, shift_of, texts_of
 from hyperfitting.explain.static_bias import ShiftObserver, halves
@@ -122,6 +123,37 @@ def test_every_variant_has_its_own_strength_and_draw(subject, seen):
         expected = {int(shift_of(subject, r, "random", draw).argmax()) for r in results}
         assert drawn == expected
     assert texts[2] != texts[3]
+
+
+def test_only_texts_that_a_shift_changes_are_written_and_all_are_those_of_shifted_logits(
+    subject, seen, monkeypatch
+):
+    widths = []
+    monkeypatch.setattr(
+        injecting_module,
+        "write_texts",
+        lambda *given, **options: widths.append(len(given[1])) or write_texts(*given, **options),
+    )
+    variants = [Variant("promoted", 0.0), Variant("random", 0.001), Variant("random", 0.003, 1)]
+    shifts = shifts_of(subject, seen, variants)
+    found = texts_of(subject, shifts, variants)
+    changed_count = sum(
+        text != own
+        for texts in found
+        for text, own in zip(texts, subject.original_texts, strict=True)
+    )
+    assert widths == [changed_count]
+    assert 0 < changed_count < 2 * COUNT
+    model, banned = subject.pair.original, subject.tokens.banned("fixed_length")
+    for texts, variant in zip(found, variants, strict=True):
+        for n, (context, text) in enumerate(zip(subject.contexts.contexts, texts, strict=True)):
+            ids = list(context)
+            for _ in range(CONTINUATION):
+                logits_V = model(torch.tensor([ids])).logits[0, -1].detach()
+                logits_V += variant.strength * shifts.shift_SV[shifts.place(variant, n)]
+                logits_V[list(banned)] = -torch.inf
+                ids.append(int(logits_V.argmax()))
+            assert ids[len(context) :] == text
 
 
 def test_choices_under_a_shift_are_those_of_shifted_logits_one_by_one(subject, seen):

@@ -44,7 +44,6 @@ DEMO_DEFAULTS: Settings = {
         "resamples": 500,
         "strengths": (0.1, 1.0),
         "random_draws": 1,
-        "swap_contexts": 20,
         "swap_blocks": (0, 1, 3, 5, 12),
         "only": (
             "provenance",

@@ -329,10 +329,10 @@ class ExplainConfig(Section):
         description="numbers of last blocks to swap; default: every one from 0 to L",
     )
     swap_contexts: int | None = Field(
-        None,
+        20,
         ge=0,
         le=MOST,
-        description="contexts continued by hybrids of both models; default all, 0: no hybrids",
+        description="contexts continued by hybrids of both models; null: all, 0: no hybrids",
     )
     lens_positions: int = Field(
         1_000, ge=1, le=MOST, description="most positions of the logit lens, drawn at random"

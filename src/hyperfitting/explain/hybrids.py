@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.generate.feed import feed_of
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.routed import HybridParts, can_route, routed
 from hyperfitting.progress import Stage
@@ -71,5 +71,5 @@ def _one(part: Subject, hybrid: HybridParts, texts: Texts | None) -> Seen:
         if texts is None:
             tokens = part.tokens.for_model(head_of)
             texts = write_texts(model, part.contexts.contexts, tokens, part.config, part.length)
-        scores = score_rows(model, part.human_rows, part.length, banned=unknown)
-    return Seen(texts, scores.top1_NK)
+        top1_NK = choose_rows(model, part.human_rows, part.length, banned=unknown)
+    return Seen(texts, top1_NK)

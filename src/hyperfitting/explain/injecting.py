@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.compare.scores import without
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.generate.choose import Shifted
@@ -97,28 +98,47 @@ def promoted_count(subject: Subject) -> int:
 
 
 def texts_of(subject: Subject, shifts: Shifts, variants: Sequence[Variant]) -> list[Texts]:
-    """The continuations of every variant."""
-    count = len(subject.contexts)
+    """The continuations of every variant; none that is the original's own is written anew."""
+    contexts, own = subject.contexts.contexts, subject.original_texts
+    kept_RN = _keeps_text(subject, shifts, variants)
+    missing = [(v, n) for v, kept_N in enumerate(kept_RN) for n in np.flatnonzero(~kept_N).tolist()]
     choose = Shifted(
         shifts.shift_SV,
-        [v.strength for v in variants for _ in range(count)],
-        [shifts.place(v, n) for v in variants for n in range(count)],
+        [variants[v].strength for v, _ in missing],
+        [shifts.place(variants[v], n) for v, n in missing],
     )
-    with subject.progress.stage(f"inject {subject.arm.name}", count * len(variants)) as stage:
-        texts = write_texts(
+    with subject.progress.stage(f"inject {subject.arm.name}", len(missing)) as stage:
+        written = write_texts(
             subject.pair.original,
-            subject.contexts.contexts * len(variants),
+            [contexts[n] for _, n in missing],
             subject.tokens.for_model(subject.pair.original),
             subject.config,
             subject.length,
             choose=choose,
             stage=stage,
         )
-        stage.update(len(texts), f"{len(variants)} shifts of the original's logits")
-    return [texts[i * count : (i + 1) * count] for i in range(len(variants))]
+        stage.update(
+            len(missing),
+            f"{len(variants)} shifts of the original's logits, {kept_RN.mean():.0%} of the texts "
+            "as without",
+        )
+    known = dict(zip(missing, written, strict=True))
+    return [[known.get((v, n), own[n]) for n in range(len(contexts))] for v in range(len(variants))]
 
 
-@torch.no_grad()
+def _keeps_text(subject: Subject, shifts: Shifts, variants: Sequence[Variant]) -> NDArray[np.bool_]:
+    """Whether the original, shifted, would choose its own text again, token for token, [R, N].
+
+    R variants. What is chosen after a text's first tokens depends on these alone, so then the
+    shifted text is the text.
+    """
+    texts = subject.original_texts
+    rows = [a + b for a, b in zip(subject.contexts.contexts, texts, strict=True)]
+    banned = subject.tokens.for_model(subject.pair.original).banned("fixed_length")
+    chosen = _choices(subject, shifts, variants, rows, banned)
+    return np.array([(top1_NK == np.array(texts)).all(axis=1) for top1_NK in chosen])
+
+
 def choices_of(
     subject: Subject, shifts: Shifts, variants: Sequence[Variant]
 ) -> list[NDArray[np.int64]]:
@@ -126,14 +146,25 @@ def choices_of(
 
     Among the tokens that both models have a logit for, as the scores of `subject.forced` are.
     """
-    shape = (len(subject.contexts), subject.length)
-    top1 = [np.empty(shape, dtype=np.int64) for _ in variants]
-    known = subject.pair.num_logits
+    unknown = range(subject.pair.num_logits, vocabulary_rows(subject.pair.original))
+    return _choices(subject, shifts, variants, subject.human_rows, unknown)
+
+
+@torch.no_grad()
+def _choices(
+    subject: Subject,
+    shifts: Shifts,
+    variants: Sequence[Variant],
+    rows: Texts,
+    banned: Sequence[int],
+) -> list[NDArray[np.int64]]:
+    """What the original would choose as the last K tokens of rows, [N, K] for each variant."""
+    top1 = [np.empty((len(rows), subject.length), dtype=np.int64) for _ in variants]
     alone = make_pair(subject.pair.original, subject.pair.original)
-    for found in paired_logits(alone, subject.human_rows, subject.length):
-        logits_KV = found.original_KV[:, :known]
+    for found in paired_logits(alone, rows, subject.length):
+        logits_KV = without(found.original_KV, banned)
         for top1_NK, variant in zip(top1, variants, strict=True):
-            shift_V = shifts.shift_SV[shifts.place(variant, found.row), :known]
+            shift_V = shifts.shift_SV[shifts.place(variant, found.row)]
             chosen_K = (logits_KV + variant.strength * shift_V).argmax(dim=-1)
             top1_NK[found.row] = chosen_K.cpu().numpy()
     return top1

@@ -17,7 +17,7 @@ from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.measure.rotation import NO_SPLIT, Decomposed, Split, split_change
 from hyperfitting.models.adapter import weight_with_adapter
 from hyperfitting.models.anatomy import base_of, decoder_blocks, linear_modules
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.load import is_quantized
 from hyperfitting.models.pair import Pair, plain_name, with_weights
@@ -126,7 +126,7 @@ def _hybrid(part: Subject, name: str, weights: Weights) -> Given:
                 hybrid, part.contexts.contexts, part.tokens.for_model(original), part.config,
                 part.length, stage=stage,
             )  # fmt: skip
-            top1_NK = score_rows(hybrid, part.human_rows, part.length, banned=unknown).top1_NK
+            top1_NK = choose_rows(hybrid, part.human_rows, part.length, banned=unknown)
         stage.update(len(part.contexts), f"{len(part.contexts)} contexts")
     agreement_N = top1_agreement(top1_NK, part.forced.tuned.top1_NK[: len(part.contexts)])
     return Given(

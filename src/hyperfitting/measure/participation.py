@@ -63,15 +63,17 @@ def participation_ratios(states_NTD: Tensor, multiplicities_RN: NDArray[np.int64
 def _squares_along_sums(states_NTD: Tensor, sums_ND: Tensor, W_RN: Numbers) -> Numbers:
     """sum_c w_c |X_c s|^2 for s = sum_c w_c s_c, [R]; one context at a time.
 
-    Of X_c S' only lengths are asked, which are those of its triangular factor: N rows instead of T.
+    With P = X_c S' it is |P w|^2 or w'(P'P)w, whichever of the two has fewer rows.
     """
-    W = torch.from_numpy(W_RN).to(states_NTD.device, sums_ND.dtype)
-    total_R = torch.zeros(len(W), dtype=W.dtype, device=W.device)
-    for context, x_TD in enumerate(states_NTD):
-        along_TN = x_TD.to(W.dtype) @ sums_ND.T
-        if len(along_TN) > along_TN.shape[1] and W.device.type != "mps":  # which has no QR
-            along_TN = torch.linalg.qr(along_TN, mode="r").R
-        total_R += W[:, context] * (along_TN @ W.T).square_().sum(dim=0)
+    W_NR = torch.from_numpy(W_RN.T.copy()).to(states_NTD.device, sums_ND.dtype)
+    total_R = torch.zeros_like(W_NR[0])
+    for x_TD, w_R in zip(states_NTD, W_NR, strict=True):
+        along_TN = x_TD.to(W_NR.dtype) @ sums_ND.T
+        if len(along_TN) > len(W_NR):
+            squares_NR = (along_TN.T @ along_TN @ W_NR).mul_(W_NR)
+        else:
+            squares_NR = (along_TN @ W_NR).square_()
+        total_R += squares_NR.sum(dim=0).mul_(w_R)
     return to_host(total_R)
 
 

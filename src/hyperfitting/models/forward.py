@@ -60,13 +60,9 @@ def score_rows(
     rows: Sequence[Sequence[int]],
     num_scored: int,
     *,
-    banned: Sequence[int] = (),
     stage: Stage | None = None,
 ) -> TokenScores:
-    """Score the last `num_scored` tokens of every row under `model`.
-
-    `banned` tokens are left out of `top1`, and only there.
-    """
+    """Score the last `num_scored` tokens of every row under `model`."""
     shape = (len(rows), num_scored)
     scores = TokenScores(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
     done = 0
@@ -74,12 +70,26 @@ def score_rows(
         for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
             scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
             scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
-            logits_KV[:, [i for i in banned if i < logits_KV.shape[1]]] = -torch.inf
             scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
         done += len(chosen)
         if stage:
             stage.update(done)
     return scores
+
+
+@torch.no_grad()
+def choose_rows(
+    model: CausalLM, rows: Sequence[Sequence[int]], num_scored: int, *, banned: Sequence[int] = ()
+) -> NDArray[np.int64]:
+    """What `model` itself would choose as the last `num_scored` tokens of every row, [N, K].
+
+    `banned` tokens are never chosen.
+    """
+    top1_NK = np.empty((len(rows), num_scored), dtype=np.int64)
+    for chosen, logits_BKV, _ in _scored_batches(model, rows, num_scored):
+        logits_BKV[:, :, [i for i in banned if i < logits_BKV.shape[2]]] = -torch.inf
+        top1_NK[chosen] = logits_BKV.argmax(dim=-1).cpu().numpy()
+    return top1_NK
 
 
 @torch.no_grad()
