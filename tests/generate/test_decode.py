@@ -8,7 +8,7 @@ from transformers import DynamicCache, GenerationConfig
 
 from hyperfitting.generate.cache import RoomyLayer, roomy_cache
 from hyperfitting.generate.choose import Sample, Shifted, Uniforms, greedy
-from hyperfitting.generate.decode import decode
+from hyperfitting.generate.decode import decode, even_batches
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 
@@ -162,3 +162,19 @@ def test_buffers_grow_and_hold_what_transformers_holds(model):
         assert isinstance(mine, RoomyLayer)
         torch.testing.assert_close(mine.keys, plain.keys)
         torch.testing.assert_close(mine.values, plain.values)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 3), (3, 3), (4, 3), (520, 256), (60, 32)])
+def test_batches_are_as_few_as_can_be_and_equally_wide(count, size):
+    found = even_batches(count, size)
+    assert [i for batch in found for i in batch] == list(range(count))
+    assert len(found) == -(-count // size)
+    widths = {len(batch) for batch in found}
+    assert not widths or max(widths) - min(widths) <= 1 <= max(widths) <= size
+
+
+def test_a_row_that_is_no_number_gets_an_id_that_no_token_has():
+    logits = torch.tensor([[1.0, float("nan"), 2.0], [1.0, 3.0, 2.0]])
+    token, tied = greedy(logits, range(2), 0)
+    assert token.tolist() == [3, 1]
+    assert tied.tolist() == [False, False]

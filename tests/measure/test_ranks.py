@@ -10,6 +10,7 @@ from hyperfitting.measure.ranks import (
     rank_shares,
     shares_by_position,
     token_ranks,
+    top_token,
 )
 
 NAMES = ["rank_1", "rank_2_10", "rank_11_200", "rank_gt_200"]
@@ -113,3 +114,15 @@ def test_undefined_and_impossible_ranks_are_refused():
     for ranks in (nothing, np.empty((0, 4), dtype=np.int64)):
         with pytest.raises(ValueError, match="N > 0"):
             shares_by_position(ranks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 3, 7)])
+def test_the_top_token_is_the_first_of_the_largest(shape, dtype):
+    logits = torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[..., 0] = -torch.inf
+    found = top_token(logits)
+    assert found.dtype == torch.int64
+    assert found.shape == shape[:-1]
+    for row, token in zip(logits.reshape(-1, 7).tolist(), found.flatten().tolist(), strict=True):
+        assert token == row.index(max(row))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
-from hyperfitting.measure.ranks import token_ranks
+from hyperfitting.measure.ranks import token_ranks, top_token
 from hyperfitting.measure.spearman import correlations
 from hyperfitting.models.forward import TokenScores
 from hyperfitting.models.pair import Observer, Pair, PairedLogits, paired_logits
@@ -69,7 +69,7 @@ def score_pair(
     known = min(one_KV.shape[1], two_KV.shape[1])  # vocabularies may be padded differently
     one_allowed_KV = _score(into.original, row, one_KV, target_K, known, banned)
     two_allowed_KV = _score(into.tuned, row, two_KV, target_K, known, banned)
-    chosen_K = two_allowed_KV.argmax(dim=-1)
+    chosen_K = top_token(two_allowed_KV)
     into.chosen_rank_NK[row] = token_ranks(one_allowed_KV, chosen_K).cpu().numpy()
     places = slice(None, None, correlate_every)
     words = (one_KV[places, :vocabulary], two_KV[places, :vocabulary])
@@ -93,7 +93,7 @@ def _score(
     into.nll_NK[row] = token_nll_nats(logits_KV, target_K).cpu().numpy()
     into.entropy_NK[row] = prediction_entropy_nats(logits_KV).cpu().numpy()
     allowed_KV = without(logits_KV[:, :known], banned)
-    into.top1_NK[row] = allowed_KV.argmax(dim=-1).cpu().numpy()
+    into.top1_NK[row] = top_token(allowed_KV).cpu().numpy()
     return allowed_KV
 
 

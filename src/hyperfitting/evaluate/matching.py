@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from hyperfitting.compare.scores import Floats, PairScores, empty_scores, score_pair, without
+from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.temperature import (
     TOLERANCE_NATS,
     EntropyCurve,
@@ -53,7 +54,7 @@ class Tempered:
         # No temperature changes a rank: a few positions show it.
         score_pair(self.scores, both, self.vocabulary, self.banned, correlate_every=8)
         before_K, after_K = (
-            without(logits_KV, self.banned).argmax(dim=-1, keepdim=True)
+            top_token(without(logits_KV, self.banned))[:, None]
             for logits_KV in (found.original_KV, tempered_KV)
         )
         moved_K = (before_K != after_K)[:, 0]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.explain.subject import Subject, Texts, write_texts
+from hyperfitting.generate.decode import even_batches
 from hyperfitting.generate.feed import feed_of
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.interface import vocabulary_rows
@@ -51,8 +52,8 @@ def _together(part: Subject, hybrids: Sequence[HybridParts], stage: Stage) -> li
     feed = feed_of(part.pair.original)  # a hybrid is fed as both are
     rows = [(hybrid, context) for hybrid in hybrids for context in part.contexts.contexts]
     written: Texts = []
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
+    for places in even_batches(len(rows), size):
+        batch = rows[places.start : places.stop]
         with routed(part.pair, [hybrid for hybrid, _ in batch]) as model:
             contexts = [context for _, context in batch]
             written += write_texts(

@@ -16,6 +16,7 @@ from hyperfitting.compare.scores import without
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.generate.choose import Shifted
+from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.static_shift import (
     ShiftStatistics,
     StaticShift,
@@ -165,6 +166,6 @@ def _choices(
         logits_KV = without(found.original_KV, banned)
         for top1_NK, variant in zip(top1, variants, strict=True):
             shift_V = shifts.shift_SV[shifts.place(variant, found.row)]
-            chosen_K = (logits_KV + variant.strength * shift_V).argmax(dim=-1)
+            chosen_K = top_token(logits_KV + variant.strength * shift_V)
             top1_NK[found.row] = chosen_K.cpu().numpy()
     return top1

@@ -19,7 +19,7 @@ from hyperfitting.measure.affine import KINDS, Affine, AffineSums, Kind, unexpla
 from hyperfitting.measure.gain import no_gain_in_words
 from hyperfitting.measure.intervals import bootstrap_ratio
 from hyperfitting.measure.participation import Numbers
-from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.measure.ranks import top1_agreement, top_token
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import PairedLogits, paired_logits
 from hyperfitting.records.controls.joint_null import FittedNull, JointNull
@@ -114,7 +114,7 @@ def _score(
         for kind, of_halves in fits.items():
             fit, into = of_halves[half_N[found.row]], scored[kind]
             into.left_N[found.row], into.change_N[found.row] = unexplained(fit, *words)
-            chosen_K = (fit.scale * words[0].double() + fit.shift_V.to(words[0].device)).argmax(-1)
+            chosen_K = top_token(fit.scale * words[0].double() + fit.shift_V.to(words[0].device))
             into.top1_NK[found.row] = chosen_K.cpu().numpy()
     return scored
 

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.measure.ranks import top_token
+
 
 class Chooser(Protocol):
     """Chooses one token a row."""
@@ -34,13 +36,26 @@ class Chooser(Protocol):
 def greedy(
     logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The token with the largest logit, the smallest id among equals; and whether it was tied."""
+    """The token with the largest logit, the smallest id among equals; and whether it was tied.
+
+    A row without a largest, where a logit is NaN, gets the id V, which no token has.
+    """
+    if logits_BV.device.type == "cpu":
+        token_B = top_token(logits_BV)
+        count_B = _count(logits_BV, logits_BV.gather(-1, token_B[:, None])[:, 0])
+        return token_B.where(count_B > 0, logits_BV.shape[-1]), count_B > 1
     largest_B1 = logits_BV.amax(dim=-1, keepdim=True)
     is_largest_BV = logits_BV == largest_B1
     # argmax promises the first index only on some devices; over booleans cast to int too.
     ids_V = torch.arange(logits_BV.shape[-1], device=logits_BV.device)
     token_B = torch.where(is_largest_BV, ids_V, logits_BV.shape[-1]).amin(dim=-1)
     return token_B, is_largest_BV.sum(dim=-1) > 1
+
+
+def _count(logits_BV: Tensor, value_B: Tensor) -> Tensor:
+    """How many logits of each row have a value, [B]; numpy counts far faster than sums do."""
+    rows = zip(logits_BV.numpy(), value_B.numpy(), strict=True)
+    return torch.tensor([int(np.count_nonzero(row == value)) for row, value in rows])
 
 
 def make_greedy() -> Chooser:

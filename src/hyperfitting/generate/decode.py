@@ -7,6 +7,7 @@ decoder unseen, and so that ties are settled and counted. Knows token ids only, 
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -142,6 +143,16 @@ def _decode_batch(
     return written.decoded()
 
 
+def even_batches(count: int, size: int) -> list[range]:
+    """As few batches of at most `size` as there can be, none more than one wider than another.
+
+    A narrow rest would cost nearly as many seconds as a full batch.
+    """
+    number = -(-count // size)
+    ends = [count * batch // max(1, number) for batch in range(number + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
+
+
 def decode(
     model: CausalLM,
     contexts: Sequence[Sequence[int]],
@@ -159,14 +170,12 @@ def decode(
 
     `banned` tokens are never chosen. A text stops after its first token in `ends`; without
     `ends` every text gets exactly `max_new_tokens`; `stop` may end others. `feed` is how the model
-    is fed, where that was proved before; by default it is proved now. The last batch is as
-    wide as it happens to be: float32 sums may differ in the last bit between widths (definitions,
-    section 8.4).
+    is fed, where that was proved before; by default it is proved now. Batches are about equally
+    wide: float32 sums may differ in the last bit between widths (definitions, section 8.4).
     """
     decoded: list[Decoded] = []
-    for start in range(0, len(contexts), batch_size):
-        batch = contexts[start : start + batch_size]
-        rows = range(start, start + len(batch))
+    for rows in even_batches(len(contexts), batch_size):
+        batch = contexts[rows.start : rows.stop]
         decoded += _decode_batch(
             model, batch, rows, choose, max_new_tokens, banned, ends, stop, feed
         )

@@ -23,6 +23,18 @@ class RankShares(NamedTuple):
     rank_gt_10: float
 
 
+def top_token(logits_KV: Tensor) -> Tensor:
+    """Id of the largest logit of each position, [K], the smallest among equals.
+
+    Any number of axes before the last; where a logit is NaN, its id.
+    """
+    if logits_KV.device.type == "cpu":  # numpy, which has no bfloat16, finds it ten times faster
+        is_half = logits_KV.dtype.itemsize < torch.float32.itemsize
+        values = (logits_KV.float() if is_half else logits_KV).detach().numpy()
+        return torch.from_numpy(np.asarray(values.argmax(axis=-1)))
+    return logits_KV.argmax(dim=-1)
+
+
 def token_ranks(logits_KV: Tensor, token_K: Tensor) -> Tensor:
     """Rank of each token among the logits of its position, [K], in 1..V.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
-from hyperfitting.measure.ranks import token_ranks
+from hyperfitting.measure.ranks import token_ranks, top_token
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
@@ -70,7 +70,7 @@ def score_rows(
         for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
             scores.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
             scores.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
-            scores.top1_NK[i] = logits_KV.argmax(dim=-1).cpu().numpy()
+            scores.top1_NK[i] = top_token(logits_KV).cpu().numpy()
         done += len(chosen)
         if stage:
             stage.update(done)
@@ -88,7 +88,7 @@ def choose_rows(
     top1_NK = np.empty((len(rows), num_scored), dtype=np.int64)
     for chosen, logits_BKV, _ in _scored_batches(model, rows, num_scored):
         logits_BKV[:, :, [i for i in banned if i < logits_BKV.shape[2]]] = -torch.inf
-        top1_NK[chosen] = logits_BKV.argmax(dim=-1).cpu().numpy()
+        top1_NK[chosen] = top_token(logits_BKV).cpu().numpy()
     return top1_NK
 
 

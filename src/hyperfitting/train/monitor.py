@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import Decoded, decode
-from hyperfitting.measure.ranks import rank_shares, token_ranks
+from hyperfitting.measure.ranks import rank_shares, token_ranks, top_token
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
@@ -119,7 +119,7 @@ class Monitoring:
 
     def _choices(self, logits_TV: Any) -> Any:
         logits_TV[:, self.banned] = -torch.inf
-        return logits_TV.argmax(dim=-1)
+        return top_token(logits_TV)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
