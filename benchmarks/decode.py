@@ -147,7 +147,14 @@ def measure(settings: argparse.Namespace) -> Result:
     model = random_llama(
         vocabulary=settings.vocabulary, hidden=settings.hidden, blocks=settings.blocks
     )
-    seconds = interleaved_medians(make_tasks(settings, model), settings.repeats)
+    tasks = make_tasks(settings, model)
+    if settings.only:
+        asked = {_plain(name) for name in settings.only.split(",")}
+        asked |= {
+            _plain(BESIDE_GENERATE[text]) for text in BESIDE_GENERATE if _plain(text) in asked
+        }
+        tasks = {k: v for k, v in tasks.items() if _plain(k.removeprefix("generate ")) in asked}
+    seconds = interleaved_medians(tasks, settings.repeats)
     few = max(1, settings.batch // CANDIDATES)
     result: Result = {
         "against": "transformers generate with a DynamicCache",
@@ -167,15 +174,17 @@ def measure(settings: argparse.Namespace) -> Result:
     }
     for name, value in seconds.items():
         result[f"seconds_{_plain(name)}"] = value
-    for text in AGAINST_GENERATE:
-        result[f"ratio_generate_{_plain(text)}"] = seconds[f"generate {text}"] / seconds[text]
-    greedy = seconds["greedy"]
-    result["ratio_contrastive_search_greedy"] = seconds[CONTRASTIVE] / greedy
-    result["ratio_guard_top_k"] = seconds["guard"] / seconds["top_k:50"]
-    for text, other in BESIDE_GENERATE.items():
-        ratio = seconds[f"generate {other}"] / seconds[text]
-        result[f"ratio_generate_{_plain(other)}_{_plain(text)}"] = ratio
-    lengths = [length for length in LENGTHS if length <= settings.longest]
+    ratios = {f"generate_{_plain(text)}": (f"generate {text}", text) for text in AGAINST_GENERATE}
+    ratios |= {"contrastive_search_greedy": (CONTRASTIVE, "greedy")}
+    ratios |= {"guard_top_k": ("guard", "top_k:50")}
+    ratios |= {
+        f"generate_{_plain(other)}_{_plain(text)}": (f"generate {other}", text)
+        for text, other in BESIDE_GENERATE.items()
+    }
+    for name, (one, other) in ratios.items():
+        if one in seconds and other in seconds:
+            result[f"ratio_{name}"] = seconds[one] / seconds[other]
+    lengths = [length for length in LENGTHS if length <= settings.longest and DRY in seconds]
     for length, (choosing, whole) in zip(
         lengths, seconds_of_tokens(model, DRY, lengths), strict=True
     ):
@@ -198,22 +207,27 @@ def show(result: Result) -> None:
         f"{result['repeats']} repeats"
     )
     print(f"  {'decoder':<28}{'ours s':>9}{'generate s':>12}{'ratio':>8}")
-    for text in map(_plain, AGAINST_GENERATE):
+    for text in map(_plain, (*AGAINST_GENERATE, *ALONE)):
+        if f"seconds_{text}" not in result:
+            continue
+        line = f"  {text:<28}{result[f'seconds_{text}']:>9.2f}"
+        if f"ratio_generate_{text}" in result:
+            line += f"{result[f'seconds_generate_{text}']:>12.2f}"
+            line += f"{result[f'ratio_generate_{text}']:>8.2f}"
+        print(line)
+    if "ratio_contrastive_search_greedy" in result:
         print(
-            f"  {text:<28}{result[f'seconds_{text}']:>9.2f}"
-            f"{result[f'seconds_generate_{text}']:>12.2f}{result[f'ratio_generate_{text}']:>8.2f}"
+            f"Contrastive search, {result['contexts_contrastive']} contexts x "
+            f"{result['candidates']} candidates: {result['ratio_contrastive_search_greedy']:.2f} x "
+            "greedy on as many rows"
         )
-    for text in map(_plain, ALONE):
-        print(f"  {text:<28}{result[f'seconds_{text}']:>9.2f}")
-    print(
-        f"Contrastive search, {result['contexts_contrastive']} contexts x "
-        f"{result['candidates']} candidates: {result['ratio_contrastive_search_greedy']:.2f} x "
-        f"greedy on as many rows. GUARD: {result['ratio_guard_top_k']:.2f} x top-k. "
-        f"Peak {result['peak_mb']:,.0f} MB ({result['measured_by']})."
-    )
+    if "ratio_guard_top_k" in result:
+        print(f"GUARD: {result['ratio_guard_top_k']:.2f} x top-k")
+    print(f"Peak {result['peak_mb']:,.0f} MB ({result['measured_by']})")
     for text, other in BESIDE_GENERATE.items():
-        ratio = result[f"ratio_generate_{_plain(other)}_{_plain(text)}"]
-        print(f"  generate {_plain(other)} / our {_plain(text)}: {ratio:.2f}")
+        name = f"ratio_generate_{_plain(other)}_{_plain(text)}"
+        if name in result:
+            print(f"  generate {_plain(other)} / our {_plain(text)}: {result[name]:.2f}")
     for length in LENGTHS:
         if f"seconds_dry_choosing_{length}" in result:
             choosing = 1e3 * result[f"seconds_dry_choosing_{length}"]
@@ -225,6 +239,7 @@ def main() -> None:
     """Measure and print."""
     parser = parser_of(__doc__)
     parser.add_argument("--context", type=int, default=32, help="tokens of a context")
+    parser.add_argument("--only", default="", help="decoders by name, such as dry,min_k")
     add_threads(parser)
     fill = add_sizes(
         parser,
