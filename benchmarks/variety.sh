@@ -29,8 +29,12 @@ for seed in 0 1 2; do
   done
 done
 if [ ! -e "$out/study/study.json" ]; then
-  $hyperfit evaluate "${runs[@]}" --out "$out/study" --strengths 0.25,0.5,1.5 \
-    --at-loss 1 --decoders "$decoders" natural_tokens=128 sampling_seeds=1
+  $hyperfit evaluate "${runs[@]}" --out "$out/study" --at-loss 1 --decoders "$decoders" \
+    natural_tokens=128 sampling_seeds=1
+fi
+if [ ! -e "$out/strengths/study.json" ]; then
+  $hyperfit evaluate "$out"/runs/{full_sft,late_stage_lora}-none-* --out "$out/strengths" \
+    --strengths 0.25,0.5,1.5 natural_tokens=128 sampling_seeds=1
 fi
 if [ -n "$scorer" ] && [ ! -e "$out/scored/study.json" ]; then
   $hyperfit evaluate "${first[@]}" --out "$out/scored" --strengths 0.5,1.5 --decoders "$decoders" \
