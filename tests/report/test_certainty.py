@@ -1,6 +1,7 @@
 """What the page and the terminal say of families, trainings and losses."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from hyperfitting.cli.show import study_summary
 from hyperfitting.records import Arm
 from hyperfitting.report.load import read_study
 from hyperfitting.report.sections import certainty
+from hyperfitting.report.sections import nulls as nulls_section
 from hyperfitting.report.tables import test_table as table_of_tests
 from tests.report.planted import arm_rows, paired, plant
 from tests.report.test_report import section
@@ -112,3 +114,18 @@ def test_several_trainings_say_from_where_on_a_difference_can_be_claimed(tmp_pat
         "on with these trainings."
     )
     assert table_of_tests(found, "tests", [test]).rows[0][4].value == "3 and 2 trainings, contexts"
+
+
+@pytest.mark.parametrize(("loss", "is_said"), [(5.7, True), (0.6, False)])
+def test_a_null_that_has_not_learned_its_windows_is_no_evidence(loss, is_said):
+    null = Arm("late_stage_lora", settings=(("null", "shuffled"),))
+    losses = {
+        Arm("late_stage_lora", seed=0): 0.4, Arm("late_stage_lora", seed=1): 0.6,
+        Arm("late_stage_lora", seed=0, settings=null.settings): loss, Arm("full_sft", seed=0): 9.0,
+    }  # fmt: skip
+    study = SimpleNamespace(
+        runs=[SimpleNamespace(arm=arm, final_loss=value) for arm, value in losses.items()]
+    )
+    said = nulls_section.not_learned(study, null)
+    assert ("5.700 nats per token, its method on the texts at 0.500" in said) == is_said
+    assert bool(said) == is_said

@@ -70,13 +70,18 @@ def _claimable(study: Study, test: PairedTest) -> str:
     )
 
 
-def losses_in_words(study: Study) -> str:
-    """That methods stand beside each other at different final losses; empty where they do not."""
+def final_losses(study: Study) -> dict[Arm, float]:
+    """Mean final training loss over the trainings of each arm, in nats per token."""
     by_arm: dict[Arm, list[float]] = {}
     for run in study.runs:
         if run.final_loss is not None:
             by_arm.setdefault(run.arm.variant, []).append(run.final_loss)
-    means = {arm: sum(losses) / len(losses) for arm, losses in by_arm.items()}
+    return {arm: sum(losses) / len(losses) for arm, losses in by_arm.items()}
+
+
+def losses_in_words(study: Study) -> str:
+    """That methods stand beside each other at different final losses; empty where they do not."""
+    means = final_losses(study)
     if len(means) < 2 or max(means.values()) <= MATERIAL * min(means.values()):
         return ""
     shown = {arm.variant: study.label(arm) for arm in study.tuned}

@@ -6,12 +6,22 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.arms import NULL
 from hyperfitting.report.load import Study
-from hyperfitting.report.tables import Content, Table, cell, difference, metric_table, p_phrase
+from hyperfitting.report.sections.certainty import final_losses
+from hyperfitting.report.tables import (
+    Content,
+    Table,
+    cell,
+    difference,
+    metric_table,
+    number,
+    p_phrase,
+)
 
 TITLE = "What is variety worth?"
 # What training on nothing can reach, then what it cannot.
 METRICS = ("ttr", "bigram_repetition", "looped_rate", "coherence_original_nats", "nonwords",
            "val_ppl", "fivegram_overlap")  # fmt: skip
+LEARNED_WITHIN = 1.0  # nats per token above the loss on the texts
 MADE_OF = {
     "shuffled": "the same windows, the tokens of each in random order",
     "self_samples": "windows that the original wrote, sampled at temperature 1 from the first "
@@ -53,7 +63,9 @@ def _answers(study: Study, null: Arm) -> list[str]:
     reached = study.cell(null, "ttr")
     if reached is None or reached.mean is None:
         return []
-    found = [f"{study.label(null)} reaches a TTR of {cell(reached).text}."]
+    found = [
+        f"{study.label(null)} reaches a TTR of {cell(reached).text}.{not_learned(study, null)}"
+    ]
     for test in study.tests:
         a, b = test.arms
         if test.metric == "ttr" and b == null and a.model == null.model and not a.is_null:
@@ -62,3 +74,16 @@ def _answers(study: Study, null: Arm) -> list[str]:
                 f"{study.label(a)} minus {study.label(null)}: TTR {difference(test).text}, {p}."
             )
     return found
+
+
+def not_learned(study: Study, null: Arm) -> str:
+    """That training on a null ended far above the loss of its method's arms; empty where not."""
+    losses = final_losses(study)
+    own = losses.get(null.variant)
+    others = [v for arm, v in losses.items() if arm.model == null.model and not arm.is_null]
+    if own is None or not others or own - max(others) <= LEARNED_WITHIN:
+        return ""
+    return (
+        f" It ended at a training loss of {number(own, 3)} nats per token, its method on the texts "
+        f"at {number(max(others), 3)}: it has not learned its windows, and says little."
+    )
