@@ -45,7 +45,7 @@ def run(settings: argparse.Namespace) -> Result:
     """Time both ways."""
     import torch
 
-    from hyperfitting.generate.decode import decode
+    from hyperfitting.generate.decode import decode, even_batches
     from hyperfitting.generate.feed import feed_of
     from hyperfitting.models.pair import make_pair
     from hyperfitting.models.routed import routed
@@ -75,8 +75,8 @@ def run(settings: argparse.Namespace) -> Result:
     def together() -> None:
         texts["together"] = []
         rows = [(hybrid, context) for hybrid in hybrids for context in contexts]
-        for start in range(0, len(rows), settings.batch):
-            part = rows[start : start + settings.batch]
+        for places in even_batches(len(rows), settings.batch):
+            part = rows[places.start : places.stop]
             with routed(pair, [hybrid for hybrid, _ in part]) as model:
                 texts["together"] += write(model, [context for _, context in part])
 

@@ -42,12 +42,16 @@ def token_ranks(logits_KV: Tensor, token_K: Tensor) -> Tensor:
     that share a logit share a rank. No sort is needed.
     """
     own_K1 = logits_KV.gather(-1, token_K[..., None])
-    higher_KV = logits_KV > own_K1
-    if higher_KV.device.type == "cpu":  # numpy counts a row of truths five times faster
-        rows = higher_KV.flatten(end_dim=-2).numpy()
+    return count_true(logits_KV > own_K1) + 1
+
+
+def count_true(truths_KV: Tensor) -> Tensor:
+    """How many of each position's truths hold, [K]; any number of axes before the last."""
+    if truths_KV.device.type == "cpu":  # numpy counts a row of truths five times faster
+        rows = truths_KV.flatten(end_dim=-2).numpy()
         count_K = torch.tensor([np.count_nonzero(row) for row in rows], dtype=torch.int64)
-        return count_K.view(token_K.shape) + 1
-    return higher_KV.sum(dim=-1) + 1
+        return count_K.view(truths_KV.shape[:-1])
+    return truths_KV.sum(dim=-1)
 
 
 def rank_shares(ranks: NDArray[np.int64]) -> RankShares:

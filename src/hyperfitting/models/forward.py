@@ -34,11 +34,12 @@ class TokenScores(NamedTuple):
 
 
 def _scored_batches(
-    model: CausalLM, rows: Sequence[Sequence[int]], num_scored: int
+    model: CausalLM, rows: Sequence[Sequence[int]], num_scored: int, banned: Sequence[int] = ()
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Batches of rows: their indices, logits of the scored positions, tokens there.
 
-    Rows may differ in length; only rows of one length run together, so nothing is padded.
+    Rows may differ in length; only rows of one length run together, so nothing is padded. Logits of
+    `banned` tokens are -inf.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -51,6 +52,8 @@ def _scored_batches(
             chosen = members[start : start + batch]
             ids_BT = torch.tensor([rows[i] for i in chosen], device=model.device)
             logits_BKV = logits_of(model, ids_BT, num_scored + 1)[:, :-1]
+            if known := [i for i in banned if i < logits_BKV.shape[2]]:
+                logits_BKV[:, :, known] = -torch.inf
             yield chosen, logits_BKV, ids_BT[:, -num_scored:]
 
 
@@ -86,8 +89,7 @@ def choose_rows(
     `banned` tokens are never chosen.
     """
     top1_NK = np.empty((len(rows), num_scored), dtype=np.int64)
-    for chosen, logits_BKV, _ in _scored_batches(model, rows, num_scored):
-        logits_BKV[:, :, [i for i in banned if i < logits_BKV.shape[2]]] = -torch.inf
+    for chosen, logits_BKV, _ in _scored_batches(model, rows, num_scored, banned):
         top1_NK[chosen] = top_token(logits_BKV).cpu().numpy()
     return top1_NK
 
@@ -101,8 +103,7 @@ def rank_rows(
     `banned` tokens could not have been chosen, so they count for no rank.
     """
     rank_NK = np.empty((len(rows), num_scored), dtype=np.int64)
-    for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
-        logits_BKV[:, :, [i for i in banned if i < logits_BKV.shape[2]]] = -torch.inf
+    for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored, banned):
         for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
             rank_NK[i] = token_ranks(logits_KV, target_K).cpu().numpy()
     return rank_NK
