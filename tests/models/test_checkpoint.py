@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, Qwen2ForSequenceClassifica
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.checkpoint import locate, origin_of
+from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import (
     load_model,
@@ -20,6 +20,7 @@ from hyperfitting.models.load import (
     load_tokenizer,
     quiet_transformers,
 )
+from hyperfitting.models.located import locate
 from tests.models.hub import publish
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 

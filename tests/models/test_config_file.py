@@ -7,9 +7,10 @@ import pytest
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.checkpoint import INDEX, locate
+from hyperfitting.models.checkpoint import INDEX
 from hyperfitting.models.config_file import require_numbers, require_sizes
 from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.located import locate
 from tests.tiny import save_tiny
 
 

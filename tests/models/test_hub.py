@@ -21,8 +21,8 @@ from hyperfitting.data.hub import is_hub_id, near_path
 from hyperfitting.data.sources import read_documents
 from hyperfitting.errors import InputError
 from hyperfitting.generate.verb import open_model
-from hyperfitting.models.checkpoint import locate
 from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.models.located import locate
 from tests.cli.test_cli import hyperfit
 from tests.models.test_load import adapter
 from tests.tiny import save_tiny, tiny_model

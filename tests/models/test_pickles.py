@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.adapter import put_adapter
-from hyperfitting.models.checkpoint import locate
 from hyperfitting.models.load import load_model, load_result
+from hyperfitting.models.located import locate
 from hyperfitting.models.pickles import without_pickles
 from hyperfitting.runs import RunFolder
 from hyperfitting.seals import sealed_folder

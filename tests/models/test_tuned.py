@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.checkpoint import locate, origin_of
+from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import load_model
+from hyperfitting.models.located import locate
 from hyperfitting.models.tuned import (
     adapter_base,
     base_of_tuned,

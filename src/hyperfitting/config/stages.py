@@ -45,7 +45,9 @@ def _training_losses(losses: tuple[float, ...]) -> tuple[float, ...]:
 class ModelConfig(Section):
     """Which checkpoint, and where it runs."""
 
-    name: PathName = Field(min_length=1, description="`builtin`, a local folder or a hub id")
+    name: PathName = Field(
+        min_length=1, description="`builtin`, a local folder, a .gguf file or a hub id"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
     device: Device = "auto"
@@ -366,7 +368,9 @@ class ExplainConfig(Section):
 class OriginalConfig(Section):
     """The original of two checkpoints; where both run is a setting of the verb."""
 
-    name: PathName = Field(min_length=1, description="`builtin`, a local folder or a hub id")
+    name: PathName = Field(
+        min_length=1, description="`builtin`, a local folder, a .gguf file or a hub id"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     quantization: Literal["none", "int8", "nf4"] = Field(
         "none", description="bitsandbytes base (extra `quantized`)"

@@ -16,7 +16,6 @@ from hyperfitting.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     Checkpoint,
-    folder_of,
     keep_origin,
     loading,
     name_few,
@@ -24,6 +23,7 @@ from hyperfitting.models.checkpoint import (
     reason_of,
 )
 from hyperfitting.models.load import quiet_transformers
+from hyperfitting.models.located import folder_of
 from hyperfitting.models.pickles import pickled, pickles_among, without_pickles
 from hyperfitting.models.stored import require_finite
 from hyperfitting.models.types import CausalLM

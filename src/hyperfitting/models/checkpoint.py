@@ -1,8 +1,8 @@
 """What stands in a model's folder or hub repository, looked at before anything is loaded.
 
-Whole weights, an adapter, or both; which commit of a hub id; which files are left over. What is
-loaded from it stands in `load.py` and `adapter.py`; an `Origin` says of a loaded model where it
-came from.
+Whole weights, an adapter, or both; which commit of a hub id; which files are left over. How it is
+found stands in `located.py`, what is loaded from it in `load.py` and `adapter.py`; an `Origin` says
+of a loaded model where it came from.
 """
 
 import json
@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
-from hyperfitting.builtin import MODEL_FOLDER
 from hyperfitting.config import ModelConfig
-from hyperfitting.data.hub import ask, in_words, is_hub_id, near_path
+from hyperfitting.data.hub import in_words, near_path
 from hyperfitting.errors import HyperfittingError, InputError
 from hyperfitting.faults import is_memory
 from hyperfitting.foreign import OddNameError, path_inside
-from hyperfitting.models.config_file import require_numbers, require_sizes
-from hyperfitting.models.pickles import SAFE, pickled, pickles_among
+from hyperfitting.models.config_file import require_numbers
+from hyperfitting.models.pickles import SAFE, pickled
 from hyperfitting.models.types import CausalLM
 from hyperfitting.records.origins import Origin
 from hyperfitting.untrusted import printable
@@ -102,6 +101,7 @@ class Checkpoint:
     asked: str | None = None  # the revision that was asked for
     commit: str | None = None
     is_cached: bool = False
+    gguf: str | None = None  # the one file that holds all of it, in `path`
 
     @property
     def is_local(self) -> bool:
@@ -115,8 +115,8 @@ class Checkpoint:
 
     @property
     def has_weights(self) -> bool:
-        """Whether there is a whole model in .safetensors, alone or beside an adapter."""
-        return CONFIG in self.files and bool(self.weight_files())
+        """Whether there is a whole model in .safetensors or GGUF, alone or beside an adapter."""
+        return self.gguf is not None or (CONFIG in self.files and bool(self.weight_files()))
 
     @property
     def revision(self) -> str | None:
@@ -130,6 +130,8 @@ class Checkpoint:
     @property
     def options(self) -> dict[str, str | bool | None]:
         """What `from_pretrained` needs beside `path`."""
+        if self.gguf is not None:
+            return {"gguf_file": self.gguf}
         cached = {"local_files_only": True} if self.is_cached else {}
         return {"revision": self.revision, **cached}
 
@@ -273,127 +275,16 @@ def unavailable(config: ModelConfig, error: Exception | str) -> InputError:
     at = f" at revision {config.revision!r}" if config.revision else ""
     return InputError(
         f"the model {config.name!r}{at} cannot be loaded{nowhere}: {first_line}",
-        needed="a folder with config.json, tokenizer and .safetensors weights, "
+        needed="a folder with config.json, tokenizer and .safetensors weights, a .gguf file, "
         "or the id of a hub model that can be reached",
         hint="--trust-remote-code runs code that the model brings along, if you trust it"
         if "trust_remote_code" in str(error)
-        else _near(config.name)
+        else near_model(config.name)
         if not is_here
         else None,
     )
 
 
-def _near(name: str) -> str | None:
+def near_model(name: str) -> str | None:
+    """A hint at a folder with a name much like it."""
     return near_path(name, ["builtin"], folders_only=True)
-
-
-def folder_of(name: str) -> Path:
-    """The folder that a name means, where it is one; `builtin` is."""
-    return MODEL_FOLDER if name == "builtin" else Path(name)
-
-
-def locate(config: ModelConfig) -> Checkpoint:
-    """The files behind a name: the built-in model's, a folder's, or a hub id's at its revision.
-
-    Raises:
-        InputError: there is no such folder or hub id, or a revision is asked of a folder.
-    """
-    folder = folder_of(config.name)
-    if not folder.is_dir():
-        return _on_hub(config)
-    if config.revision is not None:
-        raise InputError(
-            f"revision {config.revision!r} is asked of {config.name}, which is a folder",
-            needed="a hub id, or no revision",
-        )
-    found = [*folder.glob("*"), *folder.glob(f"*/{CONFIG}"), *folder.glob(f"*/{ADAPTER_CONFIG}")]
-    names = frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
-    # The whole path: an adapter that is trained on it names its base by it.
-    return Checkpoint(config.name, str(folder.absolute()), names)
-
-
-def _on_hub(config: ModelConfig) -> Checkpoint:
-    name = config.name
-    if Path(name).is_file() or not is_hub_id(name):
-        raise InputError(
-            f"the model folder {name} does not exist",
-            needed="`builtin`, a folder that save_pretrained wrote, or a hub id such as org/name",
-            hint=_near(name),
-        )
-    answer = ask(name, "model", config.revision)
-    is_cached = answer.files is None
-    for file in (CONFIG, ADAPTER_CONFIG):
-        if answer.files is not None and file not in answer.files:
-            continue
-        try:
-            # As asked, not by commit: the cache then knows the revision without a network.
-            anchor = Path(
-                hf_hub_download(name, file, revision=config.revision, local_files_only=is_cached)
-            )
-        except EntryNotFoundError:
-            continue
-        except UNLOADABLE as error:
-            raise unavailable(config, error) from error
-        snapshot = anchor.parent
-        cached = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*"))
-        files = frozenset(cached) if answer.files is None else answer.files
-        return Checkpoint(name, name, files, config.revision, snapshot.name, is_cached)
-    raise unavailable(
-        config, answer.reason or f"on the hub it has neither {CONFIG} nor {ADAPTER_CONFIG}"
-    )
-
-
-def require_whole(checkpoint: Checkpoint) -> Checkpoint:
-    """Refuse a checkpoint without config, whole .safetensors weights or (a folder) tokenizer.
-
-    Raises:
-        InputError: what is missing, and what stands there instead; or what no model can be.
-    """
-    name, files = checkpoint.name, checkpoint.files
-    if not checkpoint.has_weights and checkpoint.has_adapter:
-        raise InputError(
-            f"{name} has no {'weights' if CONFIG in files else CONFIG}: it holds an adapter",
-            needed="the folder or hub id of a whole model",
-            hint="give the base model that the adapter belongs to; `generate` and "
-            "`evaluate --tuned` take adapters",
-        )
-    if CONFIG not in files:
-        raise InputError(
-            f"{name} has no {CONFIG}", needed="the folder of a whole model", hint=_below(checkpoint)
-        )
-    if not checkpoint.has_weights and checkpoint.is_local:
-        raise _without_weights(checkpoint)
-    if checkpoint.is_local and not any(file in files for file in TOKENIZER_FILES):
-        raise InputError(
-            f"{name} has no tokenizer",
-            needed=f"one of {', '.join(TOKENIZER_FILES)}",
-            hint="save the model's tokenizer there: tokenizer.save_pretrained(folder)",
-        )
-    require_sizes(checkpoint.read(CONFIG), f"{CONFIG} of {name}")
-    return checkpoint
-
-
-def _below(checkpoint: Checkpoint) -> str | None:
-    """A hint at the folders below that hold a checkpoint."""
-    folders = {file.rpartition("/")[0] for file in checkpoint.files if "/" in file}
-    if not folders or not checkpoint.is_local:
-        return None
-    return f"checkpoints stand below it: {name_few(f'{checkpoint.name}/{f}' for f in folders)}"
-
-
-def _without_weights(checkpoint: Checkpoint) -> InputError:
-    others = {f for f in checkpoint.files if fnmatch(f, "*.safetensors")}
-    pickles = pickles_among(checkpoint.files)
-    if others:
-        return InputError(
-            f"{checkpoint.name} has neither {WEIGHTS} nor {INDEX}, only {name_few(others)}",
-            needed="weights under the names that save_pretrained gives them",
-            hint="rename a file that is the whole model; parts of one need their index",
-        )
-    if pickles:
-        return pickled(f"{checkpoint.name} has only pickle weights ({name_few(pickles)})")
-    return InputError(
-        f"{checkpoint.name} has no weights",
-        needed=f"weights in {SAFE}",
-        hint=_below(checkpoint),
-    )

@@ -25,13 +25,19 @@ from hyperfitting.models.checkpoint import (
     Checkpoint,
     keep_origin,
     loading,
-    locate,
     reason_of,
-    require_whole,
     unavailable,
 )
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
+from hyperfitting.models.gguf_file import (
+    dequantising,
+    file_digest,
+    gguf_refused,
+    made_plain,
+    without_bar,
+)
+from hyperfitting.models.located import locate, require_whole
 from hyperfitting.models.pickles import without_pickles
 from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes, require_finite
@@ -94,6 +100,8 @@ def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
 
 def _refused(config: ModelConfig, checkpoint: Checkpoint, error: Exception) -> InputError:
     """The refusal of a model or tokenizer; names the config where that alone cannot be loaded."""
+    if checkpoint.gguf is not None:
+        return gguf_refused(checkpoint, error)
     if checkpoint.is_local and CONFIG in checkpoint.files and "trust_remote" not in str(error):
         try:
             AutoConfig.from_pretrained(checkpoint.path)
@@ -112,6 +120,8 @@ def stored_quantization(checkpoint: Checkpoint) -> str | None:
     Raises:
         InputError: in a way that transformers does not know, and would read as plain weights.
     """
+    if checkpoint.gguf is not None:
+        return None  # it is dequantised
     found = checkpoint.read(CONFIG).get("quantization_config")
     if not isinstance(found, dict):
         return None
@@ -133,7 +143,7 @@ def is_quantized(model: CausalLM) -> bool:
 
 
 def _placed(
-    config: ModelConfig, stored: str | None
+    config: ModelConfig, stored: str | None, gguf: str | None
 ) -> dict[str, BitsAndBytesConfig | dict[str, torch.device]]:
     """What transformers needs to load quantised weights; nothing for plain ones.
 
@@ -143,6 +153,12 @@ def _placed(
     if config.quantization == "none":
         # Quantised weights cannot be moved afterwards: they are placed while loading.
         return {"device_map": {"": choose_device(config)}} if stored else {}
+    if gguf:
+        raise InputError(
+            f"model.quantization is {config.quantization}, and {config.name} is a GGUF file, which "
+            "is dequantised",
+            needed="model.quantization=none, or the model's own folder or hub id",
+        )
     if stored:
         raise InputError(
             f"model.quantization is {config.quantization}, and the weights of {config.name} are "
@@ -176,12 +192,17 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """
     checkpoint = require_whole(locate(config))
     stored = stored_quantization(checkpoint)
-    placed = _placed(config, stored)
+    placed = _placed(config, stored, checkpoint.gguf)
     refuse = (
         partial(_quantized, config, stored) if stored else partial(_refused, config, checkpoint)
     )
     quantization = stored or (config.quantization if config.quantization != "none" else None)
-    with loading(refuse), quiet_transformers(), without_pickles(config.name):
+    with (
+        loading(refuse),
+        quiet_transformers(),
+        without_pickles(config.name),
+        without_bar(checkpoint),
+    ):
         model, info = AutoModelForCausalLM.from_pretrained(
             checkpoint.path,
             **checkpoint.options,
@@ -190,16 +211,21 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             use_safetensors=True,
             output_loading_info=True,
             adapter_kwargs=WITHOUT_ADAPTER,
+            **dequantising(checkpoint),
             **placed,
         )
         assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
         notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
         require_finite(model.named_parameters(), config.name)
+    digest_of_file = None
+    if checkpoint.gguf is not None:
+        notes.append(made_plain(model, checkpoint))
+        digest_of_file = file_digest(checkpoint)
     if quantization is not None and not is_quantized(model):
         notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
     origin = Origin(
         name=config.name, kind="model", revision=config.revision, commit=checkpoint.commit,
-        quantization=quantization, notes=notes,
+        quantization=quantization, file_digest=digest_of_file, notes=notes,
     )  # fmt: skip
     keep_origin(model, origin)
     if not placed:

@@ -58,7 +58,11 @@ def checked_notes(
         )
     if not is_quantized:
         notes += _of_types(model, checkpoint)
-    if checkpoint.files and not any(file.endswith(".safetensors") for file in checkpoint.files):
+    if (
+        checkpoint.gguf is None
+        and checkpoint.files
+        and not any(file.endswith(".safetensors") for file in checkpoint.files)
+    ):
         notes.append(
             f"{checkpoint.name} has only pickle weights; the hub's conversion of them, a pull "
             "request of that repository, was loaded"
@@ -87,6 +91,8 @@ def _of_architecture(model: CausalLM, checkpoint: Checkpoint) -> list[str]:
     Raises:
         InputError: it was a model with another task, such as a masked language model.
     """
+    if checkpoint.gguf is not None:
+        return []
     saved = checkpoint.read(CONFIG).get("architectures") or []
     loaded = type(model).__name__
     if not saved or loaded in saved:

@@ -21,10 +21,10 @@ from hyperfitting.models.checkpoint import (
     TOKENIZER_FILES,
     Checkpoint,
     keep_origin,
-    locate,
     origin_of,
 )
 from hyperfitting.models.load import load_model, load_model_config, load_tokenizer_of
+from hyperfitting.models.located import locate
 from hyperfitting.models.pair import require_one_architecture
 from hyperfitting.models.tokenizers import PROBE, difference_between, is_set_up_alike
 from hyperfitting.models.types import CausalLM, Tokenizer

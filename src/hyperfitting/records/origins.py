@@ -20,6 +20,7 @@ class Origin(Record):
     commit: str | None = None
     quantization: str | None = None
     digest: str | None = None  # of an adapter's files; that of whole weights costs a pass
+    file_digest: str | None = None  # of a GGUF file
     notes: list[str] = Field(default_factory=list)
 
     def with_notes(self, *notes: str) -> "Origin":

@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from hyperfitting.config import RunConfig
 from hyperfitting.config.methods import METHODS
 from hyperfitting.data.windows import Dataset
-from hyperfitting.models.checkpoint import locate, require_whole
 from hyperfitting.models.devices import (
     Precision,
     choose_device,
@@ -25,6 +24,7 @@ from hyperfitting.models.load import (
     load_tokenizer,
     stored_quantization,
 )
+from hyperfitting.models.located import locate, require_whole
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder

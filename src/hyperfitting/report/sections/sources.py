@@ -37,6 +37,7 @@ def _came_from(origin: Origin) -> list[str]:
         "": origin.name,
         "commit ": (origin.commit or "")[:12],
         "quantised: ": origin.quantization,
+        "digest of the file ": (origin.file_digest or "")[:16],
         f"digest of the {origin.kind} ": (origin.digest or "")[:16],
     }
     line = ", ".join(f"{what}{value}" for what, value in words.items() if value)
