@@ -33,7 +33,7 @@ def path(request, monkeypatch):
         pytest.skip("this torch has no linear_cross_entropy")
     if request.param == "own":
         monkeypatch.setattr(loss_module, "has_linear_cross_entropy", lambda: False)
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", {"cpu": 0})  # chunks of 64 rows
+    monkeypatch.setattr(loss_module, "chunk_rows", lambda head: 64)
     return request.param
 
 
@@ -80,9 +80,31 @@ def test_ignored_positions_have_no_gradient(path):
     assert (hidden.grad[target != IGNORED].abs().amax(dim=1) > 0).all()
 
 
-def test_a_large_vocabulary_has_few_rows_at_a_time():
-    rows = {v: chunk_rows(Head(torch.empty(v, 1))) for v in (4_000, 32_000, 256_000)}
-    assert rows[4_000] > rows[32_000] >= rows[256_000] == 64
+def test_a_chunk_of_logits_takes_no_more_than_it_may():
+    rows = {v: chunk_rows(Head(torch.empty(v, 1))) for v in (4_000, 49_152, 262_144, 4_000_000)}
+    assert rows == {4_000: 2_097, 49_152: 256, 262_144: 256, 4_000_000: 64}
+
+
+def test_a_large_vocabulary_takes_our_chunks_and_a_small_one_torchs(monkeypatch):
+    if not loss_module.has_linear_cross_entropy():
+        pytest.skip("this torch has no linear_cross_entropy")
+    found = []
+    monkeypatch.setattr(
+        loss_module.F, "linear_cross_entropy", lambda h, w, t, **_: found.append(len(w)) or h.sum()
+    )
+    for vocabulary in (loss_module.SMALL_VOCABULARY, loss_module.SMALL_VOCABULARY + 1):
+        summed_nll(torch.zeros(2, 1), Head(torch.zeros(vocabulary, 1)), torch.zeros(2).long())
+    assert found == [loss_module.SMALL_VOCABULARY]
+
+
+def test_a_second_backward_pass_over_a_trained_head_is_refused():
+    """Its gradient is scaled in place; what the second pass would add is not what it should be."""
+    hidden, weight, target = case()
+    weight.requires_grad_()
+    value = summed_nll(hidden, Head(weight, 5.0), target) * 0.5
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
 
 
 @pytest.mark.parametrize("softcap", [None, 5.0])

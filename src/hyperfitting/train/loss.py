@@ -3,7 +3,8 @@
 Shape letters: N positions, D hidden width, V vocabulary.
 
 Exact also near zero loss: no small gradient is dropped. torch's own `linear_cross_entropy` does
-the work where it exists (torch 2.13), in float32 and without a softcap; `_ChunkedNll` elsewhere.
+the work where it exists (torch 2.13), in float32 and without a softcap, on a GPU and for small
+vocabularies; `_ChunkedNll` elsewhere.
 """
 
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 IGNORED = -100  # target of a position that is not trained on
-# Float32 logits of one chunk; a chunk has 64 rows at least, or products get slow.
-CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}
-LEAST_ROWS = 64
+# Float32 logits of one chunk. A chunk has 64 rows at least, or products get slow; on a CPU, of a
+# vocabulary that is not small, 256 at most, beyond which they get no faster.
+CHUNK_BYTES, CHUNK_BYTES_IF_SMALL = 2**28, 2**25
+LEAST_ROWS, MOST_ROWS_ON_CPU = 64, 256
+SMALL_VOCABULARY = 16_384  # up to here torch's own chunks are as fast as ours on a CPU, or faster
 
 
 class Head(NamedTuple):
@@ -27,8 +30,12 @@ class Head(NamedTuple):
 
 def chunk_rows(head: Head) -> int:
     """Positions whose logits exist at one time."""
-    budget = CHUNK_BYTES.get(head.weight_VD.device.type, CHUNK_BYTES["cpu"])
-    return max(LEAST_ROWS, budget // (4 * head.weight_VD.shape[0]))
+    vocabulary = head.weight_VD.shape[0]
+    if head.weight_VD.is_cuda:
+        return max(LEAST_ROWS, CHUNK_BYTES // (4 * vocabulary))
+    if vocabulary <= SMALL_VOCABULARY:
+        return CHUNK_BYTES_IF_SMALL // (4 * vocabulary)
+    return min(MOST_ROWS_ON_CPU, max(LEAST_ROWS, CHUNK_BYTES // (4 * vocabulary)))
 
 
 def head_logits(hidden: Tensor, head: Head) -> Tensor:
@@ -43,7 +50,7 @@ def summed_nll(hidden_ND: Tensor, head: Head, target_N: Tensor) -> Tensor:
     """Sum over the positions that count (`target_N` is not `IGNORED`), in nats."""
     if not torch.is_grad_enabled():  # both paths compute gradients along with the value
         hidden_ND, head = hidden_ND.detach(), Head(head.weight_VD.detach(), head.softcap)
-    if has_linear_cross_entropy() and head.softcap is None and _is_plain_float32(hidden_ND):
+    if _is_torchs(hidden_ND, head):
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_rows(head))
         total: Tensor = F.linear_cross_entropy(
             hidden_ND, head.weight_VD, target_N,
@@ -61,9 +68,12 @@ def has_linear_cross_entropy() -> bool:
     return hasattr(torch.nn, "LinearCrossEntropyOptions")
 
 
-def _is_plain_float32(hidden: Tensor) -> bool:
-    autocast = torch.is_autocast_enabled(hidden.device.type)
-    return hidden.dtype == torch.float32 and not autocast
+def _is_torchs(hidden: Tensor, head: Head) -> bool:
+    """Whether torch's own chunks do the work: on a CPU ours are faster for large vocabularies."""
+    device = hidden.device.type
+    is_plain = hidden.dtype == torch.float32 and not torch.is_autocast_enabled(device)
+    is_fast = device == "cuda" or head.weight_VD.shape[0] <= SMALL_VOCABULARY
+    return has_linear_cross_entropy() and head.softcap is None and is_plain and is_fast
 
 
 class _ChunkedNll(torch.autograd.Function):
@@ -98,7 +108,9 @@ class _ChunkedNll(torch.autograd.Function):
                 total += nll
                 if grad_hidden is not None:
                     grad_hidden[part] = grad_CV.to(dtype) @ weight
-                if grad_weight is not None:
+                if grad_weight is not None and dtype == torch.float32:
+                    grad_weight.addmm_(grad_CV.T, hidden_CD)
+                elif grad_weight is not None:
                     grad_weight += (grad_CV.to(dtype).T @ hidden_CD).float()
                 del grad_CV
         ctx.save_for_backward(grad_hidden, grad_weight)
@@ -111,7 +123,8 @@ class _ChunkedNll(torch.autograd.Function):
         scale = grad_outputs[0]
         return (
             None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
-            None if grad_weight is None else (grad_weight * scale).to(ctx.weight_dtype),
+            # In place, as large as it is: torch refuses a second backward pass through it.
+            None if grad_weight is None else grad_weight.mul_(scale).to(ctx.weight_dtype),
             None,
             None,
             None,
@@ -122,19 +135,23 @@ def _chunk(
     hidden_CD: Tensor, weight_VD: Tensor, target_C: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor]:
     """Summed nll of a chunk and its gradient with respect to the uncapped logits, [C, V]."""
-    logits_CV = (hidden_CD @ weight_VD.T).float()
+    if hidden_CD.is_cuda:
+        logits_CV = (hidden_CD @ weight_VD.T).float()
+    else:  # a CPU's product with the head on its left takes two thirds of the time
+        logits_CV = (weight_VD @ hidden_CD.T).float().T
     tanh_CV = None
     if softcap is not None:
         tanh_CV = logits_CV.div_(softcap).tanh_()
         logits_CV = tanh_CV * softcap
-    log_p_CV = torch.log_softmax(logits_CV, dim=-1)
-    del logits_CV  # at most three chunks of logits exist
     counts_C1 = (target_C != IGNORED)[:, None]
     index_C1 = target_C.clamp(min=0)[:, None]
-    nll = -(log_p_CV.gather(1, index_C1) * counts_C1).sum()
-    grad_CV = log_p_CV.exp_()
-    grad_CV.scatter_add_(1, index_C1, torch.full_like(index_C1, -1, dtype=grad_CV.dtype))
-    grad_CV *= counts_C1
+    # Softmax in place, so that one chunk of logits exists (two with a softcap).
+    logits_CV -= logits_CV.amax(dim=1, keepdim=True)
+    at_target_C1 = logits_CV.gather(1, index_C1)
+    total_C1 = logits_CV.exp_().sum(dim=1, keepdim=True)
+    nll = ((total_C1.log() - at_target_C1) * counts_C1).sum()
+    grad_CV = logits_CV.mul_(counts_C1 / total_C1)
+    grad_CV.scatter_add_(1, index_C1, -counts_C1.to(grad_CV.dtype))
     if tanh_CV is not None:
         grad_CV *= tanh_CV.square_().neg_().add_(1)  # derivative of the cap
     return nll, grad_CV
