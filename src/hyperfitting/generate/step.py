@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hyperfitting.generate.cache import only_roomy, roomy_cache, settle
 from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.few_rows import few_rows
 from hyperfitting.models.interface import accepted_arguments, rope_switch
 from hyperfitting.models.types import CausalLM
 
@@ -68,7 +69,8 @@ class Rows:
             given["logits_to_keep"] = 1
         if self.cache is not None:
             given[self.cache_name] = self.cache
-        output = self.model(**given)
+        with few_rows(self.ids_BT.device):
+            output = self.model(**given)
         if self.feed.cache != "none":
             self.num_cached = self.ids_BT.shape[1]
         if self.feed.cache == "own":
