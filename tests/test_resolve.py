@@ -26,11 +26,12 @@ def test_later_layers_win_and_every_value_keeps_its_source(tmp_path):
     assert resolved.config.train.epochs == 9
     assert resolved.config.train.seed == 3
     assert resolved.config.monitor.every_epochs == 2
-    assert resolved.config.train.learning_rate == 5e-6
+    assert resolved.config.train.learning_rate == 6e-5
     assert resolved.sources["train.epochs"] == "override"
     assert resolved.sources["train.seed"] == f"file {path}"
     assert resolved.sources["train.learning_rate"] == "default of full_sft"
-    assert resolved.sources["train.batch_size"] == "default"
+    assert resolved.sources["train.batch_size"] == "default of full_sft"
+    assert resolved.sources["train.warmup_steps"] == "default"
 
 
 def test_the_built_in_model_has_its_own_tuned_values():
@@ -171,7 +172,7 @@ def test_every_verb_can_be_shown_without_its_required_settings():
         assert len(rows) == count
         assert all(row.description for row in rows)
     required = [row.key for row in describe("train", []) if row.source.startswith("required")]
-    assert required == ["model.name", "data.source", "train.method"]
+    assert required == ["model.name", "data.source"]
     with pytest.raises(InputError, match="did you mean 'train'"):
         describe("trian", [])
 

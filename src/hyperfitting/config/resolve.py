@@ -15,26 +15,38 @@ from hyperfitting.config import (
     require_effect,
 )
 from hyperfitting.config.judge import JudgeConfig
-from hyperfitting.config.layers import Layer, Resolved, build, flatten, leaf_fields, peek
-from hyperfitting.config.methods import METHODS, SOME_AT_A_TIME, BlockSetting, Method
-from hyperfitting.config.presets import BUILTIN_CORPORA, DEMO_DEFAULTS, PRESETS
+from hyperfitting.config.layers import OVERRIDE, Layer, Resolved, build, flatten, leaf_fields, peek
+from hyperfitting.config.methods import DEFAULT_METHOD, METHODS, SOME_AT_A_TIME, BlockSetting, Method
+from hyperfitting.config.presets import (
+    BUILTIN_CORPORA,
+    BUILTIN_MODEL_ON,
+    DEMO_DEFAULTS,
+    PRESETS,
+)
 from hyperfitting.errors import InputError, did_you_mean
 
 
 def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
-    """What the chosen method, model and corpus change about the plain defaults."""
+    """What the chosen corpus, method and model change about the plain defaults."""
     layers = []
+    source = peek(user, "data.source")
+    if source is not None and source in BUILTIN_CORPORA:
+        layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
     if known := METHODS.get(str(method)):
         layers.append(Layer(f"default of {method}", flatten(known.defaults)))
         if peek(user, "model.name") == "builtin":
             layers.append(Layer("tuned for builtin", flatten(known.tuned)))
-    source = peek(user, "data.source")
-    if source is not None and source in BUILTIN_CORPORA:
-        layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
+            on = BUILTIN_MODEL_ON.get(str(source), {})
+            layers.append(Layer(f"tuned for builtin on {source}", flatten(on)))
     return layers
 
 
-NULL_SOURCE = "data.null_source"
+def _method(user: Sequence[Layer]) -> Any:
+    """The method that the user asks for, or the default one."""
+    return peek(user, METHOD) or DEFAULT_METHOD
+
+
+METHOD, NULL_SOURCE = "train.method", "data.null_source"
 _BLOCKS = {f"train.{name}" for name in get_args(BlockSetting)}
 
 
@@ -58,7 +70,7 @@ def _applies(key: str, method: Method) -> bool:
 
 
 def preset_layer(name: str | None, method: str | None) -> list[Layer]:
-    """The settings of a protocol of `presets.PRESETS`, or nothing.
+    """The settings of a protocol of `presets.PRESETS` for a method, or nothing.
 
     Raises:
         InputError: no such protocol, or one of other methods.
@@ -71,13 +83,15 @@ def preset_layer(name: str | None, method: str | None) -> list[Layer]:
             needed=f"one of {', '.join(PRESETS)}",
             hint=did_you_mean(name, PRESETS),
         )
-    preset = PRESETS[name]
-    if preset.methods and method is not None and method not in preset.methods:
+    preset, method = PRESETS[name], method or DEFAULT_METHOD
+    if preset.methods and method not in preset.methods:
         raise InputError(
             f"preset {name!r} is a protocol of {', '.join(preset.methods)}, not of {method}",
             needed=f"--method {preset.methods[0]}, or another preset",
         )
-    return [Layer(f"preset {name}", flatten(preset.settings))]
+    leaves = flatten(preset.settings) | flatten(preset.of_method.get(method, {}))
+    ignored = not_for(method)
+    return [Layer(f"preset {name}", {k: v for k, v in leaves.items() if k not in ignored})]
 
 
 def resumed_layer(config: Mapping[str, Any]) -> Layer:
@@ -109,7 +123,7 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
         InputError: an unknown or missing setting, a value that is not accepted, or a setting
             the method would ignore.
     """
-    method = peek(user, "train.method")
+    method = _method(user)
     for layer in user:
         for key in not_for(method):
             if key in layer.leaves:
@@ -117,6 +131,12 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
                     f"setting {key!r} ({layer.source}) does not apply to {method}",
                     needed="another method, or without this setting",
                 )
+    typed = {key for layer in user if layer.source == OVERRIDE for key in layer.leaves}
+    if typed >= {"data.num_train", "data.max_train"}:
+        raise InputError(
+            "data.num_train and data.max_train are both set",
+            needed="num_train for a number of windows, or max_train for at most that many",
+        )
     resolved = build(RunConfig, [*_preset_layers(user, method), *user])
     _check_together(resolved.config)
     return resolved
@@ -265,7 +285,8 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     if verb == "demo":
         return _describe_demo(user)
     schema = SCHEMAS[verb]
-    presets = _preset_layers(user, peek(user, "train.method"))
+    has_method = any(key == METHOD for key, _ in leaf_fields(schema))
+    presets = _preset_layers(user, _method(user) if has_method else None)
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
     missing = [key for key in required if peek(user, key) is None]
     valid = {"train.method": "full_sft"}  # any other setting takes any text

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from hyperfitting.config.methods import METHODS
+from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
 from hyperfitting.config.section import LARGEST_SEED, LONGEST, MOST, Day, PathName, Section
 
 
@@ -82,7 +82,10 @@ class DataConfig(Section):
         description="most training windows cut from one document (Carlsson et al.: 1)",
     )
     num_train: int | None = Field(
-        None, ge=1, le=MOST, description="training windows; default: all, at most 2,000 (paper)"
+        None, ge=1, le=MOST, description="training windows; default: all, at most data.max_train"
+    )
+    max_train: int = Field(
+        2_000, ge=1, le=MOST, description="most training windows where num_train is unset (paper)"
     )
     num_heldout: int | None = Field(
         None, ge=2, le=MOST, description="held-out documents; default: a quarter, at most 500"
@@ -143,7 +146,7 @@ class PrefixCacheConfig(Section):
 class TrainConfig(Section):
     """How one method trains: fp32 masters, AdamW (0.9, 0.999), no weight decay, no dropout."""
 
-    method: MethodName = Field(description="what is trained")
+    method: MethodName = Field(DEFAULT_METHOD, description="what is trained")
     epochs: int = Field(260, ge=1, le=MOST, description="passes over the windows (paper: 260)")
     batch_size: int = Field(
         8, ge=1, le=MOST, description="windows per pass of the model (Carlsson et al.)"

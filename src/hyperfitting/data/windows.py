@@ -23,7 +23,6 @@ from hyperfitting.data.sources import Document
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Stage
 
-MAX_TRAIN = 2_000  # windows (paper)
 MOST_PLACES = 2**29  # of all windows together: nine bytes each
 MAX_HELDOUT = 500  # documents (definitions, section 1.2)
 
@@ -205,7 +204,7 @@ def build_dataset(
     heldout, train_documents = _split(usable, config, account)
     eos = tokenizer.eos_token_id
     train = _cut(train_documents, config, eos, config.windows_per_document)
-    limit = config.num_train or MAX_TRAIN
+    limit = config.num_train or config.max_train
     if config.num_train and len(train) < config.num_train:
         raise InputError(
             f"{config.source} gives {len(train)} training windows",
