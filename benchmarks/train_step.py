@@ -1,5 +1,7 @@
 """Training throughput: our Late-Stage LoRA from a prefix cache against TRL's SFTTrainer with PEFT.
 
+`real_shapes.py` takes the arms of this file at the shapes of real models.
+
 Every arm is a process of its own (so that its peak memory is its own) and waits while another one
 computes; a round is a few steps of every arm, and its first step is not timed. Ours is timed over
 the whole loop (fetch, forward, backward, optimizer, notes); TRL from `on_step_begin` to
@@ -30,6 +32,7 @@ from memory import process_peak_mb
 from hyperfitting.allocation import SWITCH, keep_large_buffers
 
 OURS = "ours_late_stage_lora"
+OF_OURS = "ours_"  # before the name of a method
 THEIRS = ("trl_full_lora", "trl_last5", "trl_full_sft")
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -45,7 +48,7 @@ WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Size:
-    """A random Llama, its batches, and how often they are timed."""
+    """A random model, its batches, and how often they are timed."""
 
     blocks: int = 22
     hidden: int = 512
@@ -61,6 +64,21 @@ class Size:
     learning_rate: float = 1e-4
     steps: int = 4  # of a round; the first is not timed
     rounds: int = 4
+    kind: str = "LlamaConfig"  # of transformers
+    head_width: int | None = None
+    tied: bool = False
+
+    @property
+    def block_matrices(self) -> int:
+        """Scalars in the matrices of a block."""
+        head_width = self.head_width or self.hidden // self.heads
+        attention = 2 * self.hidden * head_width * (self.heads + self.kv_heads)
+        return attention + 3 * self.hidden * self.intermediate
+
+    @property
+    def head_matrix(self) -> int:
+        """Scalars in the output matrix."""
+        return self.vocabulary * self.hidden
 
     @property
     def windows(self) -> int:
@@ -76,9 +94,7 @@ def bounds(size: Size) -> dict[str, float]:
 
     P counts block matrices and head; the adapters' own products are left out.
     """
-    width = size.hidden // size.heads * size.kv_heads
-    block = 2 * size.hidden * (size.hidden + width) + 3 * size.hidden * size.intermediate
-    head = size.vocabulary * size.hidden
+    block, head = size.block_matrices, size.head_matrix
     whole, tail = size.blocks * block + head, size.last_blocks * block + head
     ours = 4 * tail
     return {
@@ -94,10 +110,11 @@ def bounds(size: Size) -> dict[str, float]:
 def random_model(size: Size) -> Any:
     """The same float32 weights in every arm."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
     torch.manual_seed(0)
-    config = LlamaConfig(
+    head_width = {} if size.head_width is None else {"head_dim": size.head_width}
+    config = getattr(transformers, size.kind)(
         hidden_size=size.hidden,
         intermediate_size=size.intermediate,
         num_hidden_layers=size.blocks,
@@ -105,9 +122,10 @@ def random_model(size: Size) -> Any:
         num_key_value_heads=size.kv_heads,
         vocab_size=size.vocabulary,
         max_position_embeddings=2 * size.tokens,
-        tie_word_embeddings=False,
+        tie_word_embeddings=size.tied,
+        **head_width,
     )
-    return LlamaForCausalLM(config)
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def random_ids(size: Size) -> Any:
@@ -120,12 +138,13 @@ def random_ids(size: Size) -> Any:
 Round = Callable[[], tuple[list[float], float]]  # runs one; seconds of its steps and mean loss
 
 
-def ours_arm(size: Size, compiles: str) -> tuple[Round, dict[str, Any]]:
-    """Our engine and loop, with the prefix cache in main memory."""
+def ours_arm(size: Size, compiles: str, method: str) -> tuple[Round, dict[str, Any]]:
+    """Our engine and loop, of late-stage methods with the prefix cache in main memory."""
     import numpy as np
     import torch
 
     from hyperfitting.config import LoraConfig, PrefixCacheConfig, TrainConfig
+    from hyperfitting.config.methods import METHODS
     from hyperfitting.data.windows import Windows
     from hyperfitting.models.devices import make_accelerator
     from hyperfitting.progress import Progress, Stage
@@ -139,8 +158,9 @@ def ours_arm(size: Size, compiles: str) -> tuple[Round, dict[str, Any]]:
         def update(self, done: int, note: str = "") -> None:
             marks.append(time.perf_counter())
 
+    is_late = METHODS[method].is_late
     config = TrainConfig(
-        method="late_stage_lora",
+        method=method,
         epochs=1,
         batch_size=size.batch,
         learning_rate=size.learning_rate,
@@ -149,7 +169,7 @@ def ours_arm(size: Size, compiles: str) -> tuple[Round, dict[str, Any]]:
         stop="epochs",
         precision="fp32",
         compile=compiles,
-        prefix_cache=PrefixCacheConfig(place="ram"),
+        prefix_cache=PrefixCacheConfig(place="ram" if is_late else "auto"),
     )
     device, marks, progress = torch.device("cpu"), [0.0], Progress()
     ids_NT = random_ids(size)
@@ -183,7 +203,7 @@ def ours_arm(size: Size, compiles: str) -> tuple[Round, dict[str, Any]]:
 
     return one_round, {
         "trained_parameters": trainable.count,
-        "prefix_pass_seconds": progress.seconds[0][1],
+        "prefix_pass_seconds": progress.seconds[0][1] if is_late else 0.0,
         "prefix_pass_windows": size.windows,
         "engine": setup.notes,
     }
@@ -265,7 +285,11 @@ def work(arm: str, size: Size, compiles: str, threads: int) -> None:
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="train-step-") as folder:
-        one_round, about = ours_arm(size, compiles) if arm == OURS else trl_arm(size, arm, folder)
+        one_round, about = (
+            ours_arm(size, compiles, arm.removeprefix(OF_OURS))
+            if arm.startswith(OF_OURS)
+            else trl_arm(size, arm, folder)
+        )
         answer: dict[str, Any] = about | {"tuned_allocator": is_tuned}
         while True:
             print(json.dumps(answer | {"peak_mb": process_peak_mb()}), file=answers, flush=True)

@@ -70,7 +70,7 @@ def _recipe(learning_rate: float, epochs: int) -> Settings:
             "batch_size": 2,
             "stop": "epochs",
         },
-        "monitor": {"every_epochs": epochs // 2, "num_contexts": 16, "num_windows": 16},
+        "monitor": {"every_epochs": epochs // 2, "num_contexts": 8, "num_windows": 8},
     }
 
 

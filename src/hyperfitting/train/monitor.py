@@ -62,7 +62,7 @@ class Monitoring:
                 needed="a model that can write every token of the texts",
                 hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
             )
-        texts, ranks = self._own_path() if self.contexts else ([], self._teacher_forced_ranks())
+        texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_shares(ranks)
         row = MonitorRow(
             epoch=epoch,
@@ -85,8 +85,11 @@ class Monitoring:
             self.show(epoch, texts)
         return row
 
-    def _own_path(self) -> tuple[list[Decoded], NDArray[np.int64]]:
-        """Greedy continuations, and the ranks of their tokens in the original model."""
+    def _own_path(self, step: int) -> tuple[list[Decoded], NDArray[np.int64]]:
+        """Greedy continuations, and the ranks of their tokens in the original model.
+
+        Before the first step the model is the original, which ranks its own choices first.
+        """
         with self.whole_model():
             texts = decode(
                 self.trainable.model,
@@ -94,6 +97,8 @@ class Monitoring:
                 max_new_tokens=self.max_new_tokens,
                 banned=self.banned,
             )
+            if step == 0:
+                return texts, np.ones((len(texts), self.max_new_tokens), dtype=np.int64)
             rows = [[*c, *text.ids] for c, text in zip(self.contexts, texts, strict=True)]
             with self.trainable.original():
                 ranks = rank_rows(
