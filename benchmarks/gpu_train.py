@@ -1,8 +1,11 @@
-"""Late-Stage LoRA on a GPU at the paper's scale: tokens/s, share of the GPU's peak, hours of a run.
+"""Training on a GPU at the paper's scale: tokens/s, share of the GPU's peak, hours of a run.
 
 Random weights in the shapes of known models, bf16, through the library's own engine, loop and
 monitor: prefix pass over 2,000 windows of 256 tokens, whole epochs of training, one monitoring
-point; from these the minutes of the paper's 260 epochs. Needs no network and no installation:
+point; from these the minutes of the paper's 260 epochs. `plain_lora` (the last 5 blocks) and
+`plain_sft` are a bare loop over transformers and PEFT beside it. `llama-3.1-70b-tail` is what is
+left of Llama-3.1-70B behind its prefix cache: six of its blocks, of which five train. Needs no
+network and no installation:
 
     PYTHONPATH=src python benchmarks/gpu_train.py
 """
@@ -45,6 +48,8 @@ def shape(
 
 
 LLAMA, QWEN, GEMMA = "LlamaConfig", "Qwen2Config", "Gemma2Config"
+GEMMA3 = "Gemma3TextConfig"
+PLAIN = ("plain_lora", "plain_sft")  # transformers and PEFT alone
 GEMMA_MORE = {
     "head_dim": 256,
     "query_pre_attn_scalar": 256,
@@ -52,11 +57,14 @@ GEMMA_MORE = {
     "attn_logit_softcapping": 50.0,
 }
 MODELS = {  # vocabulary, hidden, intermediate, blocks, heads, key and value heads
+    "smollm2-135m": shape(LLAMA, (49_152, 576, 1536, 30, 9, 3), tied=True),
+    "gemma-3-270m": shape(GEMMA3, (262_144, 640, 2048, 18, 4, 1), tied=True, head_dim=256),
     "tinyllama": shape(LLAMA, (32_000, 2048, 5632, 22, 32, 4), tied=False),
     "qwen2.5-1.5b": shape(QWEN, (151_936, 1536, 8960, 28, 12, 2), tied=True),
     "llama-3.2-3b": shape(LLAMA, (128_256, 3072, 8192, 28, 24, 8), tied=True),
     "gemma-2-2b": shape(GEMMA, (256_000, 2304, 9216, 26, 8, 4), tied=True, **GEMMA_MORE),
     "llama-3.1-8b": shape(LLAMA, (128_256, 4096, 14_336, 32, 32, 8), tied=False),
+    "llama-3.1-70b-tail": shape(LLAMA, (128_256, 8192, 28_672, 6, 64, 8), tied=False),
 }
 TINY = {"tiny-llama": shape(LLAMA, (512, 64, 176, 6, 4, 2), tied=False)}
 # Dense bf16 FLOP/s by a part of the device's name.
@@ -64,15 +72,19 @@ PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4
 PAPER_EPOCHS = 260
 PAPER_HOURS = {"late_stage_lora": 10.4, "full_sft": 20.7}  # with its own model and hardware
 PAPER_RATIOS = [f"ratio_paper_{name}" for name in PAPER_HOURS]
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 WARM_UP = 10  # steps before the clock runs; compiling happens in them
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
+
+from itertools import product  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from common import Result, about, finish, machine, note, parser_of, versions_in_words  # noqa: E402
 from memory import process_peak_mb  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
 
 from hyperfitting.config import MonitorConfig, PrefixCacheConfig, TrainConfig  # noqa: E402
 from hyperfitting.data.windows import Windows  # noqa: E402
@@ -140,12 +152,23 @@ def random_model(kind: str, shape: dict[str, Any], device: torch.device) -> Any:
     return model.eval()
 
 
-def tail_matrices(model: Any, last: int) -> int:
-    """Scalars in the matrices of the last blocks and of the head."""
+def step_flops(model: Any, method: str, last: int) -> int:
+    """Operations of a token: forward, input gradient and weight gradient are 2 a scalar each.
+
+    Of the block matrices and the head; of plain loops those of the method that they stand beside.
+    """
     parts = anatomy(model)
-    blocks = list(parts.blocks.values())[-last:]
-    matrices = [p for block in blocks for p in block.parameters() if p.dim() == 2]
-    return sum(p.numel() for p in matrices) + parts.head.weight.numel()
+    sizes = [
+        sum(p.numel() for p in block.parameters() if p.dim() == 2)
+        for block in parts.blocks.values()
+    ]
+    head, tail = parts.head.weight.numel(), sum(sizes[-last:])
+    return {
+        "late_stage_lora": 4 * (tail + head),
+        "full_sft": 6 * (sum(sizes) + head),
+        "plain_lora": 2 * (sum(sizes) + head) + 2 * (tail + head),
+        "plain_sft": 6 * (sum(sizes) + head),
+    }[method]
 
 
 def monitoring(
@@ -169,11 +192,11 @@ def monitoring(
     )
 
 
-def settings(compiles: str, options: argparse.Namespace) -> TrainConfig:
+def settings(method: str, compiles: str, options: argparse.Namespace) -> TrainConfig:
     """Whole epochs, with at least the steps that were asked for behind the warm-up."""
     epochs = math.ceil((options.steps + WARM_UP) / (options.windows // options.batch))
     return TrainConfig(
-        method="late_stage_lora",
+        method=method,
         epochs=epochs,
         batch_size=options.batch,
         stop="epochs",
@@ -183,17 +206,64 @@ def settings(compiles: str, options: argparse.Namespace) -> TrainConfig:
     )
 
 
-def measure(name: str, compiles: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """One row: a model, compiled or not."""
+def measure_plain(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One row of a bare loop over transformers (and PEFT): autocast, fused AdamW, all logits."""
     device, (kind, sizes) = options.device, options.shapes[name]
-    config, progress = settings(compiles, options), Progress()
     peak_mb(device, anew=True)
     model = random_model(kind, sizes, device)
+    flops, last = step_flops(model, method, TrainConfig().last_blocks), TrainConfig().last_blocks
+    if method == "plain_lora":
+        blocks = list(range(len(anatomy(model).blocks)))[-last:]
+        lora = LoraConfig(
+            r=16, lora_alpha=32, target_modules=LINEAR,
+            layers_to_transform=blocks, layers_pattern="layers",
+        )  # fmt: skip
+        model = get_peft_model(model, lora)
+    else:
+        model.float().requires_grad_(True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.0, fused=True)
+    ids_NT = random_windows(options.windows, options.tokens, sizes["vocab_size"]).ids_NT
+    batches = torch.from_numpy(ids_NT).to(device).split(options.batch)
+    seconds = []
+    for step in range(WARM_UP + options.steps):
+        if step >= WARM_UP and (step - WARM_UP) % options.stretch == 0:
+            wait_for(device)
+            seconds.append(time.perf_counter())
+        ids_BT = batches[step % len(batches)]
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = model(input_ids=ids_BT, labels=ids_BT).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    wait_for(device)
+    seconds.append(time.perf_counter())
+    step = (seconds[-1] - seconds[0]) / options.steps
+    rate = flops * options.batch * options.tokens / step
+    return {
+        "model": name, "method": method, "compile": "off", "mean_step_seconds": step,
+        "tokens_per_second": options.batch * options.tokens / step,
+        "share_of_peak": rate / options.peak_flops if options.peak_flops else None,
+        "trained_parameters": sum(p.numel() for p in trained), "peak_mb": peak_mb(device),
+    }  # fmt: skip
+
+
+def measure(
+    name: str, method: str, compiles: str, options: argparse.Namespace, folder: str
+) -> dict[str, Any]:
+    """One row: a model and a method, compiled or not."""
+    device, (kind, sizes) = options.device, options.shapes[name]
+    config, progress = settings(method, compiles, options), Progress()
+    peak_mb(device, anew=True)
+    model = random_model(kind, sizes, device)
+    if method == "full_sft":
+        model.float()  # what is trained is float32
     row: dict[str, Any] = {
         "model": name,
+        "method": method,
         "compile": compiles,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tail_matrices": tail_matrices(model, config.last_blocks),
+        "flops_per_token": step_flops(model, method, config.last_blocks),
         "attention": model.config._attn_implementation,
     }
     trainable = prepare(model, config)
@@ -231,7 +301,7 @@ def measure(name: str, compiles: str, options: argparse.Namespace, folder: str) 
 def conclusions(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Speed, share of the peak, and the minutes of the paper's run."""
     step, per_step = row["mean_step_seconds"], options.batch * options.tokens
-    flops = 4 * row["tail_matrices"] * per_step / step  # forward and input gradient
+    flops = row["flops_per_token"] * per_step / step
     steps = PAPER_EPOCHS * (options.windows // options.batch)
     points = PAPER_EPOCHS // MonitorConfig().every_epochs + 1  # one before the first step
     once = row["prefix_pass_seconds"] + row["compile_seconds"]
@@ -239,7 +309,9 @@ def conclusions(row: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     windows = options.windows + MonitorConfig().num_windows
     return {
         "tokens_per_second": per_step / step,
-        "prefix_tokens_per_second": windows * options.tokens / row["prefix_pass_seconds"],
+        "prefix_tokens_per_second": windows * options.tokens / row["prefix_pass_seconds"]
+        if row["prefix_pass_seconds"]
+        else None,
         "flops_per_second": flops,
         "share_of_peak": flops / options.peak_flops if options.peak_flops else None,
         "projected_steps": steps,
@@ -247,7 +319,10 @@ def conclusions(row: dict[str, Any], options: argparse.Namespace) -> dict[str, A
         "projected_monitor_minutes": points * row["monitor_seconds"] / 60,
         "projected_minutes": minutes,
         **{
-            name: None if options.quick else 60 * hours / minutes  # a quick run is no such run
+            # A quick run is no such run, nor is another method.
+            name: 60 * hours / minutes
+            if not options.quick and row["method"] == "late_stage_lora"
+            else None
             for name, hours in zip(PAPER_RATIOS, PAPER_HOURS.values(), strict=True)
         },
     }
@@ -264,14 +339,18 @@ def clean_up(device: torch.device) -> None:
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Every row; one that fails says why, and the others go on."""
     rows = []
-    for name in options.models:
-        for compiles in options.compile:
+    for name, method in product(options.models, options.methods):
+        for compiles in ["off"] if method in PLAIN else options.compile:
             try:
                 with tempfile.TemporaryDirectory(prefix="gpu-train-") as folder:
-                    row = measure(name, compiles, options, folder)
+                    row = (
+                        measure_plain(name, method, options)
+                        if method in PLAIN
+                        else measure(name, method, compiles, options, folder)
+                    )
             except Exception as error:
                 text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                row = {"model": name, "compile": compiles, "error": text}
+                row = {"model": name, "method": method, "compile": compiles, "error": text}
                 traceback.print_exc()
             clean_up(options.device)
             note(json.dumps(row))  # in case the rest is cut off
@@ -303,15 +382,17 @@ def show(result: Result) -> None:
     """The result as a table."""
     print(f"{result['device']}, bf16; {versions_in_words(result)}")
     print(
-        f"Late-Stage LoRA, last 5 blocks, rank 16, batch {result['batch']} x {result['tokens']}, "
+        f"last 5 blocks or all, rank 16, batch {result['batch']} x {result['tokens']}, "
         f"{result['windows']} windows, cache {result['cache']}; paper: "
         + ", ".join(f"{name} {hours} h" for name, hours in result["paper_hours"].items())
     )
     columns = ["tokens/s", "of peak", "peak MB", "prefix s", "compile s", "monitor s"]
     columns += ["minutes", "LoRA/ours", "SFT/ours"]
-    print(f"  {'model':<16}{'compile':>8}" + "".join(f"{name:>11}" for name in columns))
+    print(
+        f"  {'model':<20}{'method':<17}{'compile':>8}" + "".join(f"{name:>11}" for name in columns)
+    )
     for row in result["rows"]:
-        line = f"  {row['model']:<16}{row['compile']:>8}"
+        line = f"  {row['model']:<20}{row['method']:<17}{row['compile']:>8}"
         if "error" in row:
             print(f"{line}  {row['error']}")
             continue
@@ -319,10 +400,12 @@ def show(result: Result) -> None:
             f"{row['tokens_per_second']:,.0f}",
             "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}",
             f"{peak(row):,.0f}",
-            *(f"{row[f'{name}_seconds']:.1f}" for name in ("prefix_pass", "compile", "monitor")),
-            f"{row['projected_minutes']:.1f}",
-            *("-" if row[name] is None else f"{row[name]:.1f}x" for name in PAPER_RATIOS),
         ]
+        if row["method"] not in PLAIN:
+            parts = ("prefix_pass", "compile", "monitor")
+            cells += [f"{row[f'{name}_seconds']:.1f}" for name in parts]
+            cells.append(f"{row['projected_minutes']:.1f}")
+            cells += ["-" if row[name] is None else f"{row[name]:.1f}x" for name in PAPER_RATIOS]
         print(line + "".join(f"{cell:>11}" for cell in cells))
     print("  minutes: 260 epochs with prefix pass, compiling and monitoring; the paper's over them")
 
@@ -331,6 +414,8 @@ def parse() -> argparse.Namespace:
     """Options, with the sizes that follow from them."""
     parser = parser_of(__doc__, quick="a tiny Llama; runs on a CPU too")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="default: all")
+    methods = ["late_stage_lora", "full_sft", *PLAIN]
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods[:1])
     parser.add_argument("--steps", type=int, help="least steps to time (500; quick: 6)")
     parser.add_argument("--compile", nargs="+", choices=["on", "off"], help="default: both")
     parser.add_argument("--cache", choices=["auto", "gpu", "ram", "disk"], default="auto")

@@ -54,7 +54,7 @@ def test_a_method_is_a_line_and_a_function(monkeypatch, model_folder, texts_file
     )
     shown = help_with(line, "train")
     assert "last_norm_sft (the norms of the last blocks)" in shown
-    assert "late_stage_sft, last_norm_sft." in shown  # --last-blocks
+    assert "late_half_sft, last_norm_sft." in shown  # --last-blocks
 
     monkeypatch.setitem(METHODS, "last_norm_sft", method)
     monkeypatch.setitem(SET_UP, "norms", train_norms)
@@ -76,7 +76,7 @@ def test_a_method_is_a_line_and_a_function(monkeypatch, model_folder, texts_file
         assert refused.exit_code == 2
         assert "does not apply to last_norm_sft" in refused.output
     refused = train(model_folder, texts_file, tmp_path / "no", method="no")
-    assert "late_stage_sft, last_norm_sft\n" in refused.output
+    assert "late_half_sft, last_norm_sft\n" in refused.output
 
     assert hyperfit("evaluate", run, *QUICK).exit_code == 0
     page = (run / "report" / "report.html").read_text()

@@ -10,8 +10,15 @@ from hyperfitting.config import (
     TrainConfig,
 )
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
-from hyperfitting.config.methods import METHODS
-from hyperfitting.config.resolve import demo_runs, describe, not_for, resolve_demo, resolve_run
+from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
+from hyperfitting.config.resolve import (
+    demo_runs,
+    describe,
+    not_for,
+    preset_layer,
+    resolve_demo,
+    resolve_run,
+)
 from hyperfitting.errors import InputError
 from hyperfitting.train.methods import SET_UP
 
@@ -238,3 +245,36 @@ def test_the_demo_refuses_what_its_methods_would_ignore(key, value):
     layer = Layer("override", {key: value, "methods": ["full_sft"]})
     with pytest.raises(InputError, match=f"{key!r}.*does not apply to full_sft"):
         resolve_demo([layer])
+
+
+def test_a_recipe_asks_for_at_most_so_many_windows_and_a_preset_for_the_papers():
+    recipe = resolve_run([BASE]).config
+    assert (recipe.data.max_train, recipe.data.num_train) == (32, None)
+    assert (recipe.data.window_tokens, recipe.train.batch_size, recipe.train.stop) == (
+        128, 2, "epochs",
+    )  # fmt: skip
+    for method, rate in (("full_sft", 5e-6), ("late_half_sft", 5e-6), ("late_stage_lora", 2e-4)):
+        user = [BASE, Layer("flag", {"train.method": method}), *preset_layer("paper", method)]
+        paper = resolve_run(user).config
+        assert (paper.data.max_train, paper.data.window_tokens) == (2_000, 256)
+        assert (paper.train.batch_size, paper.train.epochs) == (8, 260)
+        assert (paper.train.learning_rate, paper.train.stop) == (rate, "epochs")
+        assert (paper.train.lora.rank, paper.monitor.num_contexts) == (16, 32)
+
+
+def test_a_number_of_windows_and_the_most_of_them_are_not_set_together():
+    with pytest.raises(InputError, match="are both set"):
+        resolve_run([BASE, read_overrides(["data.num_train=8", "data.max_train=9"])])
+
+
+def test_without_a_method_the_default_one_trains_with_its_recipe():
+    named = Layer("flag", {"model.name": "m", "data.source": "d.txt"})
+    found = resolve_run([named])
+    assert found.config.train.method == DEFAULT_METHOD
+    asked = resolve_run([named, Layer("flag", {"train.method": DEFAULT_METHOD})])
+    assert found.config == asked.config
+
+
+@pytest.mark.parametrize(("count", "trained"), [(30, 15), (18, 9), (5, 2), (1, 1)])
+def test_the_last_half_is_half_of_the_blocks_rounded_down(count, trained):
+    assert METHODS["late_half_sft"].blocks(count, 0) == range(count - trained, count)

@@ -201,11 +201,10 @@ REFUSALS = {
     "unknown setting": (["train.epoch=3"], "did you mean 'train.epochs'"),
     "no device": (["--device", "cuda"], "no CUDA device"),
     "no data": (["--data", ""], "'data.source' is ''"),
-    "plateau unseen": (
-        ["train.stop=ttr_plateau", "monitor.every_epochs=0"], "measures no TTR"
-    ),
+    "plateau unseen": (["train.stop=ttr_plateau", "monitor.every_epochs=0"], "measures no TTR"),
     "plateau without texts": (
-        ["train.stop=ttr_plateau", "monitor.num_contexts=0"], "num_contexts=0 measures no TTR"
+        ["train.stop=ttr_plateau", "monitor.num_contexts=0"],
+        "num_contexts=0 measures no TTR",
     ),
     "too few windows": (["train.batch_size=16"], "15 training windows, and a step takes 16"),
     "no gpu for the cache": (["--prefix-cache", "gpu"], "--prefix-cache is gpu, but the run is on"),

@@ -56,6 +56,10 @@ def _last(count: int, k: int) -> range:
     return range(count - k, count)
 
 
+def _last_half(count: int, k: int) -> range:
+    return range(count - count // 2, count) if count > 1 else range(count)
+
+
 def _recipe(learning_rate: float, epochs: int) -> Settings:
     """What a method trains with where nothing else is asked: small batches of a few short windows.
 
@@ -158,5 +162,17 @@ METHODS: Mapping[str, Method] = {
         tuned=_tuned(1.5e-3),
         colour="#a8639a",
         marker="D",
+    ),
+    # Five of SmolLM2's 30 blocks are not enough for varied text in words, fifteen are.
+    "late_half_sft": Method(
+        arm="late_half",
+        label="all of the last half of the blocks and the final norm",
+        trains="blocks and final norm",
+        blocks=_last_half,
+        is_late=True,
+        defaults=_recipe(1e-4, 8),
+        tuned=_tuned(1.5e-3),
+        colour="#555555",
+        marker="P",
     ),
 }

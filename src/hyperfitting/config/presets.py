@@ -7,7 +7,7 @@ method stands in `methods.py`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hyperfitting.config.methods import Settings
+from hyperfitting.config.methods import METHODS, Settings
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _rate(learning_rate: float) -> Settings:
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(
         _protocol(epochs=260, learning_rate=2e-4, every_epochs=10),
-        {name: _rate(5e-6) for name in ("full_sft", "lisa", "late_stage_sft")},
+        {name: _rate(5e-6) for name, method in METHODS.items() if not method.has_adapters},
     ),
     "carlsson": Preset(
         _protocol(epochs=20, learning_rate=1e-6, every_epochs=1), methods=("full_sft",)

@@ -16,7 +16,13 @@ from hyperfitting.config import (
 )
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import OVERRIDE, Layer, Resolved, build, flatten, leaf_fields, peek
-from hyperfitting.config.methods import DEFAULT_METHOD, METHODS, SOME_AT_A_TIME, BlockSetting, Method
+from hyperfitting.config.methods import (
+    DEFAULT_METHOD,
+    METHODS,
+    SOME_AT_A_TIME,
+    BlockSetting,
+    Method,
+)
 from hyperfitting.config.presets import (
     BUILTIN_CORPORA,
     BUILTIN_MODEL_ON,
