@@ -54,7 +54,7 @@ def test_a_method_is_a_line_and_a_function(monkeypatch, model_folder, texts_file
     )
     shown = help_with(line, "train")
     assert "last_norm_sft (the norms of the last blocks)" in shown
-    assert "late_half_sft, last_norm_sft." in shown  # --last-blocks
+    assert "late_stage_sft, last_norm_sft." in shown  # --last-blocks
 
     monkeypatch.setitem(METHODS, "last_norm_sft", method)
     monkeypatch.setitem(SET_UP, "norms", train_norms)

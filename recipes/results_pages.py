@@ -1,0 +1,145 @@
+"""The result pages of real models, from the studies that are committed under docs/results/data.
+
+    python recipes/results_pages.py                      write every page's tables anew
+    python recipes/results_pages.py --study S --name N   take the files of study S for N first
+
+A page is docs/results/NAME.md, README.md the models side by side; their tables stand between
+`<!-- table: NAME -->` and `<!-- end of table -->`, what surrounds them is written by hand. A test
+holds the pages to the files.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+DATA = RESULTS / "data"
+DEMO = RESULTS / "demo"  # the built-in model's study
+FILES = ("measurements.json", "study.json")
+PLACE = re.compile(r"(<!-- table: ([\w -]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# Metric, its title, decimals, and the mode and length that are shown.
+COLUMNS = (
+    ("ttr", "TTR", 3, "fixed_length"),
+    ("bigram_repetition", "bigram repetition", 3, "fixed_length"),
+    ("looped_rate", "loops", 2, "natural"),
+    ("nonwords", "words that do not exist", 3, "fixed_length"),
+    ("coherence_original_nats", "log-likelihood under the original", 2, "fixed_length"),
+    ("overlap_max", "longest copy, tokens", 1, "fixed_length"),
+    ("val_ppl", "validation perplexity", 0, None),
+)
+Row = Mapping[str, Any]
+
+
+def read(name: str) -> tuple[list[Row], Row]:
+    """Rows of the measurements and the study of a model, by its name; `builtin` is the demo's."""
+    folder = DEMO if name == "builtin" else DATA / name
+    measured, study = (json.loads((folder / file).read_text("utf-8")) for file in FILES)
+    rows: list[Row] = measured["rows"]
+    return rows, study
+
+
+def arm_of(row: Row) -> tuple[str, str]:
+    """Arm of a row and what sets it apart from others of its name, in words."""
+    parameters = ", ".join(f"{key} {value}" for key, value in sorted(row["parameters"].items()))
+    return row["arm"], parameters
+
+
+def number(value: float, decimals: int) -> str:
+    """As it is printed: large ones without decimals."""
+    return f"{value:,.{0 if abs(value) >= 100 else decimals}f}"
+
+
+def cell(row: Row | None, decimals: int) -> str:
+    """Mean and interval, or a dash."""
+    if row is None or row["mean"] is None:
+        return "–"
+    mean = number(row["mean"], decimals)
+    if row["low"] is None:
+        return mean
+    return f"{mean} [{number(row['low'], decimals)}, {number(row['high'], decimals)}]"
+
+
+def found(
+    rows: Sequence[Row], arm: tuple[str, str], seed: Any, column: Sequence[Any]
+) -> Row | None:
+    """The row of an arm, seed and column."""
+    metric, _, _, mode = column
+    for row in rows:
+        is_mode = mode is None or row["mode"] in (mode, None)
+        if arm_of(row) == arm and row["seed"] == seed and row["metric"] == metric and is_mode:
+            return row
+    return None
+
+
+def arms_table(name: str) -> str:
+    """Every arm and seed of a study: the columns above, with the training loss."""
+    rows, study = read(name)
+    keys = list(dict.fromkeys((arm_of(row), row["seed"]) for row in rows))
+    losses = {(arm_of(run), run["seed"]): run["final_loss"] for run in study["runs"]}
+    shown = [c for c in COLUMNS if any(row["metric"] == c[0] for row in rows)]
+    lines = [["arm", "seed", *(title for _, title, *_ in shown), "training loss"]]
+    for arm, seed in keys:
+        cells = [cell(found(rows, arm, seed, column), column[2]) for column in shown]
+        loss = losses.get((arm, seed))
+        words = f"{arm[0]} ({arm[1]})" if arm[1] else arm[0]
+        which = "–" if seed is None else str(seed)
+        lines.append([words, which, *cells, "–" if loss is None else number(loss, 3)])
+    return table(lines)
+
+
+def side_by_side(names: Sequence[str]) -> str:
+    """Models next to each other: human, original and tuned TTR and bigram repetition."""
+    lines = [["model", "arm", "seed", *(title for _, title, *_ in COLUMNS[:4])]]
+    for name in names:
+        rows, _ = read(name)
+        for arm, seed in dict.fromkeys((arm_of(row), row["seed"]) for row in rows):
+            if arm[1] or arm[0] not in ("human", "original", "hyperfitted", "late_half"):
+                continue
+            cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:4]]
+            lines.append([name, arm[0], "–" if seed is None else str(seed), *cells])
+    return table(lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """As Markdown."""
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:], ""])
+
+
+def names() -> list[str]:
+    """The built-in model and every model whose study is committed."""
+    kept = sorted(path.name for path in DATA.glob("*") if (path / FILES[0]).exists())
+    return ["builtin", *kept]
+
+
+def filled(text: str) -> str:
+    """A page with every table as the files have it."""
+
+    def fill(place: re.Match[str]) -> str:
+        name = place[2]
+        made = side_by_side(names()) if name == "side by side" else arms_table(name)
+        return f"{place[1]}{made}{place[3]}"
+
+    return PLACE.sub(fill, text)
+
+
+def main() -> None:
+    """Take a study's files where one is given, and write every page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", type=Path, help="folder of a study whose files are taken")
+    parser.add_argument("--name", help="of the model, and of its page")
+    options = parser.parse_args()
+    if options.study is not None:
+        folder = DATA / options.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            (folder / file).write_bytes((options.study / file).read_bytes())
+    for page in sorted(RESULTS.glob("*.md")):
+        page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
