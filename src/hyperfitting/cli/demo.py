@@ -15,6 +15,12 @@ from hyperfitting.cli.common import (
     print_json,
 )
 
+# The built-in model is a laboratory animal; this is how people will use it.
+NEXT = (
+    "next    a real model: make demo-real (SmolLM2-135M, a download of 98 MB), or\n"
+    "        hyperfit train FOLDER_OR_HUB_ID --data builtin:fiction --out run"
+)
+
 
 def demo(
     overrides: Overrides = None,
@@ -54,3 +60,4 @@ def demo(
             print_json(read_json(study.measurements_file))
         else:
             study_summary(study, read_study(study), progress.seconds)
+            progress.say(NEXT)

@@ -1,0 +1,65 @@
+"""Every table of the result pages is that of the committed studies."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "recipes" / "results_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_page_has_the_tables_of_the_committed_studies(recipe):
+    pages = sorted(recipe.RESULTS.glob("*.md"))
+    tables = [place for page in pages for place in recipe.PLACE.findall(page.read_text("utf-8"))]
+    assert {name for _, name, _ in tables} >= {"side by side"} | set(recipe.names()) - {"builtin"}
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert recipe.filled(text) == text, f"{page.name}: python recipes/results_pages.py"
+
+
+def test_a_cell_is_of_its_arm_seed_and_metric(recipe):
+    for name in recipe.names():
+        rows, study = recipe.read(name)
+        lines = [line.split(" | ") for line in recipe.arms_table(name).splitlines()[2:]]
+        titles = recipe.arms_table(name).splitlines()[0].split(" | ")
+        at = titles.index("TTR")
+        keys = list(dict.fromkeys((recipe.arm_of(row), row["seed"]) for row in rows))
+        assert len(lines) == len(keys) >= 3
+        for (arm, seed), line in zip(keys, lines, strict=True):
+            [row] = [
+                r
+                for r in rows
+                if (recipe.arm_of(r), r["seed"], r["metric"], r["mode"])
+                == (arm, seed, "ttr", "fixed_length")
+            ]
+            assert float(line[at].split(" ")[0]) == pytest.approx(row["mean"], abs=5e-4)
+        assert study["num_contexts"] >= 60, "held-out contexts"
+
+
+def test_another_study_makes_another_page(recipe, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "other"
+    folder.mkdir(parents=True)
+    for file in recipe.FILES:
+        shutil.copyfile(recipe.DEMO / file, folder / file)
+    content = json.loads((folder / "measurements.json").read_text())
+    for row in content["rows"]:
+        if (row["arm"], row["metric"]) == ("hyperfitted", "ttr"):
+            row["mean"] = 0.12345
+    (folder / "measurements.json").write_text(json.dumps(content))
+    monkeypatch.setattr(recipe, "DATA", tmp_path / "data")
+    assert recipe.names() == ["builtin", "other"]
+    page = "before\n<!-- table: other -->\nold\n<!-- end of table -->\nbehind\n"
+    assert "0.123 [" in recipe.filled(page)
+    assert "0.123 [" not in recipe.arms_table("builtin")
+    assert recipe.filled(page).startswith("before\n<!-- table: other -->\n| arm | seed | TTR |")
+    assert recipe.filled(recipe.filled(page)) == recipe.filled(page)
