@@ -53,7 +53,7 @@ def _blocks_and_norm(model: CausalLM, method: Method, config: TrainConfig) -> Tr
         raise InputError(
             f"{config.method} needs to know the final norm of a {model.config.model_type!r} model",
             needed=f"a model of the families {', '.join(FAMILIES)}",
-            hint="--method late_stage_lora --prefix-cache off trains adapters there",
+            hint="--method full_sft, full_lora, or late_stage_lora --prefix-cache off trains there",
         )
     model.requires_grad_(False)
     for name in [*names, anatomy(model).norm_name]:
