@@ -5,7 +5,6 @@ Shape letters: N contexts, K tokens of a continuation.
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +16,8 @@ from hyperfitting.compare.scores import PairScores
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
-from hyperfitting.generate.choose import Chooser, Sample, greedy
+from hyperfitting.generate.both_modes import decode_both
+from hyperfitting.generate.choose import Sample
 from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
@@ -158,35 +158,24 @@ def greedy_outputs(
     progress: Progress,
     *,
     arm: Arm,
-    choose: Chooser = greedy,
 ) -> ArmOutputs:
-    """Greedy continuations of every context in both modes; `choose` may rule tokens out."""
-    modes: list[tuple[Mode, int]] = [("fixed_length", contexts.length)]
-    if config.natural_tokens:
-        modes.append(("natural", config.natural_tokens))
-    texts: dict[Mode, list[Generation]] = {}
-    seconds: dict[Mode, float] = {}
-    for mode, max_new_tokens in modes:
-        title = f"generate {arm.name}, {mode.replace('_', ' ')}"
-        with progress.stage(title, len(contexts)) as stage:
-            start = time.perf_counter()
-            decoded = decode(
-                model,
-                contexts.contexts,
-                choose,
-                max_new_tokens=max_new_tokens,
-                banned=tokens.banned(mode),
-                ends=tokens.ends if mode == "natural" else (),
-                batch_size=config.batch_size,
-                stage=stage,
-            )
-            seconds[mode] = time.perf_counter() - start
-            texts[mode] = generations_of(decoded, contexts, tokens, arm=arm, mode=mode)
-            stage.update(
-                len(contexts), f"{len(contexts)} contexts, {max_new_tokens} tokens at most"
-            )
+    """Greedy continuations of every context in both modes."""
+    count, length, natural = len(contexts), contexts.length, config.natural_tokens
+    with progress.stage(f"generate {arm.name}", count) as stage:
+        found = decode_both(
+            model, contexts.contexts,
+            length=length, natural=natural, banned=tokens.banned("natural"), ends=tokens.ends,
+            batch_size=config.batch_size, stage=stage,
+        )  # fmt: skip
+        at_most = f"; {natural} at most where they may end" if natural else ""
+        stage.update(count, f"{count} contexts, {length} tokens{at_most}")
     return ArmOutputs(
-        arm, [texts["fixed_length"]], texts.get("natural"), seconds=seconds["fixed_length"]
+        arm,
+        [generations_of(found.fixed, contexts, tokens, arm=arm, mode="fixed_length")],
+        generations_of(found.natural, contexts, tokens, arm=arm, mode="natural")
+        if natural
+        else None,
+        seconds=found.seconds,
     )
 
 

@@ -10,17 +10,17 @@ from typing import Any
 from hyperfitting.config import EvaluateConfig, ModelConfig
 from hyperfitting.data.windows import Contexts
 from hyperfitting.errors import InputError
-from hyperfitting.evaluate.arms import ArmOutputs, draws_of, generations_of, greedy_outputs
+from hyperfitting.evaluate.arms import ArmOutputs, draws_of, generations_of
 from hyperfitting.generate.citation import CitationBlocked, CitationBlocker
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
-from hyperfitting.generate.decode import Decoded
+from hyperfitting.generate.decode import Decoded, decode
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
 from hyperfitting.generate.stop import rule_of
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm, Mode
+from hyperfitting.records import Arm, Generation, Mode
 from hyperfitting.records.arms import CITATION_BLOCKED
 from hyperfitting.records.study import DecoderRun, Stopped
 
@@ -177,8 +177,19 @@ def blocked_outputs(
         for i, (start, text) in enumerate(zip(starts_word, texts, strict=True))
     ]
     choose = CitationBlocked(CitationBlocker(training_rows, starts_word_V=starts))
+
+    def write(mode: Mode, most: int) -> list[Generation]:
+        decoded = decode(
+            model, contexts.contexts, choose,
+            max_new_tokens=most, banned=tokens.banned(mode),
+            ends=tokens.ends if mode == "natural" else (), batch_size=config.batch_size,
+        )  # fmt: skip
+        return generations_of(decoded, contexts, tokens, arm=here, mode=mode)
+
     with progress.stage(f"decode {here.name}", len(contexts)) as stage:
-        silent = Progress()  # one stage for both modes
-        found = greedy_outputs(model, tokens, contexts, config, silent, arm=here, choose=choose)
+        start = time.perf_counter()
+        fixed = write("fixed_length", contexts.length)
+        seconds = time.perf_counter() - start
+        natural = write("natural", config.natural_tokens) if config.natural_tokens else None
         stage.update(len(contexts), f"{len(contexts)} contexts, {len(training_rows)} windows")
-    return found
+    return ArmOutputs(here, [fixed], natural, seconds=seconds)
