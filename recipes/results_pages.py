@@ -3,9 +3,10 @@
     python recipes/results_pages.py                      write every page's tables anew
     python recipes/results_pages.py --study S --name N   take the files of study S for N first
 
-A page is docs/results/NAME.md, README.md the models side by side; their tables stand between
-`<!-- table: NAME -->` and `<!-- end of table -->`, what surrounds them is written by hand. A test
-holds the pages to the files.
+A page is docs/results/NAME.md, docs/results/README.md the models side by side, and the project's
+README shows one of them first. Tables stand between `<!-- results: NAME -->` and
+`<!-- end of results -->`, what surrounds them is written by hand. A test holds the pages to the
+files.
 """
 
 import argparse
@@ -19,7 +20,10 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 DATA = RESULTS / "data"
 DEMO = RESULTS / "demo"  # the built-in model's study
 FILES = ("measurements.json", "study.json")
-PLACE = re.compile(r"(<!-- table: ([\w -]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+README = RESULTS.parent.parent / "README.md"
+PLACE = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+SIDE_BY_SIDE, FIRST = "side by side", "at first sight"
+SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
 # Metric, its title, decimals, and the mode and length that are shown.
 COLUMNS = (
     ("ttr", "TTR", 3, "fixed_length"),
@@ -103,6 +107,22 @@ def side_by_side(names: Sequence[str]) -> str:
     return table(lines)
 
 
+def at_first_sight(name: str, arms: Sequence[str]) -> str:
+    """A few arms of one model and seed, a line a metric."""
+    rows, study = read(name)
+    keys = [
+        next(key for key in ((arm_of(row), row["seed"]) for row in rows) if key[0] == (arm, ""))
+        for arm in arms
+    ]
+    lines = [["", *arms]]
+    for column in COLUMNS:
+        cells = [cell(found(rows, arm, seed, column), column[2]) for arm, seed in keys]
+        lines.append([column[1], *cells])
+    losses = {(arm_of(run), run["seed"]): run["final_loss"] for run in study["runs"]}
+    last = [number(losses[key], 3) if key in losses else "–" for key in keys]
+    return table([*lines, ["training loss", *last]])
+
+
 def table(lines: Sequence[Sequence[str]]) -> str:
     """As Markdown."""
     rows = [f"| {' | '.join(line)} |" for line in lines]
@@ -115,12 +135,20 @@ def names() -> list[str]:
     return ["builtin", *kept]
 
 
+def pages() -> list[Path]:
+    """The files that hold such tables."""
+    return [README, *sorted(RESULTS.glob("*.md"))]
+
+
 def filled(text: str) -> str:
     """A page with every table as the files have it."""
 
     def fill(place: re.Match[str]) -> str:
         name = place[2]
-        made = side_by_side(names()) if name == "side by side" else arms_table(name)
+        if name == FIRST:
+            made = at_first_sight(*SHOWN_FIRST)
+        else:
+            made = side_by_side(names()) if name == SIDE_BY_SIDE else arms_table(name)
         return f"{place[1]}{made}{place[3]}"
 
     return PLACE.sub(fill, text)
@@ -137,7 +165,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             (folder / file).write_bytes((options.study / file).read_bytes())
-    for page in sorted(RESULTS.glob("*.md")):
+    for page in pages():
         page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
 
 

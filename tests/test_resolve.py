@@ -278,3 +278,13 @@ def test_without_a_method_the_default_one_trains_with_its_recipe():
 @pytest.mark.parametrize(("count", "trained"), [(30, 15), (18, 9), (5, 2), (1, 1)])
 def test_the_last_half_is_half_of_the_blocks_rounded_down(count, trained):
     assert METHODS["late_half_sft"].blocks(count, 0) == range(count - trained, count)
+
+
+@pytest.mark.parametrize(("source", "window"), [("builtin:news", 192), ("builtin:fiction", 256)])
+def test_the_built_in_model_has_windows_that_its_texts_fill(source, window):
+    demo = resolve_demo([read_overrides([f"data.source={source}"])])
+    assert demo.config.data.window_tokens == window
+    runs = [run.config.data for run in demo_runs(demo.config, demo.sources)]
+    assert {(data.window_tokens, data.max_train) for data in runs} == {(window, 2_000)}
+    other = Layer("flag", {"model.name": "m", "data.source": source})
+    assert resolve_run([other]).config.data.window_tokens == 128

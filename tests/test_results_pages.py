@@ -19,9 +19,13 @@ def recipe():
 
 
 def test_every_page_has_the_tables_of_the_committed_studies(recipe):
-    pages = sorted(recipe.RESULTS.glob("*.md"))
+    pages = recipe.pages()
     tables = [place for page in pages for place in recipe.PLACE.findall(page.read_text("utf-8"))]
-    assert {name for _, name, _ in tables} >= {"side by side"} | set(recipe.names()) - {"builtin"}
+    assert {name for _, name, _ in tables} >= {
+        recipe.SIDE_BY_SIDE,
+        recipe.FIRST,
+        *recipe.names(),
+    } - {"builtin"}
     for page in pages:
         text = page.read_text("utf-8")
         assert recipe.filled(text) == text, f"{page.name}: python recipes/results_pages.py"
@@ -58,8 +62,8 @@ def test_another_study_makes_another_page(recipe, tmp_path, monkeypatch):
     (folder / "measurements.json").write_text(json.dumps(content))
     monkeypatch.setattr(recipe, "DATA", tmp_path / "data")
     assert recipe.names() == ["builtin", "other"]
-    page = "before\n<!-- table: other -->\nold\n<!-- end of table -->\nbehind\n"
+    page = "before\n<!-- results: other -->\nold\n<!-- end of results -->\nbehind\n"
     assert "0.123 [" in recipe.filled(page)
     assert "0.123 [" not in recipe.arms_table("builtin")
-    assert recipe.filled(page).startswith("before\n<!-- table: other -->\n| arm | seed | TTR |")
+    assert recipe.filled(page).startswith("before\n<!-- results: other -->\n| arm | seed | TTR |")
     assert recipe.filled(recipe.filled(page)) == recipe.filled(page)

@@ -38,12 +38,13 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     source = peek(user, "data.source")
     if source is not None and source in BUILTIN_CORPORA:
         layers.append(Layer(f"set for {source}", flatten(BUILTIN_CORPORA[source])))
-    if known := METHODS.get(str(method)):
+    known, is_builtin = METHODS.get(str(method)), peek(user, "model.name") == "builtin"
+    if known:
         layers.append(Layer(f"default of {method}", flatten(known.defaults)))
-        if peek(user, "model.name") == "builtin":
-            layers.append(Layer("tuned for builtin", flatten(known.tuned)))
-            on = BUILTIN_MODEL_ON.get(str(source), {})
-            layers.append(Layer(f"tuned for builtin on {source}", flatten(on)))
+    if known and is_builtin:
+        layers.append(Layer("tuned for builtin", flatten(known.tuned)))
+    if is_builtin and source is not None and source in BUILTIN_MODEL_ON:
+        layers.append(Layer(f"tuned for builtin on {source}", flatten(BUILTIN_MODEL_ON[source])))
     return layers
 
 
