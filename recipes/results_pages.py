@@ -154,6 +154,15 @@ def filled(text: str) -> str:
     return PLACE.sub(fill, text)
 
 
+def without_folders(value: Any) -> Any:
+    """A file's content, with models and runs called by name and not by where they lay."""
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
 def main() -> None:
     """Take a study's files where one is given, and write every page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,7 +173,8 @@ def main() -> None:
         folder = DATA / options.name
         folder.mkdir(parents=True, exist_ok=True)
         for file in FILES:
-            (folder / file).write_bytes((options.study / file).read_bytes())
+            content = without_folders(json.loads((options.study / file).read_text("utf-8")))
+            (folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for page in pages():
         page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
 

@@ -42,7 +42,10 @@ NO_SETTINGS = {
     "safe_serialization",
 }  # fmt: skip
 # Options of other programs.
-NO_FLAGS = {"--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu"}
+NO_FLAGS = {
+    "--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu", "--models",
+    "--arms", "--rounds",
+}  # fmt: skip
 # Whose settings the messages of a part speak of; of the rest, any verb's.
 VERBS_OF = {
     "judge": ("judge",), "train": ("train",), "data": ("train",), "models": ("train",),

@@ -174,6 +174,6 @@ METHODS: Mapping[str, Method] = {
         defaults=_recipe(1e-4, 8),
         tuned=_tuned(1.5e-3),
         colour="#555555",
-        marker="P",
+        marker="h",
     ),
 }
