@@ -211,7 +211,8 @@ def measure_plain(name: str, method: str, options: argparse.Namespace) -> dict[s
     device, (kind, sizes) = options.device, options.shapes[name]
     peak_mb(device, anew=True)
     model = random_model(kind, sizes, device)
-    flops, last = step_flops(model, method, TrainConfig().last_blocks), TrainConfig().last_blocks
+    last = TrainConfig().last_blocks
+    flops = step_flops(model, method, last)
     if method == "plain_lora":
         blocks = list(range(len(anatomy(model).blocks)))[-last:]
         lora = LoraConfig(

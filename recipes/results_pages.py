@@ -78,19 +78,25 @@ def found(
     return None
 
 
+def last_loss(study: Row, arm: tuple[str, str], seed: Any) -> str:
+    """The training loss that an arm's run ended with, or a dash."""
+    for run in study["runs"]:
+        if (arm_of(run), run["seed"]) == (arm, seed):
+            return number(run["final_loss"], 3)
+    return "–"
+
+
 def arms_table(name: str) -> str:
     """Every arm and seed of a study: the columns above, with the training loss."""
     rows, study = read(name)
     keys = list(dict.fromkeys((arm_of(row), row["seed"]) for row in rows))
-    losses = {(arm_of(run), run["seed"]): run["final_loss"] for run in study["runs"]}
     shown = [c for c in COLUMNS if any(row["metric"] == c[0] for row in rows)]
     lines = [["arm", "seed", *(title for _, title, *_ in shown), "training loss"]]
     for arm, seed in keys:
         cells = [cell(found(rows, arm, seed, column), column[2]) for column in shown]
-        loss = losses.get((arm, seed))
         words = f"{arm[0]} ({arm[1]})" if arm[1] else arm[0]
         which = "–" if seed is None else str(seed)
-        lines.append([words, which, *cells, "–" if loss is None else number(loss, 3)])
+        lines.append([words, which, *cells, last_loss(study, arm, seed)])
     return table(lines)
 
 
@@ -118,9 +124,7 @@ def at_first_sight(name: str, arms: Sequence[str]) -> str:
     for column in COLUMNS:
         cells = [cell(found(rows, arm, seed, column), column[2]) for arm, seed in keys]
         lines.append([column[1], *cells])
-    losses = {(arm_of(run), run["seed"]): run["final_loss"] for run in study["runs"]}
-    last = [number(losses[key], 3) if key in losses else "–" for key in keys]
-    return table([*lines, ["training loss", *last]])
+    return table([*lines, ["training loss", *(last_loss(study, *key) for key in keys)]])
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

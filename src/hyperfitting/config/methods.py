@@ -57,7 +57,7 @@ def _last(count: int, k: int) -> range:
 
 
 def _last_half(count: int, k: int) -> range:
-    return range(count - count // 2, count) if count > 1 else range(count)
+    return _last(count, max(1, count // 2))
 
 
 def _recipe(learning_rate: float, epochs: int) -> Settings:

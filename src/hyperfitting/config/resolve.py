@@ -296,8 +296,7 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     presets = _preset_layers(user, _method(user) if has_method else None)
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
     missing = [key for key in required if peek(user, key) is None]
-    valid = {"train.method": "full_sft"}  # any other setting takes any text
-    stand_in = Layer("", {key: valid.get(key, "-") for key in missing})
+    stand_in = Layer("", dict.fromkeys(missing, "-"))  # what is required takes any text
     rows = _setting_rows(schema, build(schema, [stand_in, *presets, *user]))
     return [
         SettingRow(row.key, None, "required, not given", row.description)

@@ -4,7 +4,6 @@ transformers opens them: their weights are dequantised to float32, and so is eve
 saved from them. A file lies here or in a hub repository: `FOLDER/file.gguf`, `org/name/file.gguf`.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
@@ -32,7 +31,6 @@ from hyperfitting.models.types import CausalLM
 GGUF = ".gguf"
 MAGIC = b"GGUF"
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
-CHUNK_BYTES = 2**24
 
 
 def is_gguf(name: str) -> bool:
@@ -59,7 +57,7 @@ def locate_gguf(config: ModelConfig) -> Checkpoint:
         )
     path = Path(config.name).absolute()
     checkpoint = _here(config, path) if path.is_file() else _on_hub(config)
-    with Path(checkpoint.path, str(checkpoint.gguf)).open("rb") as file:
+    with file_of(checkpoint).open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise InputError(
                 f"{config.name} is no GGUF file: it does not begin with the letters GGUF",
@@ -136,20 +134,16 @@ def made_plain(model: CausalLM, checkpoint: Checkpoint) -> str:
             del config.quantization_config
     model.hf_quantizer, model.is_quantized = None, False
     # What an adapter that is trained on it names as its base.
-    here = str(Path(checkpoint.path, str(checkpoint.gguf)))
+    here = str(file_of(checkpoint))
     model.name_or_path = model.config._name_or_path = (
         here if checkpoint.is_local else checkpoint.name
     )
     return f"{checkpoint.name} is a GGUF file: its weights were dequantised to float32"
 
 
-def file_digest(checkpoint: Checkpoint) -> str:
-    """SHA-256 of the file."""
-    digest = hashlib.sha256()
-    with Path(checkpoint.path, str(checkpoint.gguf)).open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def file_of(checkpoint: Checkpoint) -> Path:
+    """Where the file lies."""
+    return Path(checkpoint.path, str(checkpoint.gguf))
 
 
 def gguf_refused(checkpoint: Checkpoint, error: Exception) -> InputError:

@@ -32,7 +32,7 @@ from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.gguf_file import (
     dequantising,
-    file_digest,
+    file_of,
     gguf_refused,
     made_plain,
     without_bar,
@@ -45,6 +45,7 @@ from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.origins import Origin
 from hyperfitting.runs import RunFolder
+from hyperfitting.seals import file_digest
 
 # transformers puts an adapter that lies beside whole weights on top of them without a word. It
 # looks for one in the subfolder that is named here, and no checkpoint has this one.
@@ -220,7 +221,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     digest_of_file = None
     if checkpoint.gguf is not None:
         notes.append(made_plain(model, checkpoint))
-        digest_of_file = file_digest(checkpoint)
+        digest_of_file = file_digest(file_of(checkpoint))
     if quantization is not None and not is_quantized(model):
         notes.append(f"the {quantization} weights of {config.name} were loaded as plain numbers")
     origin = Origin(
