@@ -39,6 +39,11 @@ def methods() -> str:
     return _table(("method", "trains", "arm"), rows)
 
 
+def _size(method: Method) -> str:
+    """What `train.learning_rate=auto` is relative to."""
+    return "weights / A" if method.has_adapters else "weights"
+
+
 def trained() -> str:
     """What each method trains, what is left of it, and its defaults."""
     rows = []
@@ -47,7 +52,7 @@ def trained() -> str:
         config = resolve_run([Layer("", given)]).config.train
         rows.append((
             f"`{name}`", _trains(method), "`adapter/`" if method.has_adapters else "`model/`",
-            f"{config.learning_rate:.0e}".replace("e-0", "e-"), str(config.epochs),
+            f"{method.relative_rate:.1e} × {_size(method)}".replace("e-0", "e-"), str(config.epochs),
         ))  # fmt: skip
     return _table(("method", "trains", "result", "default rate", "epochs"), rows)
 

@@ -38,19 +38,20 @@ def train_norms(model, method, config):
     for name, parameter in model.named_parameters():
         inside = any(name.startswith(f"{block}.") for block in blocks)
         parameter.requires_grad_(inside and "norm" in name)
-    return account(model, indices, has_adapter=False, rate=config.learning_rate)
+    return account(model, indices, config, has_adapter=False)
 
 
 def test_a_method_is_a_line_and_a_function(monkeypatch, model_folder, texts_file, tmp_path):
     method = Method(
         arm="last_norms", label="the norms of the last blocks", trains="norms",
-        blocks=lambda count, k: range(count - k, count), setting="last_blocks", is_late=True,
+        blocks=lambda count, k: range(count - k, count), relative_rate=0.1, setting="last_blocks",
+        is_late=True,
         defaults={"train": {"epochs": 2}}, colour="#123456", marker="h",
     )  # fmt: skip
     line = (
         "from hyperfitting.config.methods import METHODS, Method\n"
         "METHODS['last_norm_sft'] = Method(arm='a', label='the norms of the last blocks', "
-        "trains='norms', blocks=range, setting='last_blocks')"
+        "trains='norms', blocks=range, relative_rate=0.1, setting='last_blocks')"
     )
     shown = help_with(line, "train")
     assert "last_norm_sft (the norms of the last blocks)" in shown

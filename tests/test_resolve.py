@@ -33,10 +33,10 @@ def test_later_layers_win_and_every_value_keeps_its_source(tmp_path):
     assert resolved.config.train.epochs == 9
     assert resolved.config.train.seed == 3
     assert resolved.config.monitor.every_epochs == 2
-    assert resolved.config.train.learning_rate == 6e-5
+    assert resolved.config.train.learning_rate == "auto"
     assert resolved.sources["train.epochs"] == "override"
     assert resolved.sources["train.seed"] == f"file {path}"
-    assert resolved.sources["train.learning_rate"] == "default of full_sft"
+    assert resolved.sources["train.learning_rate"] == "default"
     assert resolved.sources["train.batch_size"] == "default of full_sft"
     assert resolved.sources["train.warmup_steps"] == "default"
 

@@ -81,7 +81,7 @@ def another(key: str, kind: Any, value: Any) -> str:
     if kind is int:
         return str((value or 0) + 3)
     if kind is float:
-        return str((value or 0.4) * 0.5)
+        return str((value if isinstance(value, float) and value else 0.4) * 0.5)
     if get_origin(kind) is tuple:
         return "[0.3]"
     return next(name for name in METHODS if name != value) if "method" in key else "another"

@@ -199,16 +199,17 @@ def settle(value: Any, annotation: Any) -> Any:
         return {key: settle(each, Any) for key, each in value.items()}
     if not isinstance(value, Written):
         return value
-    takes_text = str in kinds or any(get_origin(kind) is Literal for kind in kinds)
+    takes_words = any(get_origin(kind) is Literal for kind in kinds)
+    takes_text = str in kinds or (takes_words and not {int, float} & set(kinds))
     if value.value is None:
         return value.text if takes_text and not value.text and type(None) not in kinds else None
     return value.text if takes_text else value.value
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type alone."""
+    """The members of a union, or the type alone, without what limits them."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
-        return get_args(annotation)
+        return tuple(kind for member in get_args(annotation) for kind in _kinds(member))
     return (annotation,)

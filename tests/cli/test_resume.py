@@ -133,7 +133,7 @@ def test_changed_settings_are_named(stopped, texts_file):
     result = hyperfit("train", "--resume", "--out", stopped, *change)
     assert result.exit_code == 2
     assert "train.epochs was 4, is 5" in result.stderr
-    assert "train.learning_rate was 0.001, is 0.5" in result.stderr
+    assert "train.learning_rate was 'auto', is 0.5" in result.stderr
 
 
 def test_changed_data_are_noticed(stopped, texts_file, tmp_path):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -197,6 +197,14 @@ def _allowed(error: Any, key: str, schema: type[Section]) -> list[str]:
     return arguments
 
 
+def _words_beside_numbers(field: FieldInfo | None) -> list[str]:
+    """The words of a setting that also takes numbers."""
+    members = get_args(field.annotation) if field else ()
+    if not any(get_origin(member) is Annotated for member in members):
+        return []
+    return [w for m in members if get_origin(m) is Literal for w in get_args(m)]
+
+
 def _explain(
     error: ValidationError, schema: type[Section], sources: Mapping[str, str]
 ) -> InputError:
@@ -218,6 +226,8 @@ def _explain(
         )
     reason = first["msg"].removeprefix("Value error, ").lower()
     options = _allowed(first, key, schema)
+    if words := _words_beside_numbers(known.get(key)):
+        reason += f", or {' or '.join(words)}"
     return InputError(
         f"setting {key!r} is {value} ({sources.get(key, 'default')})",
         needed=f"one of {', '.join(options)}" if options else reason,

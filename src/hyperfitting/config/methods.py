@@ -21,16 +21,18 @@ class Method:
 
     `trains` is a key of `train.methods.SET_UP`. `blocks` maps (number of blocks, k) to the 0-based
     indices that train; `setting` names the setting of `TrainConfig` that holds k, None where every
-    block trains. `is_late` says that nothing below them does, so that what enters them can be
-    cached. `defaults` stand between the plain defaults and the user's settings; `tuned` above
-    them, for the built-in model; where a method has none, the plain defaults hold. `colour` and
-    `marker` are a figure's; None takes what arms without their own have.
+    block trains. `relative_rate` is the learning rate `auto` as a share of the trained weights'
+    size (`train/rate.py`). `is_late` says that nothing below them does, so that what enters them
+    can be cached. `defaults` stand between the plain defaults and the user's settings; `tuned`
+    above them, for the built-in model; where a method has none, the plain defaults hold. `colour`
+    and `marker` are a figure's; None takes what arms without their own have.
     """
 
     arm: str
     label: str
     trains: str
     blocks: Callable[[int, int], range]
+    relative_rate: float
     setting: BlockSetting | None = None
     is_late: bool = False
     defaults: Settings = field(default_factory=dict)
@@ -60,7 +62,7 @@ def _last_half(count: int, k: int) -> range:
     return _last(count, max(1, count // 2))
 
 
-def _recipe(learning_rate: float, epochs: int) -> Settings:
+def _recipe(epochs: int) -> Settings:
     """What a method trains with where nothing else is asked: small batches of a few short windows.
 
     Tuned on SmolLM2-135M with 60 documents of `builtin:fiction`'s training side, none of which is
@@ -68,12 +70,7 @@ def _recipe(learning_rate: float, epochs: int) -> Settings:
     """
     return {
         "data": {"window_tokens": 128, "max_train": 32},
-        "train": {
-            "learning_rate": learning_rate,
-            "epochs": epochs,
-            "batch_size": 2,
-            "stop": "epochs",
-        },
+        "train": {"epochs": epochs, "batch_size": 2, "stop": "epochs"},
         "monitor": {"every_epochs": epochs // 2, "num_contexts": 8, "num_windows": 8},
     }
 
@@ -103,7 +100,8 @@ METHODS: Mapping[str, Method] = {
         label="every parameter",
         trains="everything",
         blocks=_all,
-        defaults=_recipe(6e-5, 8),
+        relative_rate=3.3e-4,
+        defaults=_recipe(8),
         tuned=_tuned(1.5e-3),
         colour="#0c8f68",
         marker="o",
@@ -114,7 +112,8 @@ METHODS: Mapping[str, Method] = {
         label="every parameter, a few random blocks at a time",
         trains=SOME_AT_A_TIME,
         blocks=_all,
-        defaults=_recipe(6e-5, 8),
+        relative_rate=3.3e-4,
+        defaults=_recipe(8),
         tuned=_tuned(1.5e-3),
     ),
     "full_lora": Method(
@@ -122,7 +121,8 @@ METHODS: Mapping[str, Method] = {
         label="a LoRA on every block",
         trains="adapters",
         blocks=_all,
-        defaults=_recipe(5e-4, 10),
+        relative_rate=5.6e-5,
+        defaults=_recipe(10),
         tuned=_tuned(3e-3, rank=32),
         colour="#3a8fd0",
         marker="s",
@@ -132,9 +132,10 @@ METHODS: Mapping[str, Method] = {
         label="a LoRA on the last blocks",
         trains="adapters",
         blocks=_last,
+        relative_rate=1.1e-4,
         setting="last_blocks",
         is_late=True,
-        defaults=_recipe(1e-3, 24),
+        defaults=_recipe(24),
         tuned=_tuned(3e-3, rank=64),
         colour="#d55e00",
         marker="^",
@@ -146,8 +147,9 @@ METHODS: Mapping[str, Method] = {
         label="a LoRA on the first blocks, a control",
         trains="adapters",
         blocks=_first,
+        relative_rate=1.1e-4,
         setting="first_blocks",
-        defaults=_recipe(1e-3, 24),
+        defaults=_recipe(24),
         tuned=_tuned(3e-3, rank=64),
         colour="#ad9a00",
         marker="v",
@@ -157,9 +159,10 @@ METHODS: Mapping[str, Method] = {
         label="all of the last blocks and the final norm",
         trains="blocks and final norm",
         blocks=_last,
+        relative_rate=5e-4,
         setting="last_blocks",
         is_late=True,
-        defaults=_recipe(1e-4, 16),
+        defaults=_recipe(16),
         tuned=_tuned(1.5e-3),
         colour="#a8639a",
         marker="D",
@@ -170,8 +173,9 @@ METHODS: Mapping[str, Method] = {
         label="all of the last half of the blocks and the final norm",
         trains="blocks and final norm",
         blocks=_last_half,
+        relative_rate=5.2e-4,
         is_late=True,
-        defaults=_recipe(1e-4, 8),
+        defaults=_recipe(8),
         tuned=_tuned(1.5e-3),
         colour="#555555",
         marker="h",

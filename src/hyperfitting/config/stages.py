@@ -152,7 +152,11 @@ class TrainConfig(Section):
         8, ge=1, le=MOST, description="windows per pass of the model (Carlsson et al.)"
     )
     gradient_accumulation: int = Field(1, ge=1, le=MOST, description="batches per step (ours)")
-    learning_rate: float = Field(2e-4, gt=0, le=1e30, description="rate after warm-up (ours)")
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] | Literal["auto"] = Field(
+        "auto",
+        description="rate after warm-up; `auto`: the method's share of the size of the weights "
+        "(ours)",
+    )
     warmup_steps: int = Field(
         0, ge=0, le=1_000 * MOST, description="steps of linear warm-up (ours: none)"
     )

@@ -127,6 +127,7 @@ class RunManifest(FileRecord):
     template_date: str | None = None
     ends: list[TextEnd] = Field(default_factory=list)
     trainable: Trained
+    learning_rate: float | None = None  # after warm-up
     precision: str
     device: str | None = None
     engine: list[str]

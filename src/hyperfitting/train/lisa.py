@@ -46,7 +46,7 @@ def some_at_a_time(model: CausalLM, _method: Method, config: TrainConfig) -> Tra
             needed=f"a number from 1 to {len(blocks)}",
         )
     model.requires_grad_(True)
-    found = account(model, None, has_adapter=False, rate=config.learning_rate)
+    found = account(model, None, config, has_adapter=False)
 
     def drop_others(step: int) -> None:
         _drop_gradients(blocks, kept=training_blocks(config, step, len(blocks)))

@@ -56,7 +56,7 @@ def make_optimizer(trainable: Trainable, config: TrainConfig) -> torch.optim.Ada
     """AdamW without weight decay (paper); betas 0.9 and 0.999 (ours), float32 state."""
     return torch.optim.AdamW(
         list(trainable.tensors().values()),
-        lr=config.learning_rate,
+        lr=trainable.learning_rate,
         betas=(0.9, 0.999),
         weight_decay=0.0,
         fused=True,
@@ -156,7 +156,7 @@ class Trainer:
         """One optimiser step; returns its mean loss, still on the device."""
         tokens = int(sum(self.source.labels_N[rows_B].sum() for rows_B in rows))
         warmup = self.config.warmup_steps
-        rate = self.config.learning_rate * min(1.0, (state.step + 1) / max(1, warmup))
+        rate = self.trainable.learning_rate * min(1.0, (state.step + 1) / max(1, warmup))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         total: Tensor | None = None
@@ -196,7 +196,7 @@ class Trainer:
         return InputError(
             given,
             needed="a rate at which training is stable",
-            hint=f"lower train.learning_rate, now {self.config.learning_rate}",
+            hint=f"lower train.learning_rate, now {self.trainable.learning_rate}",
         )
 
     def _require_finite(self, state: TrainState) -> None:

@@ -57,6 +57,7 @@ def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> R
             blocks_1_based=trainable.blocks and [block + 1 for block in trainable.blocks],
             names=trainable.names,
         ),
+        learning_rate=trainable.learning_rate,
         precision=parts.precision,
         device=setup.train.device.type,
         engine=setup.notes,

@@ -43,7 +43,7 @@ def prepare(model: CausalLM, config: TrainConfig) -> Trainable:
 def _everything(model: CausalLM, _method: Method, config: TrainConfig) -> Trainable:
     """Every parameter; `account` counts no blocks then."""
     model.requires_grad_(True)
-    return account(model, None, has_adapter=False, rate=config.learning_rate)
+    return account(model, None, config, has_adapter=False)
 
 
 def _blocks_and_norm(model: CausalLM, method: Method, config: TrainConfig) -> Trainable:
@@ -58,7 +58,7 @@ def _blocks_and_norm(model: CausalLM, method: Method, config: TrainConfig) -> Tr
     model.requires_grad_(False)
     for name in [*names, anatomy(model).norm_name]:
         model.get_submodule(name).requires_grad_(True)
-    return account(model, indices, has_adapter=False, rate=config.learning_rate)
+    return account(model, indices, config, has_adapter=False)
 
 
 def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable:
@@ -67,7 +67,7 @@ def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable
     targets = linear_modules(model, names)
     if targets:
         adapted = add_adapters(model, targets, config.lora, config.seed)
-        return account(adapted, indices, has_adapter=True, rate=config.learning_rate)
+        return account(adapted, indices, config, has_adapter=True)
     if is_quantized(model):
         raise InputError(
             f"the quantised layers of this {model.config.model_type!r} model are no linear "

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.types import CausalLM
+from hyperfitting.train.rate import learning_rate
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Trainable:
     count: int  # trained scalars
     blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
     has_adapter: bool
+    learning_rate: float  # after warm-up
     initial: dict[str, Tensor]  # the trained tensors before the first step, in CPU memory
     # Called with the steps done when the gradients of the next are there; may drop some of them.
     before_update: Callable[[int], None] | None = None
@@ -44,18 +47,19 @@ class Trainable:
 
 
 def account(
-    model: CausalLM, blocks: list[int] | None, *, has_adapter: bool, rate: float
+    model: CausalLM, blocks: list[int] | None, config: TrainConfig, *, has_adapter: bool
 ) -> Trainable:
-    """What of `model` requires gradients, and a copy of it as it is now.
+    """What of `model` requires gradients, a copy of it as it is now, and the rate it trains at.
 
     Raises:
-        InputError: the rate is too small to change the weights.
+        InputError: the rate is too small to change the weights, or cannot be chosen.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rate = learning_rate(model, trained, config)
     require_effective_updates(trained, rate)
     initial = {name: p.detach().cpu().clone() for name, p in trained.items()}
     count = sum(p.numel() for p in trained.values())
-    return Trainable(model, list(trained), count, blocks, has_adapter, initial)
+    return Trainable(model, list(trained), count, blocks, has_adapter, rate, initial)
 
 
 def require_effective_updates(trained: Mapping[str, Tensor], rate: float) -> None:

@@ -166,6 +166,9 @@ def _begin(parts: RunParts, setup: Setup, manifest: RunManifest) -> None:
     share(run.windows_file)
     if len(parts.tokens.ends) > 1:
         parts.progress.say(f"  {parts.tokens.ends_in_words()}")
+    if parts.config.train.learning_rate == "auto":
+        rate = parts.trainable.learning_rate
+        parts.progress.say(f"  learning rate {rate:g}, by the size of the trained weights")
     for note in setup.notes:
         parts.progress.say(f"  {note}")
 
