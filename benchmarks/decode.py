@@ -107,9 +107,9 @@ def seconds_of_tokens(model: Any, text: str, lengths: Sequence[int]) -> list[tup
     """Median seconds of a token of one text around each of these lengths: choosing it, and all."""
     import torch
 
-    from hyperfitting.generate.decode import Stepper
     from hyperfitting.generate.run import chooser
     from hyperfitting.generate.specs import parse_decoder
+    from hyperfitting.generate.stepper import Stepper
 
     choose, stepper = chooser(parse_decoder(text)), Stepper(model, [[1, 2, 3]])
     seen = torch.tensor([[1, 2, 3]])

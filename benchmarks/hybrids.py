@@ -45,8 +45,9 @@ def run(settings: argparse.Namespace) -> Result:
     """Time both ways."""
     import torch
 
-    from hyperfitting.generate.decode import decode, even_batches
+    from hyperfitting.generate.decode import decode
     from hyperfitting.generate.feed import feed_of
+    from hyperfitting.generate.ways import even_batches
     from hyperfitting.models.pair import make_pair
     from hyperfitting.models.routed import routed
 

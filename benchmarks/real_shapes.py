@@ -136,7 +136,7 @@ def reading(size: Size, arguments: argparse.Namespace) -> Result:
     import torch
 
     from hyperfitting.generate.decode import decode
-    from hyperfitting.models.forward import score_rows
+    from hyperfitting.models.forward import nll_rows
 
     torch.set_num_threads(arguments.threads)
     model = random_model(size).eval()
@@ -157,7 +157,7 @@ def reading(size: Size, arguments: argparse.Namespace) -> Result:
         {
             "decode": lambda: decode(model, contexts, max_new_tokens=tokens),
             "generate": generate,
-            "score": lambda: score_rows(model, rows, tokens),
+            "score": lambda: nll_rows(model, rows, tokens),
         },
         1 if arguments.quick else 3,
     )

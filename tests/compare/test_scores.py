@@ -5,11 +5,12 @@ import pytest
 import torch
 from scipy import special, stats
 
-from hyperfitting.compare.scores import compare_rows
+from hyperfitting.compare.scores import compare_rows, empty_scores, score_pair
 from hyperfitting.config import LoraConfig
 from hyperfitting.errors import InputError
-from hyperfitting.evaluate.arms import greedy_outputs, paths
+from hyperfitting.evaluate.arms import paths
 from hyperfitting.evaluate.matching import EntropyMatching, Tempered
+from hyperfitting.evaluate.writing import written_arms
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.fit import check_fit
@@ -101,14 +102,19 @@ def test_rank_1_is_top1_agreement_apart_from_ties():
     tied = np.array([[3.0, 3.0, 1.0, 0.0]]), np.array([[0.0, 3.0, 1.0, 0.0]])
     one, two = (torch.tensor(x).float() for x in tied)
     scores = Tempered(1, 1, 4).scores
-    from hyperfitting.compare.scores import score_pair
-
     score_pair(scores, PairedLogits(0, one, two, torch.tensor([0])), 4)
     assert scores.tuned.top1_NK[0, 0] == 1 != scores.original.top1_NK[0, 0]
     assert scores.chosen_rank_NK[0, 0] == 1
 
 
 # Temperatures
+
+
+def at_one(found, vocabulary):
+    """The scores of one row at temperature 1."""
+    scores = empty_scores(1, 1)
+    score_pair(scores, found, vocabulary)
+    return scores.original
 
 
 def test_a_temperature_that_merges_two_logits_moves_no_choice():
@@ -120,8 +126,8 @@ def test_a_temperature_that_merges_two_logits_moves_no_choice():
             break
         start = np.nextafter(start, np.float32(2))
     logits = torch.tensor([[0.0, *neighbours, -1.0]])
-    tempered = Tempered(1, 1, 4)
-    tempered.add(PairedLogits(0, logits, logits, torch.tensor([0])), tau)
+    tempered, found = Tempered(1, 1, 4), PairedLogits(0, logits, logits, torch.tensor([0]))
+    tempered.add(found, tau, at_one(found, 4))
     assert (tempered.merged, tempered.differences) == (1, 0)
     assert tempered.scores.original.top1_NK[0, 0] == tempered.scores.tuned.top1_NK[0, 0] == 2
     assert tempered.scores.chosen_rank_NK[0, 0] == 1
@@ -130,8 +136,8 @@ def test_a_temperature_that_merges_two_logits_moves_no_choice():
 def test_a_real_change_of_the_choice_is_counted():
     """Only a negative temperature can do that; it stands for a fault in the arithmetic."""
     logits = torch.tensor([[0.0, 1.0, 2.0]])
-    tempered = Tempered(1, 1, 3)
-    tempered.add(PairedLogits(0, logits, logits, torch.tensor([0])), -1.0)
+    tempered, found = Tempered(1, 1, 3), PairedLogits(0, logits, logits, torch.tensor([0]))
+    tempered.add(found, -1.0, at_one(found, 3))
     assert tempered.differences == 1
 
 
@@ -313,7 +319,7 @@ def test_end_tokens_are_those_of_the_model_that_writes():
     assert other.banned("fixed_length") == [0, 65, 257, 258, 259]
     contexts = dataset(40).contexts
     written = {
-        name: greedy_outputs(tuned, t, contexts, EVALUATE, Said(), arm=None or _arm(name))
+        name: written_arms(tuned, t, contexts, EVALUATE, Said(), greedy=_arm(name))[0]
         for name, t in (("own", other), ("of_original", tokens))
     }
     assert not any(65 in row for row in ids(written["own"].fixed))

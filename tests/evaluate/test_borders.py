@@ -113,7 +113,7 @@ def test_windows_contexts_prompts_coherence_and_features_agree(
         c + k
         for c, k in zip(dataset.contexts.contexts, dataset.contexts.continuations, strict=True)
     ]
-    rows = seen(monkeypatch, quality, "score_rows")
+    rows = seen(monkeypatch, quality, "nll_rows")
     arm = written(Arm("human"), [k for _, k in texts], contexts=[c for c, _ in texts])
     [judged] = quality.audit_coherence([arm], str(folder), EVALUATE, Progress())
     assert sorted(rows) == sorted(paths)

@@ -18,7 +18,7 @@ from hyperfitting.evaluate.soundness import (
     why_undefined,
 )
 from hyperfitting.evaluate.verb import evaluate
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
@@ -35,7 +35,7 @@ NONWORDS, COHERENCE = "nonwords", "coherence_original_nats"
 # Coherence
 
 
-def test_coherence_of_every_arm_is_minus_the_mean_of_score_rows(tmp_path):
+def test_coherence_of_every_arm_is_minus_the_mean_of_nll_rows(tmp_path):
     """Also of sampled, matched and otherwise decoded texts, which nothing else scores."""
     folder = save_tiny(tmp_path, "llama")
     config = EVALUATE.model_copy(update={"decoders": "min_p:0.1", "natural_tokens": 0})
@@ -46,7 +46,7 @@ def test_coherence_of_every_arm_is_minus_the_mean_of_score_rows(tmp_path):
     for name, outputs in arms.items():
         expected = np.mean(
             [
-                -score_rows(original, paths(texts), CONTINUATION).nll_NK.mean(axis=1)
+                -nll_rows(original, paths(texts), CONTINUATION).mean(axis=1)
                 for texts in outputs.draws
             ],
             axis=0,
@@ -60,12 +60,20 @@ def test_coherence_of_every_arm_is_minus_the_mean_of_score_rows(tmp_path):
 def test_texts_that_were_scored_are_not_run_again(tmp_path, monkeypatch):
     found, _, columns = evaluated(
         comparison(save_tiny(tmp_path, "llama"), changed),
-        EVALUATE.model_copy(update={"sampling_seeds": 0, "natural_tokens": 0}),
+        EVALUATE.model_copy(update={"sampling_seeds": 2, "natural_tokens": 0}),
     )
-    monkeypatch.setattr("hyperfitting.evaluate.soundness.score_rows", None)
+    run = []
+
+    def counted(model, rows, *args, **options):
+        run.extend(map(tuple, rows))
+        return nll_rows(model, rows, *args, **options)
+
+    monkeypatch.setattr("hyperfitting.evaluate.soundness.nll_rows", counted)
     again = audit_original_coherence(found.arms, tiny_model(), CONTINUATION, Progress())
     for outputs in again:
         assert outputs.audit[COHERENCE] == columns[outputs.arm.name, COHERENCE, None].tolist()
+    (drawn,) = (a.draws for a in found.arms if a.arm.name == "tuned_sampled")
+    assert sorted(run) == sorted({tuple(row) for texts in drawn for row in paths(texts)})
 
 
 # Words

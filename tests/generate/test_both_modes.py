@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 
-from hyperfitting.generate import both_modes
-from hyperfitting.generate.both_modes import decode_both
+from hyperfitting.generate import both_modes, ways
+from hyperfitting.generate.both_modes import GreedyInBothModes
 from hyperfitting.generate.decode import decode
+from hyperfitting.generate.ways import write_ways
 from tests.tiny import tiny_model
 
 CONTEXTS = [[5, 6, 7], [9, 8], [3, 3, 8, 1], [2, 4], [11, 12, 13]]
@@ -24,12 +25,15 @@ def two(model, contexts, length, natural, ends, batch_size):
     return fixed, texts
 
 
-def both(model, contexts, length, natural, ends, batch_size):
-    found = decode_both(
-        model, contexts, length=length, natural=natural, banned=BANNED, ends=ends,
-        batch_size=batch_size,
-    )  # fmt: skip
-    return found.fixed, found.natural
+def found(model, contexts, length, natural, ends, batch_size, banned=BANNED):
+    greedy = GreedyInBothModes(length=length, natural=natural, banned=banned, ends=ends)
+    (written,) = write_ways(model, contexts, [greedy.way], batch_size=batch_size)
+    return greedy.taken(written)
+
+
+def both(*asked):
+    texts = found(*asked)
+    return texts.fixed, texts.natural
 
 
 def often(model):
@@ -85,9 +89,8 @@ def test_nothing_is_written_beyond_what_is_asked(monkeypatch):
 
 
 def test_the_seconds_are_those_of_the_fixed_length(monkeypatch):
+    """Of two batches of 6 steps each; a step takes what lies between two looks at the clock."""
     clock = itertools.count()
-    monkeypatch.setattr(both_modes.time, "perf_counter", lambda: next(clock))
-    found = decode_both(
-        tiny_model("llama"), CONTEXTS, length=6, natural=20, banned=[], ends=[], batch_size=5
-    )
-    assert found.seconds == 6
+    monkeypatch.setattr(ways.time, "perf_counter", lambda: next(clock))
+    texts = found(tiny_model("llama"), CONTEXTS, 6, 20, [], 3, banned=[])
+    assert texts.seconds == 2 * 6

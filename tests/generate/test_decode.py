@@ -8,7 +8,8 @@ from transformers import DynamicCache, GenerationConfig
 
 from hyperfitting.generate.cache import RoomyLayer, roomy_cache
 from hyperfitting.generate.choose import Sample, Shifted, Uniforms, greedy
-from hyperfitting.generate.decode import decode, even_batches
+from hyperfitting.generate.decode import decode
+from hyperfitting.generate.ways import even_batches
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
 

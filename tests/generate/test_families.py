@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.feed import described, feed_of
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.interface import vocabulary_rows
 from tests.families import NOT_BUILT, NOT_CAUSAL, tiny_of
 
@@ -67,12 +67,12 @@ def check(kind):
     for context, text in zip(CONTEXTS, texts, strict=True):
         assert decode(model, [context], max_new_tokens=COUNT)[0].ids == text, "alone"
     rows = [context + text for context, text in zip(CONTEXTS, texts, strict=True)]
-    found = score_rows(model, [*rows, rows[0][::-1]], COUNT)
+    found = nll_rows(model, [*rows, rows[0][::-1]], COUNT)
     for n, row in enumerate([*rows, rows[0][::-1]]):
         logits = plain_logits(model, row)[-COUNT - 1 : -1].double().numpy()
         assert logits.shape[1] == vocabulary_rows(model)
         nll = -scipy.special.log_softmax(logits, axis=1)[np.arange(COUNT), row[-COUNT:]]
-        np.testing.assert_allclose(found.nll_NK[n], nll, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[n], nll, rtol=1e-3, atol=1e-4)
     return model, texts
 
 
@@ -106,7 +106,7 @@ def refused(kind):
     model = tiny_of(kind, **NOT_CAUSAL[kind])
     for use in (
         lambda: decode(model, CONTEXTS, max_new_tokens=2),
-        lambda: score_rows(model, CONTEXTS, 2),
+        lambda: nll_rows(model, CONTEXTS, 2),
         lambda: feed_of(model),
     ):
         with pytest.raises(InputError, match=f"'{kind}' model is not causal"):

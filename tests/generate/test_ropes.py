@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from hyperfitting.generate.beam import beam_search
-from hyperfitting.generate.decode import Stepper, decode
+from hyperfitting.generate.decode import decode
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import parse_decoder
+from hyperfitting.generate.stepper import Stepper
 from tests.conftest import random_rows
 from tests.generate import naive
 from tests.generate.test_families import whole_text_anew

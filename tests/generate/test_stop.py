@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.decoding import requested_decoders, stopped_texts
-from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import parse_decoder
 from hyperfitting.generate.stop import RepetitionStop
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.loops import StopRule
 from tests.comparing import EVALUATE
 from tests.conftest import random_rows

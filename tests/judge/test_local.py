@@ -13,7 +13,7 @@ import pytest
 
 from hyperfitting.data import limits
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decode import Decoded
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.judge.local import LocalJudge
 from hyperfitting.judge.reply import Message
 from hyperfitting.judge.verb import judge

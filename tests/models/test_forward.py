@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 
 from hyperfitting.models import forward, interface
-from hyperfitting.models.forward import choose_rows, score_rows, window_losses
+from hyperfitting.models.forward import choose_rows, nll_rows, window_losses
 from hyperfitting.models.interface import logits_of
 from tests.conftest import random_rows
 
@@ -19,31 +19,28 @@ def naive(model, row):
 
 def test_scores_agree_with_a_naive_softmax(any_model):
     rows = random_rows(3, 20)
-    scores = score_rows(any_model, rows, 7)
+    nll_NK, top1_NK = nll_rows(any_model, rows, 7), choose_rows(any_model, rows, 7)
     for n, row in enumerate(rows):
         logits = naive(any_model, row)[-8:-1]
         log_p = scipy.special.log_softmax(logits, axis=1)
-        np.testing.assert_allclose(
-            scores.nll_NK[n], -log_p[np.arange(7), row[-7:]], rtol=1e-4, atol=1e-5
-        )
-        np.testing.assert_allclose(
-            scores.entropy_NK[n], scipy.stats.entropy(np.exp(log_p), axis=1), rtol=1e-4
-        )
-        assert scores.top1_NK[n].tolist() == logits.argmax(axis=1).tolist()
+        expected_K = -log_p[np.arange(7), row[-7:]]
+        np.testing.assert_allclose(nll_NK[n], expected_K, rtol=1e-4, atol=1e-5)
+        assert top1_NK[n].tolist() == logits.argmax(axis=1).tolist()
 
 
 def test_rows_of_different_length_score_as_they_do_alone(model):
     rows = [random_rows(1, length, seed=length)[0] for length in (9, 15, 9, 12)]
-    together = score_rows(model, rows, 5)
+    together = nll_rows(model, rows, 5)
     for n, row in enumerate(rows):
-        alone = score_rows(model, [row], 5)
-        np.testing.assert_allclose(together.nll_NK[n], alone.nll_NK[0], rtol=1e-5)
+        alone = nll_rows(model, [row], 5)
+        np.testing.assert_allclose(together[n], alone[0], rtol=1e-5)
 
 
 def test_choices_are_those_of_the_scores_and_never_banned_ones(model):
     rows = random_rows(5, 12)
     free = choose_rows(model, rows, 6)
-    np.testing.assert_array_equal(free, score_rows(model, rows, 6).top1_NK)
+    plain = [naive(model, row)[-7:-1].argmax(axis=1) for row in rows]
+    np.testing.assert_array_equal(free, plain)
     favourites = sorted(set(free.flatten().tolist()))
     banned = choose_rows(model, rows, 6, banned=favourites)
     for row, top1_K in zip(rows, banned, strict=True):
@@ -54,7 +51,7 @@ def test_choices_are_those_of_the_scores_and_never_banned_ones(model):
 
 def test_few_logits_at_a_time_give_the_same_scores(model, monkeypatch):
     rows = random_rows(5, 12)
-    expected = score_rows(model, rows, 6)
+    expected = nll_rows(model, rows, 6)
     widths = []
     real = forward.logits_of
 
@@ -64,7 +61,12 @@ def test_few_logits_at_a_time_give_the_same_scores(model, monkeypatch):
 
     monkeypatch.setattr(forward, "logits_of", counting)
     monkeypatch.setattr(forward, "LOGITS_PER_PASS", 1)
-    np.testing.assert_allclose(score_rows(model, rows, 6).nll_NK, expected.nll_NK, rtol=1e-5)
+    monkeypatch.setattr(forward, "POSITIONS_PER_PASS", 12)
+    np.testing.assert_allclose(nll_rows(model, rows, 6), expected, rtol=1e-5)
+    assert widths == [2, 2, 1]
+    widths.clear()
+    monkeypatch.setattr(forward, "POSITIONS_PER_PASS", 1)
+    np.testing.assert_allclose(nll_rows(model, rows, 6), expected, rtol=1e-5)
     assert widths == [1] * 5
 
 
@@ -81,6 +83,6 @@ def test_window_loss_counts_labelled_tokens_only(model):
     label = np.zeros((2, 10), dtype=bool)
     label[0, 1:] = True
     label[1, 4:6] = True
-    nll = score_rows(model, ids.tolist(), 9).nll_NK
+    nll = nll_rows(model, ids.tolist(), 9)
     expected = [nll[0].mean(), nll[1, 3:5].mean()]
     assert window_losses(model, ids, label, np.array([10, 10])) == pytest.approx(expected)

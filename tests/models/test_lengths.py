@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hyperfitting.models.features import last_hidden_states
-from hyperfitting.models.forward import score_rows, window_losses
+from hyperfitting.models.forward import nll_rows, window_losses
 from hyperfitting.models.interface import crosses_switch, rope_switch
 from hyperfitting.models.pair import make_pair, paired_logits
 from hyperfitting.models.proof import require_causal
@@ -78,7 +78,7 @@ def test_window_losses_are_those_of_each_window_alone(family, width):
 
 def test_windows_that_need_one_rope_run_together_as_ever():
     model, (ids, label, length) = tiny_model(), padded(24)
-    nll = score_rows(model, ids.tolist(), 23).nll_NK
+    nll = nll_rows(model, ids.tolist(), 23)
     expected = np.where(label[:, 1:], nll, 0).sum(axis=1) / label[:, 1:].sum(axis=1)
     assert window_losses(model, ids, label, length).tolist() == expected.tolist()
 

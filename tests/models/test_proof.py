@@ -8,7 +8,7 @@ from transformers import BertConfig, BertLMHeadModel, Gemma3ForCausalLM, Gemma3T
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.features import last_hidden_states
-from hyperfitting.models.forward import rank_rows, score_rows
+from hyperfitting.models.forward import nll_rows, rank_rows
 from hyperfitting.models.interface import embedding_rows, positions_of, vocabulary_rows
 from hyperfitting.models.load import load_model
 from hyperfitting.models.pair import make_pair, paired_logits
@@ -35,7 +35,7 @@ def bidirectional_gemma():
 
 
 USES = {
-    "score_rows": lambda model: score_rows(model, random_rows(2, 9), 4),
+    "nll_rows": lambda model: nll_rows(model, random_rows(2, 9), 4),
     "rank_rows": lambda model: rank_rows(model, random_rows(2, 9), 4),
     "features": lambda model: last_hidden_states(model, random_rows(2, 9), batch_size=2),
     "pair": lambda model: list(paired_logits(make_pair(model, model), random_rows(2, 9), 4)),
@@ -71,11 +71,11 @@ def test_a_model_that_draws_at_random_is_refused(model):
 
 def test_a_model_whose_rows_see_each_other_is_run_one_row_at_a_time(model):
     rows = random_rows(3, 9)
-    expected = score_rows(tiny_model(), rows, 4)
+    expected = nll_rows(tiny_model(), rows, 4)
     head = model.get_output_embeddings()
     head.register_forward_hook(lambda *args: args[2] + args[2].mean(0) * (len(args[2]) > 1))
     assert not runs_in_batches(model)
-    np.testing.assert_allclose(score_rows(model, rows, 4).nll_NK, expected.nll_NK, rtol=1e-5)
+    np.testing.assert_allclose(nll_rows(model, rows, 4), expected, rtol=1e-5)
     single = make_pair(model, model)
     assert len(list(paired_logits(single, rows, 4))) == 3
 

@@ -53,17 +53,12 @@ def empty_scores(num_rows: int, num_scored: int) -> PairScores:
 
 
 def score_pair(
-    into: PairScores,
-    found: PairedLogits,
-    vocabulary: int,
-    banned: Sequence[int] = (),
-    *,
-    correlate_every: int = 1,
+    into: PairScores, found: PairedLogits, vocabulary: int, banned: Sequence[int] = ()
 ) -> None:
     """Mutates `into`: writes the scores of one row.
 
     Choices and ranks leave out `banned` tokens and those that one model has no logit for; rank
-    correlations are over the first `vocabulary` tokens, at every `correlate_every`-th position.
+    correlations are over the first `vocabulary` tokens.
     """
     row, one_KV, two_KV, target_K = found
     known = min(one_KV.shape[1], two_KV.shape[1])  # vocabularies may be padded differently
@@ -71,7 +66,13 @@ def score_pair(
     two_allowed_KV = _score(into.tuned, row, two_KV, target_K, known, banned)
     chosen_K = top_token(two_allowed_KV)
     into.chosen_rank_NK[row] = token_ranks(one_allowed_KV, chosen_K).cpu().numpy()
-    places = slice(None, None, correlate_every)
+    correlate(into, found, vocabulary)
+
+
+def correlate(into: PairScores, found: PairedLogits, vocabulary: int, *, every: int = 1) -> None:
+    """Mutates `into`: rank correlations of a row, at every `every`-th position."""
+    row, one_KV, two_KV, _ = found
+    places = slice(None, None, every)
     words = (one_KV[places, :vocabulary], two_KV[places, :vocabulary])
     if one_KV is two_KV:  # one model beside itself: only a constant row is undefined
         is_constant = (words[0].amax(dim=-1) == words[0].amin(dim=-1)).cpu().numpy()

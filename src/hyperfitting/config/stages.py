@@ -238,7 +238,7 @@ class MonitorConfig(Section):
 class EvaluateConfig(Section):
     """What is generated and how it is scored (definitions, sections 1 and 2)."""
 
-    batch_size: int = Field(64, ge=1, le=MOST, description="contexts continued together")
+    batch_size: int = Field(192, ge=1, le=MOST, description="texts written together")
     natural_tokens: int = Field(
         256,
         ge=0,

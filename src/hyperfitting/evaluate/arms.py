@@ -1,4 +1,4 @@
-"""Let one arm write its continuations.
+"""What one arm wrote, and all that was measured about it.
 
 Shape letters: N contexts, K tokens of a continuation.
 """
@@ -13,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.compare.scores import PairScores
-from hyperfitting.config import EvaluateConfig
 from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
-from hyperfitting.generate.both_modes import decode_both
-from hyperfitting.generate.choose import Sample
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
-from hyperfitting.progress import Progress
 from hyperfitting.records import HUMAN, Arm, Generation, Mode
 from hyperfitting.records.arms import Setting
 
@@ -40,6 +36,8 @@ class ArmOutputs:
     own: PairScores | None = None  # on context + own fixed-length continuation
     val_loss_N: NDArray[np.float64] | None = None
     tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
+    # Mean nats per token of each draw's texts under the original, where that was heard.
+    original_nll: list[list[float]] | None = None
     is_drawn: bool = False  # the texts: once for each sampling seed
     seconds: float | None = None  # that the fixed-length continuations took to write
     audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
@@ -148,68 +146,6 @@ def human_outputs(contexts: Contexts, tokens: Tokens) -> ArmOutputs:
 def paths(generations: Sequence[Generation]) -> list[list[int]]:
     """Context and continuation of each text as one row of tokens."""
     return [g.context_ids + g.continuation_ids for g in generations]
-
-
-def greedy_outputs(
-    model: Any,
-    tokens: Tokens,
-    contexts: Contexts,
-    config: EvaluateConfig,
-    progress: Progress,
-    *,
-    arm: Arm,
-) -> ArmOutputs:
-    """Greedy continuations of every context in both modes."""
-    count, length, natural = len(contexts), contexts.length, config.natural_tokens
-    with progress.stage(f"generate {arm.name}", count) as stage:
-        found = decode_both(
-            model, contexts.contexts,
-            length=length, natural=natural, banned=tokens.banned("natural"), ends=tokens.ends,
-            batch_size=config.batch_size, stage=stage,
-        )  # fmt: skip
-        at_most = f"; {natural} at most where they may end" if natural else ""
-        stage.update(count, f"{count} contexts, {length} tokens{at_most}")
-    return ArmOutputs(
-        arm,
-        [generations_of(found.fixed, contexts, tokens, arm=arm, mode="fixed_length")],
-        generations_of(found.natural, contexts, tokens, arm=arm, mode="natural")
-        if natural
-        else None,
-        seconds=found.seconds,
-    )
-
-
-def sampled_outputs(
-    model: Any,
-    tokens: Tokens,
-    contexts: Contexts,
-    config: EvaluateConfig,
-    progress: Progress,
-    *,
-    arm: Arm,
-    tau_N: Sequence[float],
-) -> ArmOutputs:
-    """Sampled continuations of every context at its temperature, once per sampling seed.
-
-    The draws of a context depend on (sampling seed, context) only, so arms share them.
-    """
-    count, seeds = len(contexts), range(config.sampling_seeds)
-    choose = Sample(
-        [tau for _ in seeds for tau in tau_N], [[seed, n] for seed in seeds for n in range(count)]
-    )
-    with progress.stage(f"sample {arm.name}", count * len(seeds)) as stage:
-        decoded = decode(
-            model,
-            contexts.contexts * len(seeds),
-            choose,
-            max_new_tokens=contexts.length,
-            banned=tokens.banned("fixed_length"),
-            batch_size=config.batch_size,
-            stage=stage,
-        )
-        stage.update(len(decoded), f"{count} contexts x {len(seeds)} sampling seeds")
-    draws = draws_of(decoded, contexts, tokens, arm=arm)
-    return ArmOutputs(arm, draws, tau_N=tau_N, is_drawn=True)
 
 
 def under_another_name(outputs: ArmOutputs, arm: Arm) -> ArmOutputs:

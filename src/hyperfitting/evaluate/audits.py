@@ -14,7 +14,7 @@ from hyperfitting.evaluate.per_context import mean_of_draws
 from hyperfitting.evaluate.per_set import OF_A_SET, SetValue
 from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex, longest_run, ngram_overlap
 from hyperfitting.models.fit import check_fit
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import Arm
@@ -129,7 +129,7 @@ def _mean_log_likelihoods(
         if count < 1:
             found |= dict.fromkeys((pair for pair, _ in group), None)
             continue
-        nll_NK = score_rows(model, [row for _, row in group], count).nll_NK
+        nll_NK = nll_rows(model, [row for _, row in group], count)
         for (pair, _), nll in zip(group, nll_NK.mean(axis=1), strict=True):
             found[pair] = -float(nll)
         stage.update(len(found))

@@ -13,10 +13,11 @@ from hyperfitting.errors import InputError
 from hyperfitting.evaluate.arms import ArmOutputs, draws_of, generations_of
 from hyperfitting.generate.citation import CitationBlocked, CitationBlocker
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.decode import decode
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder, parse_decoders
 from hyperfitting.generate.stop import rule_of
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens, token_texts
 from hyperfitting.progress import Progress

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from hyperfitting.compare.scores import Floats, PairScores, empty_scores, score_pair, without
+from hyperfitting.compare.scores import Floats, PairScores, correlate, empty_scores, without
+from hyperfitting.measure.entropy import prediction_entropy_nats
+from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.temperature import (
     TOLERANCE_NATS,
@@ -19,6 +21,7 @@ from hyperfitting.measure.temperature import (
     match_temperature,
     match_temperature_per_position,
 )
+from hyperfitting.models.forward import TokenScores
 from hyperfitting.models.pair import PairedLogits
 from hyperfitting.records.matching import Matched, OneForAll, OneTemperature, Spread
 
@@ -47,12 +50,17 @@ class Tempered:
     def __post_init__(self) -> None:
         self.scores = empty_scores(self.num_rows, self.num_scored)
 
-    def add(self, found: PairedLogits, tau: float) -> None:
-        """Score one row at its temperature."""
-        tempered_KV = found.original_KV / tau
+    def add(self, found: PairedLogits, tau: float, original: TokenScores) -> None:
+        """Score one row at its temperature; `original` has its scores at temperature 1."""
+        row, tempered_KV = found.row, found.original_KV / tau
+        for ours_NK, known_NK in zip(self.scores.original, original, strict=True):
+            ours_NK[row] = known_NK[row]
+        tuned = self.scores.tuned
+        tuned.nll_NK[row] = token_nll_nats(tempered_KV, found.target_K).cpu().numpy()
+        tuned.entropy_NK[row] = prediction_entropy_nats(tempered_KV).cpu().numpy()
         both = found._replace(tuned_KV=tempered_KV)
         # No temperature changes a rank: a few positions show it.
-        score_pair(self.scores, both, self.vocabulary, self.banned, correlate_every=8)
+        correlate(self.scores, both, self.vocabulary, every=8)
         before_K, after_K = (
             top_token(without(logits_KV, self.banned))[:, None]
             for logits_KV in (found.original_KV, tempered_KV)
@@ -61,8 +69,8 @@ class Tempered:
         is_tie_K = (tempered_KV.gather(1, before_K) == tempered_KV.gather(1, after_K))[:, 0]
         self.merged += int((moved_K & is_tie_K).sum())
         self.differences += int((moved_K & ~is_tie_K).sum())
-        self.scores.tuned.top1_NK[found.row] = self.scores.original.top1_NK[found.row]
-        self.scores.chosen_rank_NK[found.row] = 1
+        tuned.top1_NK[row] = original.top1_NK[row]
+        self.scores.chosen_rank_NK[row] = 1
 
 
 @dataclass
@@ -110,7 +118,7 @@ class EntropyMatching:
             low, high = match.tau / CURVE_REACH, match.tau * CURVE_REACH
             self.curve = EntropyCurve(low=low, high=high)
         self.curve.add(original_KV)
-        self.tempered.add(found, match.tau)
+        self.tempered.add(found, match.tau, scores.original)
         left_K = self.tempered.scores.tuned.entropy_NK[row] - entropy_K
         self.step_residual_N[row] = np.abs(left_K).mean()
         self.slack_N[row] = _slack(original_KV, match, float(self.target_N[row]))

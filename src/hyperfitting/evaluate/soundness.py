@@ -20,7 +20,7 @@ from hyperfitting.measure.words import (
     share_in_list,
     window_words,
 )
-from hyperfitting.models.forward import score_rows
+from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Progress
 
@@ -34,8 +34,8 @@ def audit_original_coherence(
     """Add the mean log-likelihood of each continuation under the original model.
 
     In nats per token, given the context; at most 0 (definitions, section 2.8). Texts that were
-    scored beside the original already are not run again. A loop is likely: nearer to human text
-    is better, not higher.
+    scored beside the original, or drawn from it, are not run again. A loop is likely: nearer to
+    human text is better, not higher.
     """
     known: dict[Row, float] = {}
     human = arms[0].fixed
@@ -44,13 +44,15 @@ def audit_original_coherence(
             known |= _likelihoods(paths(human), outputs.forced)
         if outputs.own is not None and not outputs.arm.matched_to:
             known |= _likelihoods(paths(outputs.fixed), outputs.own)
+        for texts, nll_N in zip(outputs.draws, outputs.original_nll or (), strict=False):
+            known |= {tuple(row): -nll for row, nll in zip(paths(texts), nll_N, strict=True)}
     written = [text for outputs in arms for texts in outputs.draws for text in texts]
     assert {len(text.continuation_ids) for text in written} == {length}, "texts of fixed length"
     rows = {tuple(row) for row in paths(written)}
     missing = sorted(rows - known.keys())
     if missing:
         with progress.stage("log-likelihood under the original", len(missing)) as stage:
-            nll_NK = score_rows(original, missing, length, stage=stage).nll_NK
+            nll_NK = nll_rows(original, missing, length, stage=stage)
             known |= dict(zip(missing, (-nll_NK.mean(axis=1)).tolist(), strict=True))
             stage.update(len(missing), f"{len(missing)} texts")
     found = []

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.explain.subject import Subject, Texts, write_texts
-from hyperfitting.generate.decode import even_batches
 from hyperfitting.generate.feed import feed_of
+from hyperfitting.generate.ways import even_batches
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.routed import HybridParts, can_route, routed

@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 
 from hyperfitting.errors import InputError
 from hyperfitting.faults import is_memory
-from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.feed import PAIR, SHORT, UNEQUAL, feed_of
 from hyperfitting.generate.step import Feed, together
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import crosses_switch, logits_of, rope_switch
 from hyperfitting.models.proof import Kept, Probe, probe, undisturbed

@@ -6,17 +6,15 @@ one up to its end. Only what lies behind the fixed length is decoded for it alon
 Shape letters: B rows of a batch, T tokens of a row, V vocabulary.
 """
 
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hyperfitting.generate.choose import greedy
-from hyperfitting.generate.decode import Decoded, decode
-from hyperfitting.models.types import CausalLM
-from hyperfitting.progress import Stage
+from hyperfitting.generate.texts import Decoded
+from hyperfitting.generate.ways import Continued, Way
 
 
 class BothModes(NamedTuple):
@@ -27,28 +25,28 @@ class BothModes(NamedTuple):
     seconds: float  # that those of the fixed length took
 
 
-def decode_both(
-    model: CausalLM,
-    contexts: Sequence[Sequence[int]],
-    *,
-    length: int,
-    natural: int,
-    banned: Sequence[int],
-    ends: Collection[int],
-    batch_size: int,
-    stage: Stage | None = None,
-) -> BothModes:
+class GreedyInBothModes:
     """What `decode` writes without an end (`length` tokens), and with one (`natural` at most).
 
-    `banned` tokens are never chosen, `ends` not at the fixed length.
+    `banned` tokens are never chosen, `ends` not at the fixed length. `way` writes both; `taken`
+    tells them apart.
     """
-    chooser = _Chooser(length, natural, sorted(ends))
-    decode(
-        model, contexts, chooser,
-        max_new_tokens=max(length, natural), banned=banned, batch_size=batch_size, stage=stage,
-        stop=chooser.done,
-    )  # fmt: skip
-    return BothModes(chooser.fixed, chooser.natural, chooser.seconds)
+
+    def __init__(
+        self, *, length: int, natural: int, banned: Sequence[int], ends: Sequence[int]
+    ) -> None:
+        self.chooser = _Chooser(length, natural, sorted(ends))
+        self.way = Way(
+            choose=self.chooser,
+            max_new_tokens=max(length, natural),
+            banned=banned,
+            stop=self.chooser.done,
+        )
+
+    def taken(self, found: Continued) -> BothModes:
+        """Both modes, after `way` was written."""
+        seconds = sum(found.seconds[: self.chooser.length])
+        return BothModes(self.chooser.fixed, self.chooser.natural, seconds)
 
 
 class _Chooser:
@@ -58,15 +56,12 @@ class _Chooser:
         self.length, self.most_natural, self.ends = length, natural, ends
         self.fixed: list[Decoded] = []
         self.natural: list[Decoded] = []
-        self.seconds = 0.0
-        self.mark = time.perf_counter()
 
     def __call__(
         self, logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `choose.Chooser`."""
         if step == 0:
-            self.started = self.mark
             self.first, self.open = rows.start, [True] * len(rows)
             self.fixed += [Decoded([], 0) for _ in rows]
             self.natural += [Decoded([], 0) for _ in rows]
@@ -86,9 +81,6 @@ class _Chooser:
                 tokens, ties = token_B.tolist(), tied_B.tolist()
             for row, (token, tie) in enumerate(zip(tokens, ties, strict=True)):
                 self.fixed[self.first + row] = _and(self.fixed[self.first + row], token, tie)
-        self.mark = time.perf_counter()
-        if step == self.length - 1:
-            self.seconds += self.mark - self.started
         self.step = step
         return token_B, tied_B
 

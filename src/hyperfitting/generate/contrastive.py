@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decode import Decoded, Written
 from hyperfitting.generate.feed import searching_feed_of
 from hyperfitting.generate.step import Feed, Rows, together
+from hyperfitting.generate.texts import Decoded, Written
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.interface import rope_switch
 from hyperfitting.models.types import CausalLM

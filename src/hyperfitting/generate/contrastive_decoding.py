@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import greedy
-from hyperfitting.generate.decode import Stepper
+from hyperfitting.generate.stepper import Stepper
 from hyperfitting.models.types import CausalLM
 
 

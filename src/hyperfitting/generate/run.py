@@ -8,12 +8,13 @@ from typing import Any
 
 from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import Chooser
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.decode import decode
 from hyperfitting.generate.decoder import load
 from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.specs import DecoderSpec
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.decode import decode
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.loops import StopRule
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage

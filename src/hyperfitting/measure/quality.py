@@ -1,7 +1,7 @@
 """How varied the texts of an arm are among each other.
 
 Coherence needs no function of its own: the mean log-likelihood of a text under a reference model
-is minus the mean over its row of `models.forward.score_rows(model, rows, K).nll_NK`, K generated
+is minus the mean over its row of `models.forward.nll_rows(model, rows, K)`, K generated
 tokens at the end of each row; in nats a token, at most 0.
 """
 

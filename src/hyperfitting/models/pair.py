@@ -1,10 +1,10 @@
 """Two checkpoints of one architecture, run side by side on the same tokens.
 
 Blocks whose weights both share run once. Layers stream: of each model one layer's hidden states
-exist at a time, and logits of one row.
+exist at a time, and logits of a few rows.
 
-Shape letters: N rows, B rows of a batch, T tokens, D hidden width, K scored positions,
-V vocabulary.
+Shape letters: N rows, B rows of a batch, R rows whose logits exist together, T tokens, D hidden
+width, K scored positions, V vocabulary.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import Anatomy, anatomy, base_of, is_known_family
 from hyperfitting.models.blocks import BlockInputs, hidden_entering, record_inputs
 from hyperfitting.models.digests import architecture_digest
-from hyperfitting.models.forward import LOGITS_PER_PASS
+from hyperfitting.models.forward import rows_per_pass
 from hyperfitting.models.interface import logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.models.types import CausalLM, Tokenizer
@@ -299,20 +299,24 @@ def _known(
         _is_same(original.parts.norm, tuned.parts.norm)
         and _is_same(original.parts.head, tuned.parts.head)
     )
-    for n, row in enumerate(chosen):
-        one_KV = original.parts.logits(first_BTD[n, scored])
-        two_KV = one_KV
+    size = rows_per_pass(num_scored, pair.num_logits)
+    for start in range(0, len(chosen), size):
+        part = slice(start, start + size)
+        one_RKV = original.parts.logits(first_BTD[part, scored])
+        two_RKV = one_RKV
         if second_BTD is not first_BTD or ends_differ:
-            two_KV = tuned.parts.logits(second_BTD[n, scored])
-        yield PairedLogits(row, one_KV, two_KV, ids_BT[n, -num_scored:])
+            two_RKV = tuned.parts.logits(second_BTD[part, scored])
+        for n, row in enumerate(chosen[part]):
+            one_KV = one_RKV[n]
+            two_KV = one_KV if two_RKV is one_RKV else two_RKV[n]
+            yield PairedLogits(row, one_KV, two_KV, ids_BT[start + n, -num_scored:])
 
 
 def _unknown(
     pair: Pair, chosen: list[int], ids_BT: Tensor, num_scored: int, *, batches: bool
 ) -> Iterator[PairedLogits]:
     models = (pair.original, pair.tuned)
-    size = max(1, LOGITS_PER_PASS // (num_scored * max(map(vocabulary_rows, models))))
-    size = size if batches else 1
+    size = rows_per_pass(num_scored, max(map(vocabulary_rows, models))) if batches else 1
     for start in range(0, len(chosen), size):
         part_BT = ids_BT[start : start + size]
         both = [logits_of(model, part_BT, num_scored + 1)[:, :-1] for model in models]

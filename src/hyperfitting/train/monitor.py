@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decode import Decoded, decode
+from hyperfitting.generate.decode import decode
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.ranks import rank_shares, token_ranks, top_token
 from hyperfitting.measure.text import ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows

@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from hyperfitting.generate.decode import Decoded
 from hyperfitting.generate.feed import said_of
+from hyperfitting.generate.texts import Decoded
 from hyperfitting.models.blocks import prefix_bytes, whole_model
 from hyperfitting.models.devices import free_bytes
 from hyperfitting.models.tokens import Tokens
