@@ -30,7 +30,7 @@ from tests.comparing import (
     padded,
 )
 from tests.conftest import random_rows
-from tests.tiny import FAMILIES, VOCABULARY, byte_tokenizer, tiny_model
+from tests.tiny import FAMILIES, VOCABULARY, byte_tokenizer, save_tiny, tiny_model
 
 KEPT, KNOWN = 5, 257
 BANNED = [0, 257, 258, 259]
@@ -341,3 +341,18 @@ def test_every_family_can_be_evaluated_against_itself():
         found = compare_rows(pair, rows, KEPT, KNOWN)
         assert (found.chosen_rank_NK == 1).all()
         np.testing.assert_allclose(found.spearman_NK, 1)
+
+
+def test_the_original_is_scored_beside_a_tuned_model_as_it_is_alone(tmp_path):
+    """Its own scores on human text come from the pass that a tuned model needs anyway."""
+    found, arms, _ = evaluated(comparison(save_tiny(tmp_path, "llama"), lambda: changed(1)))
+    original, human = tiny_model(), paths(found.human.fixed)
+    expected = compare_rows(make_pair(original, original), human, 16, KNOWN)
+    for there, here in zip(arms["original"].forced, expected, strict=True):
+        for a, b in zip(there, here, strict=True) if isinstance(there, tuple) else [(there, here)]:
+            np.testing.assert_array_equal(a, b)
+    names = [outputs.arm.name for outputs in found.arms]
+    assert names == [
+        "human", "original", "original_sampled", "tuned", "original_entropy_matched",
+        "original_entropy_matched_sampled", "tuned_sampled",
+    ]  # fmt: skip

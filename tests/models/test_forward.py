@@ -7,9 +7,15 @@ import scipy.stats
 import torch
 
 from hyperfitting.models import forward, interface
-from hyperfitting.models.forward import choose_rows, nll_rows, window_losses
+from hyperfitting.models.forward import (
+    choose_rows,
+    nll_rows,
+    window_losses,
+    window_losses_beside,
+)
 from hyperfitting.models.interface import logits_of
 from tests.conftest import random_rows
+from tests.tiny import two_ropes
 
 
 @torch.no_grad()
@@ -86,3 +92,26 @@ def test_window_loss_counts_labelled_tokens_only(model):
     nll = nll_rows(model, ids.tolist(), 9)
     expected = [nll[0].mean(), nll[1, 3:5].mean()]
     assert window_losses(model, ids, label, np.array([10, 10])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("known", [1, 5, 10, 11])
+def test_losses_of_windows_whose_ends_are_scored_are_those_of_whole_windows(model, known):
+    ids_NT = np.array(random_rows(4, 12, seed=5))
+    label_NT = np.random.default_rng(0).random(ids_NT.shape) < 0.7
+    whole_N = window_losses(model, ids_NT, label_NT, np.full(4, 12))
+    nll_NK = nll_rows(model, ids_NT.tolist(), known)
+    found_N = window_losses_beside(model, ids_NT, label_NT, nll_NK)
+    np.testing.assert_allclose(found_N, whole_N, rtol=1e-5)
+
+
+def test_losses_of_a_model_of_two_ropes_are_taken_from_whole_windows():
+    """Its text before the known part would be read with the other rope."""
+    model = two_ropes()
+    ids_NT = np.array(random_rows(3, 24, seed=6))
+    label_NT = np.ones_like(ids_NT, dtype=bool)
+    nll_NK = nll_rows(model, ids_NT.tolist(), 10)
+    found_N = window_losses_beside(model, ids_NT, label_NT, nll_NK)
+    np.testing.assert_allclose(found_N, window_losses(model, ids_NT, label_NT, np.full(3, 24)))
+    lead_NK = nll_rows(model, ids_NT[:, :14].tolist(), 13)
+    joined_N = np.concatenate([lead_NK, nll_NK], axis=1).mean(axis=1)
+    assert np.abs(joined_N - found_N).min() > 1e-4

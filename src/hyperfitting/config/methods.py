@@ -71,7 +71,7 @@ def _recipe(epochs: int) -> Settings:
     return {
         "data": {"window_tokens": 128, "max_train": 32},
         "train": {"epochs": epochs, "batch_size": 2, "stop": "epochs"},
-        "monitor": {"every_epochs": epochs // 2, "num_contexts": 8, "num_windows": 8},
+        "monitor": {"every_epochs": epochs, "num_contexts": 8, "num_windows": 8},
     }
 
 
@@ -173,7 +173,7 @@ METHODS: Mapping[str, Method] = {
         label="all of the last half of the blocks and the final norm",
         trains="blocks and final norm",
         blocks=_last_half,
-        relative_rate=5.2e-4,
+        relative_rate=8e-4,
         is_late=True,
         defaults=_recipe(8),
         tuned=_tuned(1.5e-3),
