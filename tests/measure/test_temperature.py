@@ -124,6 +124,16 @@ def test_few_passes_are_enough(monkeypatch):
         assert len(passes) <= 8
 
 
+@pytest.mark.parametrize("start", [0.06, 0.4, 3.0, 50.0])
+def test_an_answer_does_not_depend_on_where_it_is_sought_first(start):
+    z, target_P = logits(7), exact_entropy(logits(7), 0.6)
+    found = match_temperature(z, target_P.mean(), tolerance=1e-6, start=start)
+    assert found.tau == pytest.approx(0.6, abs=1e-4)
+    steps = match_temperature_per_position(z, target_P, tolerance=1e-6, start=start)
+    np.testing.assert_allclose(steps.tau, 0.6, atol=1e-3)
+    assert steps.is_solved.all()
+
+
 def test_a_target_out_of_reach_gives_the_nearer_end():
     z = logits(7)
     high = match_temperature(z, np.log(400) + 0.1)

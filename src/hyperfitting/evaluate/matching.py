@@ -89,6 +89,7 @@ class EntropyMatching:
     unsolved_steps: int = 0
     residual_of_steps: float | None = None
     curve: EntropyCurve | None = None  # around the first context's temperature
+    near: float = 1.0  # the last context's temperature, where the next one's is sought first
     target_N: Floats = field(init=False)
     step_residual_N: Floats = field(init=False)  # mean absolute, at the context's temperature
     slack_N: Floats = field(init=False)  # by how much the tolerance may move that temperature
@@ -106,9 +107,10 @@ class EntropyMatching:
         row, original_KV = found.row, found.original_KV
         entropy_K = scores.tuned.entropy_NK[row]
         self.target_N[row] = entropy_K.mean()
-        match = match_temperature(original_KV, float(self.target_N[row]))
+        match = match_temperature(original_KV, float(self.target_N[row]), start=self.near)
         self.per_context[row] = match
-        steps = match_temperature_per_position(original_KV, entropy_K)
+        self.near = match.tau if match.is_solved else 1.0
+        steps = match_temperature_per_position(original_KV, entropy_K, start=self.near)
         self.tau_per_step_NK[row] = steps.tau
         self.unsolved_steps += int((~steps.is_solved).sum())
         if steps.is_solved.any():

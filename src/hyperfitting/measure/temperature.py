@@ -74,12 +74,14 @@ def match_temperature(
     tolerance: float = TOLERANCE_NATS,
     low: float = 0.05,
     high: float = 20.0,
+    start: float = 1.0,
 ) -> Match:
     """One tau in [low, high] at which the mean entropy over the K positions is `target` nats.
 
     Definitions, section 4.2, per context (the paper's "a scalar for each context"). If no tau in
     the interval reaches the target, tau is the nearer end and `is_solved` is False. About five
-    passes over the logits.
+    passes over the logits; fewer from a `start` that is near, which the answer does not depend on
+    beyond the tolerance.
 
     Raises:
         ValueError: no positions, a target that is not finite, or an interval that is not
@@ -92,7 +94,7 @@ def match_temperature(
         tau_K = torch.full((len(logits_KV),), float(np.exp(x_1[0])))
         return _moments(logits_KV, tau_K, order=1).mean(dim=1, keepdim=True).cpu().numpy()
 
-    return _single(_solve(curve, np.array([target]), tolerance, low, high))
+    return _single(_solve(curve, np.array([target]), tolerance, low, high, start))
 
 
 def match_temperature_per_position(
@@ -102,10 +104,12 @@ def match_temperature_per_position(
     tolerance: float = TOLERANCE_NATS,
     low: float = 0.05,
     high: float = 20.0,
+    start: float = 1.0,
 ) -> Matches:
     """A tau for each position at which its entropy is its target, [P] each.
 
     Definitions, section 4.2, the variant per step. Positions that are solved leave the work.
+    `start` as in `match_temperature`.
 
     Raises:
         ValueError: as `match_temperature`, or targets that are not [P].
@@ -120,7 +124,7 @@ def match_temperature_per_position(
         rows = torch.from_numpy(active_A)
         return _moments(logits_PV, torch.from_numpy(np.exp(x_A)), order=1, rows=rows).cpu().numpy()
 
-    return _solve(curve, target_P, tolerance, low, high)
+    return _solve(curve, target_P, tolerance, low, high, start)
 
 
 class EntropyCurve:
@@ -262,7 +266,12 @@ def _single(matches: Matches) -> Match:
 
 
 def _solve(
-    curve: Curve, target_P: NDArray[np.float64], tolerance: float, low: float, high: float
+    curve: Curve,
+    target_P: NDArray[np.float64],
+    tolerance: float,
+    low: float,
+    high: float,
+    start: float = 1.0,
 ) -> Matches:
     """Roots of curve(x) = target for curves that never fall, by Newton steps inside a bracket.
 
@@ -275,7 +284,7 @@ def _solve(
     ends = np.log(low), np.log(high)
     left, right = np.full(target_P.shape, ends[0]), np.full(target_P.shape, ends[1])
     left_known, right_known = np.zeros(target_P.shape, bool), np.zeros(target_P.shape, bool)
-    x = np.clip(np.zeros(target_P.shape), *ends)
+    x = np.clip(np.full(target_P.shape, np.log(start)), *ends)
     residual = np.full(target_P.shape, np.nan)
     active = np.arange(len(target_P))
     for _ in range(MOST_STEPS):
