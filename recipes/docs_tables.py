@@ -39,9 +39,10 @@ def methods() -> str:
     return _table(("method", "trains", "arm"), rows)
 
 
-def _size(method: Method) -> str:
-    """What `train.learning_rate=auto` is relative to."""
-    return "weights / A" if method.has_adapters else "weights"
+def _rate(method: Method) -> str:
+    """What `train.learning_rate=auto` is."""
+    size = "weights / A" if method.has_adapters else "weights"
+    return f"{method.relative_rate:.1e} × {size}".replace("e-0", "e-")
 
 
 def trained() -> str:
@@ -52,7 +53,7 @@ def trained() -> str:
         config = resolve_run([Layer("", given)]).config.train
         rows.append((
             f"`{name}`", _trains(method), "`adapter/`" if method.has_adapters else "`model/`",
-            f"{method.relative_rate:.1e} × {_size(method)}".replace("e-0", "e-"), str(config.epochs),
+            _rate(method), str(config.epochs),
         ))  # fmt: skip
     return _table(("method", "trains", "result", "default rate", "epochs"), rows)
 
