@@ -71,5 +71,5 @@ def _adapted_weight(model: CausalLM, name: str) -> Tensor:
 
 
 def _root_mean_square(tensors: list[Tensor]) -> float:
-    squares = sum(float(tensor.detach().float().square().sum()) for tensor in tensors)
-    return math.sqrt(squares / sum(tensor.numel() for tensor in tensors))
+    norms = [float(torch.linalg.vector_norm(tensor.detach().float())) for tensor in tensors]
+    return math.hypot(*norms) / math.sqrt(sum(tensor.numel() for tensor in tensors))

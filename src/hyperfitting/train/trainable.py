@@ -1,4 +1,4 @@
-"""A model set up for training, and what of it trains."""
+"""A model set up for training, and what of it trains. Shape letter: P weights."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.types import CausalLM
 from hyperfitting.train.rate import learning_rate
+
+AT_A_TIME = 2**22  # weights looked at together, so that little memory is taken beside a model's
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,16 @@ def require_effective_updates(trained: Mapping[str, Tensor], rate: float) -> Non
     """
     lost, total, example = 0, 0, None
     for tensor in trained.values():
-        size = tensor.detach().abs()
-        _, exponent = torch.frexp(size.float())
-        eps = torch.finfo(tensor.dtype).eps
-        spacing = torch.ldexp(torch.full_like(size, eps, dtype=torch.float32), exponent - 1)
-        is_lost = (size > 0) & (spacing / 2 > rate)
-        lost += int(is_lost.sum())
         total += tensor.numel()
-        if example is None and is_lost.any():
-            middle = float(size.float()[is_lost].median())
-            at = float(spacing[is_lost & (size.float() == middle)].flatten()[0])
-            example = (middle, at, str(tensor.dtype).removeprefix("torch."))
+        for part_P in torch.split(tensor.detach().flatten(), AT_A_TIME):
+            size_P = part_P.abs()
+            spacing_P = _spacing(size_P)
+            is_lost_P = (size_P > 0) & (spacing_P / 2 > rate)
+            lost += int(is_lost_P.sum())
+            if example is None and is_lost_P.any():
+                middle = size_P.float()[is_lost_P].median()
+                at = float(spacing_P[is_lost_P & (size_P.float() == middle)][0])
+                example = (float(middle), at, str(tensor.dtype).removeprefix("torch."))
     if example is None or lost * 2 <= total:
         return
     weight, spacing_there, dtype = example
@@ -94,3 +95,10 @@ def require_effective_updates(trained: Mapping[str, Tensor], rate: float) -> Non
         needed="float32 weights, or a larger rate",
         hint=f"train.learning_rate={spacing_there:.1g} would move them",
     )
+
+
+def _spacing(size_P: Tensor) -> Tensor:
+    """How far the next number of their type is from each, [P]."""
+    _, exponent_P = torch.frexp(size_P.float())
+    eps = torch.finfo(size_P.dtype).eps
+    return torch.ldexp(torch.full_like(size_P, eps, dtype=torch.float32), exponent_P - 1)

@@ -103,7 +103,8 @@ def train(
                 state = trainer.run()
                 outcome = _outcome(parts, setup, state)
                 trainer.stage.update(state.step, _summary(parts, setup, outcome))
-            trainer.optimizer.zero_grad(set_to_none=True)  # room for the model that is read back
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.optimizer.state.clear()  # room for the model that is read back
             save_result(parts)
             if config.monitor.track:
                 parts.accelerator.end_training()
