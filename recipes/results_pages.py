@@ -22,7 +22,7 @@ DEMO = RESULTS / "demo"  # the built-in model's study
 FILES = ("measurements.json", "study.json")
 README = RESULTS.parent.parent / "README.md"
 PLACE = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
-SIDE_BY_SIDE, FIRST = "side by side", "at first sight"
+SIDE_BY_SIDE, FIRST, BY_SEED = "side by side", "at first sight", " by seed"
 SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
 # Metric, its title, decimals, and the mode and length that are shown.
 COLUMNS = (
@@ -86,17 +86,54 @@ def last_loss(study: Row, arm: tuple[str, str], seed: Any) -> str:
     return "–"
 
 
-def arms_table(name: str) -> str:
-    """Every arm and seed of a study: the columns above, with the training loss."""
+def keys_of(rows: Sequence[Row]) -> list[tuple[tuple[str, str], Any]]:
+    """Every arm with its seed; where it has several, with what all of them give together: None."""
+    seeds = seeds_of(rows)
+    return [(arm, None if len(of_arm) > 1 else of_arm[0]) for arm, of_arm in seeds.items()]
+
+
+def seeds_of(rows: Sequence[Row]) -> dict[tuple[str, str], list[Any]]:
+    """The seeds of each arm, in the order of the study; None alone of what was not trained."""
+    seeds: dict[tuple[str, str], list[Any]] = {}
+    for row in rows:
+        of_arm = seeds.setdefault(arm_of(row), [])
+        if row["seed"] not in of_arm:
+            of_arm.append(row["seed"])
+    return {arm: [s for s in found if s is not None] or [None] for arm, found in seeds.items()}
+
+
+def seed_words(seeds: Sequence[Any]) -> str:
+    """As a table names them."""
+    return ", ".join("–" if seed is None else str(seed) for seed in seeds)
+
+
+def seeds_table(name: str) -> str:
+    """TTR and training loss of each training, of the arms that were trained several times."""
     rows, study = read(name)
-    keys = list(dict.fromkeys((arm_of(row), row["seed"]) for row in rows))
+    several = {arm: seeds for arm, seeds in seeds_of(rows).items() if len(seeds) > 1}
+    lines = [["arm", "seed", "TTR", "bigram repetition", "training loss"]]
+    for arm, seeds in several.items():
+        for seed in seeds:
+            cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:2]]
+            lines.append([words_of(arm), str(seed), *cells, last_loss(study, arm, seed)])
+    return table(lines)
+
+
+def words_of(arm: tuple[str, str]) -> str:
+    """An arm's name, and what sets it apart."""
+    return f"{arm[0]} ({arm[1]})" if arm[1] else arm[0]
+
+
+def arms_table(name: str) -> str:
+    """Every arm of a study, over its seeds: the columns above, with the training loss."""
+    rows, study = read(name)
+    seeds = seeds_of(rows)
     shown = [c for c in COLUMNS if any(row["metric"] == c[0] for row in rows)]
     lines = [["arm", "seed", *(title for _, title, *_ in shown), "training loss"]]
-    for arm, seed in keys:
+    for arm, seed in keys_of(rows):
         cells = [cell(found(rows, arm, seed, column), column[2]) for column in shown]
-        words = f"{arm[0]} ({arm[1]})" if arm[1] else arm[0]
-        which = "–" if seed is None else str(seed)
-        lines.append([words, which, *cells, last_loss(study, arm, seed)])
+        losses = " ".join(last_loss(study, arm, each) for each in seeds[arm])
+        lines.append([words_of(arm), seed_words(seeds[arm]), *cells, losses])
     return table(lines)
 
 
@@ -105,26 +142,26 @@ def side_by_side(names: Sequence[str]) -> str:
     lines = [["model", "arm", "seed", *(title for _, title, *_ in COLUMNS[:4])]]
     for name in names:
         rows, _ = read(name)
-        for arm, seed in dict.fromkeys((arm_of(row), row["seed"]) for row in rows):
+        seeds = seeds_of(rows)
+        for arm, seed in keys_of(rows):
             if arm[1] or arm[0] not in ("human", "original", "hyperfitted", "late_half"):
                 continue
             cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:4]]
-            lines.append([name, arm[0], "–" if seed is None else str(seed), *cells])
+            lines.append([name, arm[0], seed_words(seeds[arm]), *cells])
     return table(lines)
 
 
 def at_first_sight(name: str, arms: Sequence[str]) -> str:
     """A few arms of one model and seed, a line a metric."""
     rows, study = read(name)
-    keys = [
-        next(key for key in ((arm_of(row), row["seed"]) for row in rows) if key[0] == (arm, ""))
-        for arm in arms
-    ]
+    keys = [next(key for key in keys_of(rows) if key[0] == (arm, "")) for arm in arms]
+    seeds = seeds_of(rows)
     lines = [["", *arms]]
     for column in COLUMNS:
         cells = [cell(found(rows, arm, seed, column), column[2]) for arm, seed in keys]
         lines.append([column[1], *cells])
-    return table([*lines, ["training loss", *(last_loss(study, *key) for key in keys)]])
+    losses = [" ".join(last_loss(study, arm, each) for each in seeds[arm]) for arm, _ in keys]
+    return table([*lines, ["training loss", *losses]])
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
@@ -148,14 +185,20 @@ def filled(text: str) -> str:
     """A page with every table as the files have it."""
 
     def fill(place: re.Match[str]) -> str:
-        name = place[2]
-        if name == FIRST:
-            made = at_first_sight(*SHOWN_FIRST)
-        else:
-            made = side_by_side(names()) if name == SIDE_BY_SIDE else arms_table(name)
-        return f"{place[1]}{made}{place[3]}"
+        return f"{place[1]}{_table_named(place[2])}{place[3]}"
 
     return PLACE.sub(fill, text)
+
+
+def _table_named(name: str) -> str:
+    """The table of a place."""
+    if name == FIRST:
+        return at_first_sight(*SHOWN_FIRST)
+    if name == SIDE_BY_SIDE:
+        return side_by_side(names())
+    if name.endswith(BY_SEED):
+        return seeds_table(name.removesuffix(BY_SEED))
+    return arms_table(name)
 
 
 def without_folders(value: Any) -> Any:

@@ -12,6 +12,7 @@ from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.faults import going_on
+from hyperfitting.models.devices import faster_bf16
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest, TrainingOutcome
 from hyperfitting.records.record import write_file
@@ -170,7 +171,8 @@ def _begin(parts: RunParts, setup: Setup, manifest: RunManifest) -> None:
     if parts.config.train.learning_rate == "auto":
         rate = parts.trainable.learning_rate
         parts.progress.say(f"  learning rate {rate:g}, by the size of the trained weights")
-    for note in setup.notes:
+    hint = faster_bf16(parts.config.train.precision, parts.precision, parts.device)
+    for note in filter(None, [*setup.notes, hint]):
         parts.progress.say(f"  {note}")
 
 
