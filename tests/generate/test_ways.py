@@ -61,6 +61,24 @@ def test_contexts_run_once_for_all_ways(monkeypatch):
     assert widths == [(count, 2), *[(2 * count, 1)] * 8, *[(count, 1)] * 17]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 9])
+def test_no_more_rows_run_together_than_are_asked_for(monkeypatch, batch_size):
+    model, rows = tiny_model(), []
+    feed_of(model), module.searching_feed_of(model)  # proved before what is counted
+    plain = model.forward
+
+    def forward(*args, **given):
+        rows.append(len(given["input_ids"]))
+        return plain(*args, **given)
+
+    monkeypatch.setattr(model, "forward", forward)
+    found = write_ways(model, CONTEXTS, some_ways(), batch_size=batch_size)
+    assert max(rows) <= batch_size
+    assert [w.texts for w in found] == [
+        w.texts for w in write_ways(model, CONTEXTS, some_ways(), batch_size=64)
+    ]
+
+
 def test_rows_that_a_cache_does_not_repeat_are_written_way_by_way(monkeypatch):
     model = tiny_model()
     other = replace(feed_of(model), cache="none")

@@ -65,11 +65,16 @@ def write_ways(
     (definitions, section 8.4). `feed`: how the model is fed, where that was proved before.
     """
     feed = feed or feed_of(model)
-    if len(ways) > 1 and not _takes_repeated(model, contexts, feed):
+    most = batch_size if len(ways) == 1 or _takes_repeated(model, contexts, feed) else 1
+    if len(ways) > most:
         return [
-            write_ways(model, contexts, [way], batch_size=batch_size, stage=stage, feed=feed)[0]
-            for way in ways
-        ]
+            written
+            for start in range(0, len(ways), most)
+            for written in write_ways(
+                model, contexts, ways[start : start + most],
+                batch_size=batch_size, stage=stage, feed=feed,
+            )
+        ]  # fmt: skip
     found = [Continued([], [], []) for _ in ways]
     for rows in even_batches(len(contexts), max(1, batch_size // len(ways))):
         batch = contexts[rows.start : rows.stop]
