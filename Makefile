@@ -22,7 +22,7 @@ ifeq ($(MODEL),models/smollm2)
 	$(BIN)/python recipes/fetch_smollm2.py $(MODEL)
 endif
 	$(BIN)/hyperfit train $(MODEL) --data builtin:fiction --out hyperfit-real
-	$(BIN)/hyperfit evaluate hyperfit-real
+	$(BIN)/hyperfit evaluate hyperfit-real natural_tokens=128 sampling_seeds=1
 
 # Two processes of one thread each: threads of one process gain little on models this small.
 test: lint types

@@ -1,7 +1,6 @@
 """The documents against the code: what is referred to exists, and what exists is documented."""
 
 import importlib
-import importlib.util
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hyperfitting.config.methods import METHODS
 from hyperfitting.explain.controls import CONTROLS
 from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.measure.catalogue import METRICS
+from tests.recipes import recipe_of
 
 ROOT = Path(__file__).parent.parent
 SOURCE, DOCS = ROOT / "src" / "hyperfitting", ROOT / "docs"
@@ -22,13 +22,6 @@ REFERENCE = re.compile(r"definitions,\s+(?:#\s+)?sections?\s+([\d.,\sand]*\d)")
 
 def read(*parts):
     return ROOT.joinpath(*parts).read_text(encoding="utf-8")
-
-
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def documents():
@@ -140,11 +133,11 @@ def test_every_anchor_that_a_document_links_to_is_there():
 
 
 def test_the_page_of_modules_is_up_to_date():
-    assert read("docs", "modules.md") == recipe("module_tree").page()
+    assert read("docs", "modules.md") == recipe_of("module_tree").page()
 
 
 def test_the_tables_in_the_documents_are_those_of_the_code():
-    tables = recipe("docs_tables")
+    tables = recipe_of("docs_tables")
     found = set()
     for file in tables.FILES:
         text = file.read_text(encoding="utf-8")

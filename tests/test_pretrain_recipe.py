@@ -1,8 +1,6 @@
 """The pre-training recipe on texts of a few hundred tokens: what it writes, reads and refuses."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +8,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-PATH = Path(__file__).parents[1] / "recipes" / "pretrain_builtin.py"
-SPEC = importlib.util.spec_from_file_location("pretrain_builtin", PATH)
-recipe = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(recipe)
+from tests.recipes import recipe_of
+
+recipe = recipe_of("pretrain_builtin")
 
 SIZES = (
     *("--blocks=2", "--width=32", "--mlp=48", "--vocabulary=280", "--tokens=600"),

@@ -1,21 +1,19 @@
 """README's table of the demo is that of the committed study."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.recipes import recipe_of
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("table", ROOT / "recipes" / "readme_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return recipe_of("readme_table")
 
 
 def test_readme_has_the_table_of_the_committed_study(recipe):

@@ -1,21 +1,19 @@
 """Every table of the result pages is that of the committed studies."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.recipes import recipe_of
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "recipes" / "results_pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return recipe_of("results_pages")
 
 
 def test_every_page_has_the_tables_of_the_committed_studies(recipe):

@@ -1,0 +1,15 @@
+"""The programs under recipes/, as modules."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def recipe_of(name: str) -> ModuleType:
+    """The recipe `name`.py, loaded anew."""
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
