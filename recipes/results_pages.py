@@ -31,9 +31,10 @@ COLUMNS = (
     ("looped_rate", "loops", 2, "natural"),
     ("nonwords", "words that do not exist", 3, "fixed_length"),
     ("coherence_original_nats", "log-likelihood under the original", 2, "fixed_length"),
-    ("overlap_max", "longest copy, tokens", 1, "fixed_length"),
+    ("overlap_max", "longest copy, tokens", 0, "fixed_length"),
     ("val_ppl", "validation perplexity", 0, None),
 )
+LARGEST = "overlap_max"
 Row = Mapping[str, Any]
 
 
@@ -76,6 +77,14 @@ def found(
         if arm_of(row) == arm and row["seed"] == seed and row["metric"] == metric and is_mode:
             return row
     return None
+
+
+def shown_cell(rows: Sequence[Row], arm: tuple[str, str], seed: Any, column: Sequence[Any]) -> str:
+    """The cell of an arm; of a largest value one for each training, as their mean says nothing."""
+    if seed is None and column[0] == LARGEST:
+        each = [found(rows, arm, one, column) for one in seeds_of(rows)[arm]]
+        return " ".join(cell(row, column[2]) for row in each)
+    return cell(found(rows, arm, seed, column), column[2])
 
 
 def last_loss(study: Row, arm: tuple[str, str], seed: Any) -> str:
@@ -131,7 +140,7 @@ def arms_table(name: str) -> str:
     shown = [c for c in COLUMNS if any(row["metric"] == c[0] for row in rows)]
     lines = [["arm", "seed", *(title for _, title, *_ in shown), "training loss"]]
     for arm, seed in keys_of(rows):
-        cells = [cell(found(rows, arm, seed, column), column[2]) for column in shown]
+        cells = [shown_cell(rows, arm, seed, column) for column in shown]
         losses = " ".join(last_loss(study, arm, each) for each in seeds[arm])
         lines.append([words_of(arm), seed_words(seeds[arm]), *cells, losses])
     return table(lines)
@@ -158,7 +167,7 @@ def at_first_sight(name: str, arms: Sequence[str]) -> str:
     seeds = seeds_of(rows)
     lines = [["", *arms]]
     for column in COLUMNS:
-        cells = [cell(found(rows, arm, seed, column), column[2]) for arm, seed in keys]
+        cells = [shown_cell(rows, arm, seed, column) for arm, seed in keys]
         lines.append([column[1], *cells])
     losses = [" ".join(last_loss(study, arm, each) for each in seeds[arm]) for arm, _ in keys]
     return table([*lines, ["training loss", *losses]])
