@@ -7,6 +7,7 @@ import scipy.special
 import scipy.stats
 import torch
 
+from hyperfitting.measure import entropy
 from hyperfitting.measure import temperature as module
 from hyperfitting.measure.temperature import (
     EntropyCurve,
@@ -177,7 +178,7 @@ def test_positions_are_solved_as_if_alone():
 def test_chunks_change_nothing(monkeypatch):
     z = logits(10)
     expected = match_temperature(z, 2.0), entropy_at(z, 0.7)
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(entropy, "CHUNK", 1)
     found = match_temperature(z, 2.0), entropy_at(z, 0.7)
     assert found[0] == pytest.approx(expected[0], abs=1e-9)
     torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-6)

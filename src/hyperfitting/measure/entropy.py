@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # logits worked on at a time on a CPU, so that they stay in its cache
+# Logits worked on at a time, so that they stay in a processor's cache, or fill a GPU. The
+# temporary memory is about twelve bytes for each.
+CHUNK, CHUNK_ELSEWHERE = 2**18, 2**24
 LOWEST = -1e4  # a product of a probability of 0 and a masked logit (-inf) would be NaN
 
 
@@ -13,11 +15,15 @@ def prediction_entropy_nats(logits_PV: Tensor) -> Tensor:
     H = -sum p ln p on float32 logits, after any soft cap of the model (definitions, section
     4.1). Low is sharp, neither good nor bad.
     """
-    step = len(logits_PV)
-    if logits_PV.device.type == "cpu":
-        step = max(1, CHUNK // logits_PV.shape[-1])
-    parts = [_entropy(logits_PV[start : start + step]) for start in range(0, len(logits_PV), step)]
+    parts = [_entropy(logits_PV[chunk]) for chunk in chunks(logits_PV, len(logits_PV))]
     return torch.cat(parts) if parts else logits_PV.new_zeros(0, dtype=torch.float32)
+
+
+def chunks(logits_PV: Tensor, rows: int) -> list[slice]:
+    """Which of `rows` positions are worked on together; at least one at a time."""
+    size = CHUNK if logits_PV.device.type == "cpu" else CHUNK_ELSEWHERE
+    step = max(1, size // logits_PV.shape[-1])
+    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def _entropy(logits_CV: Tensor) -> Tensor:

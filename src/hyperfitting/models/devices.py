@@ -7,6 +7,7 @@ is trained stays float32 there too.
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -77,8 +78,12 @@ def faster_bf16(
     )
 
 
+@cache
 def bf16_speedup() -> float:
-    """Seconds of a float32 product on this CPU over those of the same product in bfloat16."""
+    """Seconds of a float32 product on this CPU over those of the same product in bfloat16.
+
+    Measured once a process: where bfloat16 is emulated, it takes a fifth of a second.
+    """
     float32, bfloat16 = (_seconds_of_product(dtype) for dtype in (DTYPE, torch.bfloat16))
     return float32 / bfloat16
 
