@@ -22,7 +22,7 @@ from hyperfitting.measure.words import (
     without_clitics,
     words_of,
 )
-from tests.test_docs import recipe
+from tests.recipes import recipe_of
 
 LETTERS = "abZé'’ -.5_\n天"
 texts = st.text(alphabet=LETTERS, max_size=25)
@@ -131,7 +131,7 @@ def test_clitics(word, base):
 
 def test_the_word_list_is_the_one_that_the_recipe_makes():
     text = "".join(f"{word}\n" for word in sorted(english_words()))
-    assert hashlib.sha256(text.encode()).hexdigest() == recipe("word_list").TEXT_SHA256
+    assert hashlib.sha256(text.encode()).hexdigest() == recipe_of("word_list").TEXT_SHA256
     assert len(english_words()) == 115_780
     assert ENGLISH_WORDS.stat().st_size < 400_000
     assert "Kevin Atkinson" in (Path(ENGLISH_WORDS).parent / "Copyright").read_text("utf-8")
