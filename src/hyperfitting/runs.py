@@ -39,7 +39,7 @@ from hyperfitting.storage import (
 )
 
 RowT = TypeVar("RowT")
-UNFINISHED = "explain-unfinished"
+UNFINISHED = ("explain-unfinished", "evaluate-unfinished")  # what a verb that was stopped has
 LOADED = {".safetensors", ".bin", ".json", ".jinja", ".model"}  # of what loaders look for
 
 
@@ -65,7 +65,7 @@ class StudyFolder:
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
-        self.unfinished = path / UNFINISHED  # what an explanation that was stopped has found
+        self.unfinished, self.unfinished_arms = (path / name for name in UNFINISHED)
         self.tasks_file = path / "tasks.json"
         self.judge = JudgeFolder(path / "judge")
         self.report = path / "report"
@@ -106,8 +106,8 @@ class StudyFolder:
             InputError: another process writes to it.
         """
         with only_writer(self.path):
-            for folder in (self.path, self.explain, self.unfinished, self.judge.path, self.report,
-                           self.tables, self.figures):  # fmt: skip
+            for folder in (self.path, self.explain, self.unfinished, self.unfinished_arms,
+                           self.judge.path, self.report, self.tables, self.figures):  # fmt: skip
                 sweep_temporaries(folder / "*")
             finish_replacing(self.path)
             yield
@@ -304,7 +304,8 @@ def require_free(path: Path) -> None:
             needed="a new or empty folder",
         )
     # What a run or an evaluation leaves that was killed before it wrote anything whole.
-    unfinished = (LOCK, OWNER, UNFINISHED, f".{RunFolder(path).manifest_file.name}.", f".{STAGED}.")
+    staged = (f".{RunFolder(path).manifest_file.name}.", f".{STAGED}.")
+    unfinished = (LOCK, OWNER, *UNFINISHED, *staged)
     if path.is_dir() and any(not p.name.startswith(unfinished) for p in path.iterdir()):
         held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
         held = "a study" if StudyFolder(path).is_evaluated else held

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hyperfitting.measure.entropy import prediction_entropy_nats
@@ -19,9 +18,7 @@ from hyperfitting.measure.spearman import correlations
 from hyperfitting.models.forward import TokenScores
 from hyperfitting.models.pair import Observer, Pair, PairedLogits, paired_logits
 from hyperfitting.progress import Stage
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from hyperfitting.records.arrays import Counts, Floats
 
 TOP = 100  # tokens of each model in `spearman_top` (definitions, section 3.4)
 

@@ -18,7 +18,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import FileRecord, Record, read_file
 from hyperfitting.records.study import TunedEntry
-from hyperfitting.runs import RunFolder, StudyFolder, require_free
+from hyperfitting.runs import UNFINISHED, RunFolder, StudyFolder, require_free
 from hyperfitting.storage import LOCK, OWNER
 
 
@@ -123,7 +123,7 @@ def _is_around(out: Path, subject: Subject) -> bool:
     if not isinstance(subject, Runs) or StudyFolder(Path(out)).study_file.exists():
         return False
     study = StudyFolder(out)
-    own = {study.runs.name, study.prefix_cache.name, study.unfinished.name, LOCK, OWNER}
+    own = {study.runs.name, study.prefix_cache.name, *UNFINISHED, LOCK, OWNER}
     holds_more = out.is_dir() and not {path.name for path in out.iterdir()} <= own
     parents = {folder.resolve().parent for folder in subject.folders}
     return parents == {study.runs.resolve()} and not holds_more

@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
@@ -20,6 +17,8 @@ from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.records import HUMAN, Arm, Generation, Mode
 from hyperfitting.records.arms import Setting
+from hyperfitting.records.arrays import Floats
+from hyperfitting.records.record import ArmField
 
 # Above this share of unknown tokens a human text tells nothing of variety (ours).
 MOST_UNKNOWN = 0.1
@@ -29,12 +28,12 @@ MOST_UNKNOWN = 0.1
 class ArmOutputs:
     """Everything that is measured about one arm. `human` and sampled arms have texts only."""
 
-    arm: Arm
+    arm: ArmField
     draws: list[list[Generation]]  # fixed length: one list per sampling seed, one where greedy
     natural: list[Generation] | None = None
     forced: PairScores | None = None  # on context + human continuation, beside the original
     own: PairScores | None = None  # on context + own fixed-length continuation
-    val_loss_N: NDArray[np.float64] | None = None
+    val_loss_N: Floats | None = None
     tau_N: Sequence[float] | None = None  # temperature of each context, where one is matched
     # Mean nats per token of each draw's texts under the original, where that was heard.
     original_nll: list[list[float]] | None = None

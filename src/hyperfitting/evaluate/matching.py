@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from hyperfitting.compare.scores import Floats, PairScores, correlate, empty_scores, without
+from hyperfitting.compare.scores import PairScores, correlate, empty_scores, without
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import top_token
@@ -23,6 +23,7 @@ from hyperfitting.measure.temperature import (
 )
 from hyperfitting.models.forward import TokenScores
 from hyperfitting.models.pair import PairedLogits
+from hyperfitting.records.arrays import Floats
 from hyperfitting.records.matching import Matched, OneForAll, OneTemperature, Spread
 
 SLOPE_STEP = 0.01  # of the temperature, over which the slope of its entropy is taken
@@ -71,6 +72,17 @@ class Tempered:
         self.differences += int((moved_K & ~is_tie_K).sum())
         tuned.top1_NK[row] = original.top1_NK[row]
         self.scores.chosen_rank_NK[row] = 1
+
+
+@dataclass(frozen=True)
+class AtEqualEntropy:
+    """The original as sharp as one tuned model on human text: how, and what it says then."""
+
+    found: Matched
+    tau_N: list[float]  # of each context
+    forced: PairScores  # the original beside itself at these, on human text
+    differences: int  # greedy choices that a temperature changed: none
+    vocabulary: int  # tokens that correlations are over
 
 
 @dataclass
@@ -129,6 +141,17 @@ class EntropyMatching:
     def temperatures(self) -> list[float]:
         """The temperature of each context."""
         return [match.tau for match in self.per_context]
+
+    def result(self) -> AtEqualEntropy:
+        """What was found once every context was seen."""
+        tempered = self.tempered
+        return AtEqualEntropy(
+            found=self.summary(),
+            tau_N=self.temperatures,
+            forced=tempered.scores,
+            differences=tempered.differences,
+            vocabulary=self.vocabulary,
+        )
 
     def summary(self) -> Matched:
         """Temperatures and residuals of the three ways to match."""

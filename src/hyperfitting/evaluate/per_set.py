@@ -17,7 +17,8 @@ from hyperfitting.measure.mauve import mauve
 from hyperfitting.measure.quality import distinct_n, distinct_parts, self_bleu
 from hyperfitting.models.features import last_token_features
 from hyperfitting.progress import Progress
-from hyperfitting.records import Arm
+from hyperfitting.records.arrays import Floats
+from hyperfitting.records.record import ArmField
 from hyperfitting.records.study import MauveArm, MauveSettings
 
 MAUVE_RESAMPLES = 1_000  # each takes a curve of 25 points
@@ -27,7 +28,7 @@ OF_A_SET = "one value for all texts together"
 class SetValue(NamedTuple):
     """A metric that a set of texts has, and not its single texts."""
 
-    arm: Arm
+    arm: ArmField
     metric: str
     value: float | None
     low: float | None
@@ -35,7 +36,7 @@ class SetValue(NamedTuple):
     n: int
     length: int
     reason: str | None
-    draws_R: NDArray[np.float64] | None = None  # of the bootstrap; alike for arms of one study
+    draws_R: Floats | None = None  # of the bootstrap; alike for arms of one study
 
 
 def set_values(

@@ -19,7 +19,9 @@ from hyperfitting.evaluate.measurements import measurements, set_measurements
 from hyperfitting.evaluate.paired_tests import paired_tests
 from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.plan import check
-from hyperfitting.evaluate.scoring import Scored, score
+from hyperfitting.evaluate.scored import Scored
+from hyperfitting.evaluate.scoring import score
+from hyperfitting.evaluate.unfinished import unfinished_of
 from hyperfitting.evaluate.write import Evaluated, data_of, write_study, write_tasks
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
@@ -46,6 +48,7 @@ def evaluate(
     Raises:
         InputError: no finished runs there, models that cannot be compared, something asked for
             that is not there, or `out` is taken. Nothing is written then.
+        InterruptedStudyError: Ctrl-C after a tuned model was scored; the same call goes on.
     """
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)
@@ -76,13 +79,16 @@ def _evaluate(
         )
         for each in others
     ]  # fmt: skip
-    found = []
-    for bench in (home, *away):
+    found, kept = [], [unfinished_of(study, bench) for bench in (home, *away)]
+    for bench, arms in zip((home, *away), kept, strict=True):
         if others:
             progress.say(f"texts of {bench.comparison.domain}")
-        found.append(_measured(bench, score(bench)))
+        with arms.going_on(study.path):
+            found.append(_measured(bench, score(bench, arms)))
     about = write_study(study, found)
-    del home, away, found, bench  # and their models, before tasks load them one by one
+    for arms in kept:
+        arms.clear()
+    del home, away, found, bench, kept  # and their models, before tasks load them one by one
     if plan.tasks is not None:
         write_tasks(study, about, run_tasks(plan.tasks, first, config, progress))
 

@@ -12,7 +12,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.evaluate.agreement import run_agreements
 from hyperfitting.evaluate.arms import ArmOutputs, generations_key
 from hyperfitting.evaluate.bench import Bench
-from hyperfitting.evaluate.scoring import Scored
+from hyperfitting.evaluate.scored import Scored
 from hyperfitting.faults import writing
 from hyperfitting.generate.feed import described
 from hyperfitting.records import ORIGINAL, Measurement, MetricValues, Mode, PairedTest

@@ -9,8 +9,7 @@ from typing import Any
 from hyperfitting.config import ExplainConfig
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
-from hyperfitting.explain.kept import Basis
-from hyperfitting.explain.plan import USED_BY
+from hyperfitting.explain.plan import USED_BY, settings_of
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile
@@ -116,7 +115,7 @@ def _require_alike(
             needed="one version for controls that stand side by side",
             hint=ANEW,
         )
-    settings = Basis.settings_of(config)
+    settings = settings_of(config)
     for name, value in settings.items():
         users = USED_BY.get(name, tuple(RECORDS))
         is_shared = control in users and any(each in users for each in config.only)

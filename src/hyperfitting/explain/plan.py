@@ -10,6 +10,9 @@ from hyperfitting.models.anatomy import FAMILIES, is_known_type
 from hyperfitting.models.load import load_model_config
 from hyperfitting.records.controls import RECORDS
 
+# On what a control finds; a batch's width changes the last bit of sums at most.
+WITHOUT_EFFECT = {"only", "device", "trust_remote_code", "batch_size"}
+
 # Controls that let hybrids of both models write, and those that a setting has an effect on.
 OF_HYBRIDS = ("block_swap", "single_blocks", "rotation")
 USED_BY: Mapping[str, tuple[str, ...]] = {
@@ -98,3 +101,8 @@ def require_family(*kinds: str) -> None:
             needed=f"one of {', '.join(FAMILIES)}",
             hint="hyperfit evaluate compares models of any family",
         )
+
+
+def settings_of(config: ExplainConfig) -> dict[str, Any]:
+    """Those that a finding depends on, as files hold them."""
+    return config.model_dump(mode="json", exclude=WITHOUT_EFFECT)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from hyperfitting.compare.scores import Counts, compare_rows
+from hyperfitting.compare.scores import compare_rows
 from hyperfitting.explain.subject import Subject
 from hyperfitting.measure.ranks import rank_bin_shares, rank_histogram, shares_by_position
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.records.arrays import Counts
 from hyperfitting.records.controls.provenance import (
     RANK_CLASSES,
     ByRank,

@@ -15,16 +15,15 @@ from hyperfitting.compare.subject import (
     study_to_explain,
     subject_of,
 )
+from hyperfitting.compare.unfinished import Basis, Unfinished
 from hyperfitting.config import CheckpointsConfig, ExplainConfig
 from hyperfitting.environment import environment
-from hyperfitting.errors import InputError, InterruptedStudyError, did_you_mean
+from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.beside import Files, beside, files_beside, require_original
 from hyperfitting.explain.block_swap import check_sizes
 from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
-from hyperfitting.explain.kept import Basis, Kept
-from hyperfitting.explain.plan import require_family, require_settings
+from hyperfitting.explain.plan import require_family, require_settings, settings_of
 from hyperfitting.explain.subject import Subject, Texts, write_texts
-from hyperfitting.faults import going_on
 from hyperfitting.models.anatomy import anatomy, base_of
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.digests import behaviour_digest
@@ -34,12 +33,10 @@ from hyperfitting.models.pair import LayerStates, Pair, PairedLogits, make_pair,
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
-from hyperfitting.records.controls import RECORDS, ControlFile
+from hyperfitting.records.controls import RECORDS, ControlFile, KeptFinding
 from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
 from hyperfitting.writable import require_writable
-
-AGAIN = "the same command"  # goes on after a stop
 
 
 @dataclass
@@ -75,7 +72,7 @@ class Explanation:
         check_fit(original, comparison.largest_id, width, comparison.model.name)
         basis = Basis(
             comparison.data["contexts_digest"], behaviour_digest(original), original.device.type,
-            Basis.settings_of(config), environment(),
+            settings_of(config), environment(),
         )  # fmt: skip
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
         with progress.stage("generate original", len(contexts)) as stage:
@@ -86,7 +83,7 @@ class Explanation:
     def add(
         self,
         tuned: TunedModel,
-        kept: Kept | None = None,
+        kept: Unfinished | None = None,
         files: Files | None = None,
     ) -> None:
         """Every control that is asked for, on one tuned model.
@@ -102,7 +99,7 @@ class Explanation:
         model, arm = tuned.load(), tuned.arm
         digest = self.digests[arm] = behaviour_digest(model)
         asked = [name for name in CONTROLS if name in (self.config.only or CONTROLS)]
-        known = {name: kept.of(name, arm, digest) for name in asked} if kept else {}
+        known = {name: _kept(kept, name, arm, digest) for name in asked}
         missing = [name for name in asked if known.get(name) is None]
         if len(missing) < len(asked):
             again = ", ".join(name for name in asked if name not in missing)
@@ -114,7 +111,7 @@ class Explanation:
             if name in missing and subject is not None:
                 found = control.run(subject)
                 if kept and found is not None:
-                    kept.add(name, digest, found)
+                    kept.add(name, arm, digest, _file_of_finding(name)(found=found))
             if found is None:
                 continue
             if subject is not None:
@@ -268,22 +265,28 @@ def write_explanation(
     files = files_beside(study, config, digest, arms, progress)  # now, not after minutes
     explanation = Explanation.begin(comparison, config, progress)
     require_original(files, explanation.basis.original)
-    kept = Kept(study.unfinished, explanation.basis, progress)
-    try:
-        with going_on(AGAIN, study.unfinished):
-            for tuned in comparison.tuned:
-                explanation.add(tuned, kept, files)
-    except KeyboardInterrupt:
-        if not kept.count:
-            raise
-        done = f"{kept.count} finished controls are kept in {study.unfinished}"
-        raise InterruptedStudyError(study.path, done, [AGAIN]) from None
+    kept = Unfinished(study.unfinished, explanation.basis, "controls", progress)
+    with kept.going_on(study.path):
+        for tuned in comparison.tuned:
+            explanation.add(tuned, kept, files)
     with study.replacing_explanation({"contexts_digest": digest}) as new:
         for name, file in files.items():
             write_file(new.explain_file(name), file)
         for name, found in explanation.found.items():
             write_file(new.explain_file(name), _file(explanation, name, found))
     kept.clear()
+
+
+def _file_of_finding(name: str) -> Any:
+    """The record of a control's finding while the explanation is not finished."""
+    kind: Any = RECORDS[name]  # a type that is known at run time only
+    return KeptFinding[kind]
+
+
+def _kept(kept: Unfinished | None, name: str, arm: Arm, tuned: str) -> OfArm | None:
+    """What a control found before it was stopped."""
+    file = kept.of(name, _file_of_finding(name), arm, tuned) if kept else None
+    return None if file is None else file.found
 
 
 def _file(explanation: Explanation, name: str, arms: list[OfArm]) -> ControlFile[Any]:

@@ -20,6 +20,7 @@ from hyperfitting.models.interface import crosses_switch, logits_of, vocabulary_
 from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Stage
+from hyperfitting.records.arrays import Counts, Floats
 
 LOGITS_PER_PASS = 2**23  # 32 MB in float32
 # Fewer read the head's weights at half the speed of a CPU's products.
@@ -29,9 +30,9 @@ POSITIONS_PER_PASS = 256
 class TokenScores(NamedTuple):
     """What a model says about the last K tokens of each row."""
 
-    nll_NK: NDArray[np.float64]  # nats
-    entropy_NK: NDArray[np.float64]  # nats
-    top1_NK: NDArray[np.int64]  # its own choice at that position
+    nll_NK: Floats  # nats
+    entropy_NK: Floats  # nats
+    top1_NK: Counts  # its own choice at that position
 
 
 def rows_per_pass(num_scored: int, vocabulary: int) -> int:
