@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ def short(count: int) -> str:
 def note(text: str) -> None:
     """Tell a person what is running; standard output belongs to the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def require_installed(*packages: str) -> None:
+    """End with a hint where one of what is compared with is missing."""
+    for name in packages:
+        if find_spec(name) is None:
+            note(f"{name} is not installed: pip install 'hyperfitting[bench]'")
+            sys.exit(2)
 
 
 def finish(settings: argparse.Namespace, result: Result, show: Callable[[Result], None]) -> None:

@@ -8,10 +8,8 @@ against transformers' `generate`, and one scoring pass. At the recipe's batch, 2
 
 import argparse
 import statistics
-import sys
 import time
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from typing import Any
 
 from common import (
@@ -22,6 +20,7 @@ from common import (
     interleaved_medians,
     note,
     parser_of,
+    require_installed,
     versions_in_words,
 )
 from train_step import OF_OURS, PACKAGES, Size, Worker, random_model
@@ -221,10 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of every arm (3; quick: 2)")
     add_threads(parser)
     arguments = parser.parse_args()
-    missing = [name for name in ("trl", "datasets") if find_spec(name) is None]
-    if missing:
-        note(f"{missing[0]} is not installed: pip install 'hyperfitting[bench]'")
-        sys.exit(2)
+    require_installed("trl", "datasets")
     finish(arguments, measure_all(arguments), show)
 
 

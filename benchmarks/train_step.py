@@ -22,11 +22,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from common import Result, about, add_threads, finish, machine, note, parser_of, versions_in_words
+from common import (
+    Result,
+    about,
+    add_threads,
+    finish,
+    machine,
+    note,
+    parser_of,
+    require_installed,
+    versions_in_words,
+)
 from memory import process_peak_mb
 
 from hyperfitting.allocation import SWITCH, keep_large_buffers
@@ -475,10 +484,7 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    missing = [name for name in ("trl", "datasets") if find_spec(name) is None]
-    if missing:
-        note(f"{missing[0]} is not installed: pip install 'hyperfitting[bench]'")
-        sys.exit(2)
+    require_installed("trl", "datasets")
     if arguments.worker:
         size = Size(**arguments.size)
         work(arguments.worker, size, arguments.compile, arguments.threads)

@@ -13,10 +13,13 @@ from hyperfitting.evaluate.writing import Sampled
 from hyperfitting.models.pair import PairedLogits, make_pair
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.matching import Matching
+from hyperfitting.records.origins import Origin
 
 
-def add_original(bench: Bench, found: Scored, tuned: Sequence[TunedArms]) -> None:
-    """Mutates `found`: the original's arms, and beside them those of the tuned models, in order."""
+def with_original(
+    bench: Bench, human: ArmOutputs, tuned: Sequence[TunedArms], origins: dict[Arm, Origin]
+) -> Scored:
+    """All arms of a set of texts: the original's, and beside them those of the tuned models."""
     sharp = [(each, each.equal_entropy) for each in tuned if each.equal_entropy is not None]
     arms = [ORIGINAL.matched(each.outputs.arm) for each, _ in sharp]
     ones = Sampled(ORIGINAL.sampled(), [1.0] * len(bench.contexts))
@@ -30,34 +33,44 @@ def add_original(bench: Bench, found: Scored, tuned: Sequence[TunedArms]) -> Non
     ]
 
     def each_own(logits: PairedLogits, scores: PairScores) -> None:
-        for own, (_, equal) in zip(tempered, sharp, strict=True):
-            own.add(logits, equal.tau_N[logits.row], scores.original)
+        for each, (_, equal) in zip(tempered, sharp, strict=True):
+            each.add(logits, equal.tau_N[logits.row], scores.original)
 
     known = next((each.original for each in tuned if each.original is not None), None)
-    found.original = with_scores(
-        bench, found.human, written, make_pair(bench.original, bench.original),
+    original = with_scores(
+        bench, human, written, make_pair(bench.original, bench.original),
         forced=known, each_own=each_own,
     )  # fmt: skip
     beside = {each.outputs.arm: list[ArmOutputs]() for each in tuned}
+    matching = []
     for place, (each, equal) in enumerate(sharp):
-        greedy = _matched(bench, found, arms[place], each.outputs, equal, tempered[place])
+        own = tempered[place]
+        texts = under_another_name(original, arms[place])
+        greedy = replace(texts, forced=equal.forced, own=own.scores, tau_N=equal.tau_N)
         beside[each.outputs.arm] = [greedy, *drawn[place + 1 : place + 2]]
+        matching.append(_matching(bench, original, each.outputs, equal, own))
     others, runs = decoded(bench, bench.original, ORIGINAL)
-    found.decoder_runs = [*runs, *(run for each in tuned for run in each.decoder_runs)]
     of_tuned = [arm for each in tuned for arm in each.arms(beside[each.outputs.arm])]
-    found.others = [*drawn[:1], *others, *of_tuned]
+    return Scored(
+        human=human,
+        original=original,
+        others=[*drawn[:1], *others, *of_tuned],
+        decoder_runs=[*runs, *(run for each in tuned for run in each.decoder_runs)],
+        matching=matching,
+        of_sets=[value for each in tuned for value in each.of_sets],
+        origins=origins,
+    )
 
 
-def _matched(
+def _matching(
     bench: Bench,
-    found: Scored,
-    arm: Arm,
+    original: ArmOutputs,
     outputs: ArmOutputs,
     matched: AtEqualEntropy,
     own: Tempered,
-) -> ArmOutputs:
-    """Mutates `found`: the original at the temperatures of one tuned model's entropy, greedily."""
-    original, count = found.original, len(found.original.fixed)
+) -> Matching:
+    """How the original was brought to a tuned model's entropy; no greedy choice changes by that."""
+    count = len(original.fixed)
     with bench.progress.stage(f"match {outputs.arm.name}'s entropy", count) as stage:
         equal = (
             a.continuation_ids == b.continuation_ids
@@ -75,6 +88,4 @@ def _matched(
         stage.update(count, saying.temperatures(summary))
     if differences := own.differences + matched.differences:
         raise AssertionError(f"a temperature changed {differences} greedy choices of the original")
-    found.matching.append(summary)
-    texts = under_another_name(original, arm)
-    return replace(texts, forced=matched.forced, own=own.scores, tau_N=matched.tau_N)
+    return summary

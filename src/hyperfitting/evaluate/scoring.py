@@ -5,10 +5,10 @@ from typing import Any
 from hyperfitting.compare.comparison import TunedModel
 from hyperfitting.compare.unfinished import Unfinished
 from hyperfitting.evaluate import saying
-from hyperfitting.evaluate.arms import human_outputs
+from hyperfitting.evaluate.arms import ArmOutputs, human_outputs
 from hyperfitting.evaluate.audits import TrainingIndexes, audit_coherence, audit_overlap
 from hyperfitting.evaluate.bench import Bench
-from hyperfitting.evaluate.original import add_original
+from hyperfitting.evaluate.original import with_original
 from hyperfitting.evaluate.per_set import set_values
 from hyperfitting.evaluate.scored import Scored, TunedArms
 from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence
@@ -17,6 +17,7 @@ from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
 from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import behaviour_digest, model_digest
 from hyperfitting.records import ORIGINAL, Arm
+from hyperfitting.records.origins import Origin
 
 
 def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
@@ -29,16 +30,18 @@ def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
     saying.ends(bench)
     human = human_outputs(bench.contexts, bench.tokens)
     saying.texts(bench, human)
-    found = Scored(human, original=human)  # the original is written below
-    _add_origin(found, ORIGINAL, bench.original, bench.comparison.digest)
+    origins: dict[Arm, Origin] = {}
+    _add_origin(origins, ORIGINAL, bench.original, bench.comparison.digest)
     beside: list[TunedArms] = []
     for tuned in bench.comparison.tuned:
         if tuned.arm.at_loss is not None and bench.is_greedy_only:
             continue
+        model = tuned.load()
+        _add_origin(origins, tuned.arm, model)
         is_first = not any(each.original for each in beside)
-        beside.append(_of_tuned(bench, found, tuned, unfinished, is_first=is_first))
-    add_original(bench, found, beside)
-    found.of_sets += [value for each in beside for value in each.of_sets]
+        beside.append(_of_tuned(bench, human, tuned, model, unfinished, is_first=is_first))
+        del model  # before the next is loaded
+    found = with_original(bench, human, beside, origins)
     with recorded_origins() as loaded:
         _audit(bench, found)
     amateur = origin_of(bench.amateur)
@@ -48,33 +51,34 @@ def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
 
 def _of_tuned(
     bench: Bench,
-    found: Scored,
+    human: ArmOutputs,
     tuned: TunedModel,
+    model: Any,
     unfinished: Unfinished | None,
     *,
     is_first: bool,
 ) -> TunedArms:
-    """Mutates `found`: the arms of a tuned model, scored now or by an attempt that was stopped."""
-    model = tuned.load()
-    _add_origin(found, tuned.arm, model)
+    """The arms of a tuned model, scored now or by an attempt that was stopped."""
     if unfinished is None:
-        return score_tuned(bench, found.human, tuned, model, is_first=is_first)
+        return score_tuned(bench, human, tuned, model, is_first=is_first)
     digest = behaviour_digest(model)
     before = unfinished.of(ARMS, TunedArmsFile, tuned.arm, digest)
     if before is not None:
         bench.progress.say(f"  {tuned.arm.name}: kept from before")
         return before.found
-    arms = score_tuned(bench, found.human, tuned, model, is_first=is_first)
+    arms = score_tuned(bench, human, tuned, model, is_first=is_first)
     unfinished.add(ARMS, tuned.arm, digest, TunedArmsFile(found=arms))
     return arms
 
 
-def _add_origin(found: Scored, arm: Arm, model: Any, digest: str | None = None) -> None:
-    """Where the model of an arm was loaded from, with the digest of what was loaded."""
+def _add_origin(
+    origins: dict[Arm, Origin], arm: Arm, model: Any, digest: str | None = None
+) -> None:
+    """Mutates `origins`: where the model of an arm was loaded from, with its digest."""
     origin = origin_of(model)
     if origin is not None:
         known = origin.digest or digest or model_digest(model)
-        found.origins[arm] = origin.with_digest(known)
+        origins[arm] = origin.with_digest(known)
 
 
 def _audit(bench: Bench, found: Scored) -> None:
