@@ -151,3 +151,43 @@ def test_the_extra_is_named_where_its_package_is_missing(path, monkeypatch):
         locate(config(path))
     assert "hyperfitting[gguf]" in caught.value.needed
     assert "gguf" in sys.modules, "it is installed here"
+
+
+@pytest.fixture
+def parses(monkeypatch):
+    """Every time that transformers goes through a file for what is no tensor."""
+    import transformers.modeling_gguf_pytorch_utils as of_gguf
+
+    calls = []
+
+    def counted(path, return_tensors=False, own=of_gguf.load_gguf_checkpoint, **more):
+        calls.extend([] if return_tensors else [path])
+        return own(path, return_tensors=return_tensors, **more)
+
+    monkeypatch.setattr(of_gguf, "load_gguf_checkpoint", counted)
+    return calls
+
+
+def test_a_file_is_gone_through_once_until_it_changes(path, parses):
+    for _ in range(2):
+        load_model_config(config(path))
+        load_tokenizer(config(path))
+        load_model(config(path))
+    first = len(parses)
+    assert 1 <= first <= 2  # for the config, and for the tokenizer
+    write_gguf(tiny_model("qwen2", num_hidden_layers=2), path)
+    assert load_model_config(config(path)).num_hidden_layers == 2
+    assert len(load_model(config(path)).model.layers) == 2
+    assert len(parses) > first
+
+
+def test_each_caller_has_its_own(path):
+    changed = load_model_config(config(path))
+    changed.num_hidden_layers = 99
+    tokenizer = load_tokenizer(config(path))
+    tokenizer.add_tokens(["<new>"])
+    assert load_model_config(config(path)).num_hidden_layers == 3
+    assert "<new>" not in load_tokenizer(config(path)).get_vocab()
+    model = load_model(config(path))
+    model.config.eos_token_id = 7
+    assert load_model_config(config(path)).eos_token_id != 7

@@ -4,8 +4,9 @@ transformers opens them: their weights are dequantised to float32, and so is eve
 saved from them. A file lies here or in a hub repository: `FOLDER/file.gguf`, `org/name/file.gguf`.
 """
 
+import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
@@ -31,6 +32,7 @@ from hyperfitting.models.types import CausalLM
 GGUF = ".gguf"
 MAGIC = b"GGUF"
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_READ: dict[tuple[Any, ...], Any] = {}  # configs and tokenizers of this process
 
 
 def is_gguf(name: str) -> bool:
@@ -139,6 +141,22 @@ def made_plain(model: CausalLM, checkpoint: Checkpoint) -> str:
         here if checkpoint.is_local else checkpoint.name
     )
     return f"{checkpoint.name} is a GGUF file: its weights were dequantised to float32"
+
+
+def read_once(kind: Any, checkpoint: Checkpoint, load: Callable[[], Any]) -> Any:
+    """What `load` makes of a checkpoint; of a GGUF file it is called once while the file stays.
+
+    transformers goes through all that such a file says whenever it is asked for a part of it: ten
+    seconds for a vocabulary of 262k. `kind` tells the parts apart. The caller gets its own copy.
+    """
+    if checkpoint.gguf is None:
+        return load()
+    path = file_of(checkpoint)
+    status = path.stat()
+    key = (kind, path, status.st_size, status.st_mtime_ns)
+    if key not in _READ:
+        _READ[key] = load()
+    return copy.deepcopy(_READ[key])
 
 
 def file_of(checkpoint: Checkpoint) -> Path:

@@ -35,6 +35,7 @@ from hyperfitting.models.gguf_file import (
     file_of,
     gguf_refused,
     made_plain,
+    read_once,
     without_bar,
 )
 from hyperfitting.models.located import locate, require_whole
@@ -93,10 +94,13 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
-    with loading(partial(_refused, config, checkpoint)):
+    def load() -> Any:
         return kind.from_pretrained(
             checkpoint.path, **checkpoint.options, trust_remote_code=config.trust_remote_code
         )
+
+    with loading(partial(_refused, config, checkpoint)):
+        return read_once(kind, checkpoint, load)
 
 
 def _refused(config: ModelConfig, checkpoint: Checkpoint, error: Exception) -> InputError:
@@ -197,6 +201,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     refuse = (
         partial(_quantized, config, stored) if stored else partial(_refused, config, checkpoint)
     )
+    known = {"config": _loaded(AutoConfig, config, checkpoint)} if checkpoint.gguf else {}
     quantization = stored or (config.quantization if config.quantization != "none" else None)
     with (
         loading(refuse),
@@ -213,6 +218,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             output_loading_info=True,
             adapter_kwargs=WITHOUT_ADAPTER,
             **dequantising(checkpoint),
+            **known,
             **placed,
         )
         assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
