@@ -2,6 +2,7 @@
 
     python recipes/results_pages.py                      write every page's tables anew
     python recipes/results_pages.py --study S --name N   take the files of study S for N first
+    python recipes/results_pages.py --explained S --name N   take what the controls of S found
 
 A page is docs/results/NAME.md, docs/results/README.md the models side by side, and the project's
 README shows one of them first. Tables stand between `<!-- results: NAME -->` and
@@ -20,9 +21,16 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 DATA = RESULTS / "data"
 DEMO = RESULTS / "demo"  # the built-in model's study
 FILES = ("measurements.json", "study.json")
+TASKS = "tasks.json"
+EXPLAINED = "explain.json"  # what the controls found of one model, by their names
 README = RESULTS.parent.parent / "README.md"
 PLACE = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 SIDE_BY_SIDE, FIRST, BY_SEED = "side by side", "at first sight", " by seed"
+FORGOTTEN, SENTENCES, HYBRIDS, SHIFTS = " tasks", " explained", " hybrids", " shifts"
+HYBRID = {
+    "tuned_upper": "the tuned model's last blocks on the original's others",
+    "original_upper": "the original's last blocks on the tuned model's others",
+}
 SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
 # Metric, its title, decimals, and the mode and length that are shown.
 COLUMNS = (
@@ -35,6 +43,7 @@ COLUMNS = (
     ("val_ppl", "validation perplexity", 0, None),
 )
 LARGEST = "overlap_max"
+EVERY_TOKEN = ("ranks", "tokens")  # of provenance
 Row = Mapping[str, Any]
 
 
@@ -173,6 +182,73 @@ def at_first_sight(name: str, arms: Sequence[str]) -> str:
     return table([*lines, ["training loss", *losses]])
 
 
+def tasks_table(name: str) -> str:
+    """What models score on tasks, and the difference to the original on the same questions."""
+    found = json.loads((DATA / name / TASKS).read_text("utf-8"))
+    tasks = {task["task"]: task["num_questions"] for task in found["tasks"]}
+    lines = [["arm", "seed", *(f"{task}, {count} questions" for task, count in tasks.items())]]
+    rows = {(arm_of(row), row["seed"], row["task"]): row for row in found["rows"]}
+    for arm, seed in dict.fromkeys((arm, seed) for arm, seed, _ in rows):
+        cells = [_score(rows[arm, seed, task]) for task in tasks]
+        lines.append([words_of(arm), seed_words([seed]), *cells])
+    return table(lines)
+
+
+def _score(row: Row) -> str:
+    """A score, and its difference to the original's with the interval."""
+    score = f"{row['value']:.2f}"
+    return f"{score} ({cell(row['difference'], 2)})" if row["difference"] else score
+
+
+def explained(name: str) -> Row:
+    """What each control found of a model, by the control's name."""
+    found: Row = json.loads((DATA / name / EXPLAINED).read_text("utf-8"))["found"]
+    return found
+
+
+def sentences_table(name: str) -> str:
+    """What each control says in words, as the page of a study says it."""
+    lines = [["control", "what it found"]]
+    for control, found in explained(name).items():
+        said = [value for key, value in found.items() if key.endswith("in_words") and value]
+        if said:
+            lines.append([f"`{control}`", " ".join(f"{each.rstrip('.')}." for each in said)])
+    return table(lines)
+
+
+def hybrids_table(name: str) -> str:
+    """What models put together from both write."""
+    found = explained(name)["block_swap"]
+    lines = [["blocks from the other model", *HYBRID.values()]]
+    rows = {(row["hybrid"], row["blocks"]): row["ttr"] for row in found["rows"]}
+    for blocks in sorted({blocks for _, blocks in rows}):
+        cells = [cell(rows.get((hybrid, blocks)), 3) for hybrid in HYBRID]
+        lines.append([str(blocks), *cells])
+    return table(lines)
+
+
+def shifts_table(name: str) -> str:
+    """What the original writes whose logits are shifted or scaled as the tuned model's are."""
+    found = explained(name)
+    static, joint = found["static_bias"], found["joint_null"]
+    columns = ("ttr", "bigram_repetition", "top1_agreement_tuned")
+    lines = [["the original with", "TTR", "bigram repetition", "chooses as the tuned model"]]
+    for row in (joint["original"] or {}, *joint["rows"], *static["rows"], joint["tuned"] or {}):
+        cells = [cell(row.get(column), 3) for column in columns]
+        lines.append([_shift_in_words(row, joint), *cells])
+    return table(lines)
+
+
+def _shift_in_words(row: Row, joint: Row) -> str:
+    if row is joint["original"]:
+        return "nothing"
+    if row is joint["tuned"]:
+        return "(the tuned model)"
+    if "strength" in row:
+        return f"{row['kind']} tokens shifted, times {row['strength']:g}"
+    return f"a fitted {'temperature and shift' if row['kind'] == 'joint' else row['kind']}"
+
+
 def table(lines: Sequence[Sequence[str]]) -> str:
     """As Markdown."""
     rows = [f"| {' | '.join(line)} |" for line in lines]
@@ -205,8 +281,16 @@ def _table_named(name: str) -> str:
         return at_first_sight(*SHOWN_FIRST)
     if name == SIDE_BY_SIDE:
         return side_by_side(names())
-    if name.endswith(BY_SEED):
-        return seeds_table(name.removesuffix(BY_SEED))
+    of_a_model = {
+        BY_SEED: seeds_table,
+        FORGOTTEN: tasks_table,
+        SENTENCES: sentences_table,
+        HYBRIDS: hybrids_table,
+        SHIFTS: shifts_table,
+    }
+    for ending, made in of_a_model.items():
+        if name.endswith(ending):
+            return made(name.removesuffix(ending))
     return arms_table(name)
 
 
@@ -219,16 +303,36 @@ def without_folders(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
+def take_explained(study: Path, folder: Path) -> None:
+    """Write what the controls of a study found of its first model, without every single token."""
+    files = sorted((study / "explain").glob("*.json"))
+    content = {file.stem: json.loads(file.read_text("utf-8")) for file in files}
+    controls = {name: each for name, each in content.items() if "arms" in each}
+    one = next(iter(controls.values()))
+    about = {key: one[key] for key in ("model", "num_contexts", "explain", "environment")}
+    found = {
+        name: {key: value for key, value in each["arms"][0].items() if key not in EVERY_TOKEN}
+        for name, each in controls.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = without_folders(about | {"found": found})
+    (folder / EXPLAINED).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Take a study's files where one is given, and write every page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", type=Path, help="folder of a study whose files are taken")
     parser.add_argument("--name", help="of the model, and of its page")
+    parser.add_argument("--explained", type=Path, help="folder whose controls are taken")
     options = parser.parse_args()
+    if options.explained is not None:
+        take_explained(options.explained, DATA / options.name)
     if options.study is not None:
         folder = DATA / options.name
         folder.mkdir(parents=True, exist_ok=True)
-        for file in FILES:
+        tasks = [TASKS] if (options.study / TASKS).exists() else []
+        for file in (*FILES, *tasks):
             content = without_folders(json.loads((options.study / file).read_text("utf-8")))
             (folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for page in pages():
