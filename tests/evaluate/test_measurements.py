@@ -493,6 +493,23 @@ def test_an_arm_that_no_setting_contradicts_is_compared_with_late_stage():
     assert not [t for t in tests if t.b == "hyperfitted"], "seeds are compared with their own"
 
 
+def test_every_two_methods_are_tested_the_late_stage_first():
+    models = [outputs(name, 0, n) for n, name in enumerate(("hyperfitted", "late_half"), start=1)]
+    third = outputs("late_stage_lora", 0, 3)
+    other_seed, null = outputs("full_lora", 1, 4), outputs("full_lora", 0, 5, null="shuffled")
+    _, tests = study(outputs("original"), *models, third, other_seed, null)
+    assert [pair for pair in pairs(tests) if pair[1] not in ("original", "human")] == [
+        ("late_stage_lora", "hyperfitted"),
+        ("late_stage_lora", "late_half"),
+        ("hyperfitted", "late_half"),
+    ]
+    several = [outputs(n, s, 3 * s + len(n)) for n in ("hyperfitted", "late_half") for s in (0, 1)]
+    _, tests = study(outputs("original"), *several)
+    [between] = [t for t in tests if t.metric == "ttr" and t.b == "late_half"]
+    assert (between.a, between.num_seeds, between.num_seeds_b) == ("hyperfitted", 2, 2)
+    assert between.p is not None
+
+
 def test_checkpoints_of_best_validation_loss_have_controls_of_their_own():
     best = outputs("best_val_checkpoint", 0, 2, method="hyperfitted")
     _, tests = study(outputs("original"), best, *matched(best))

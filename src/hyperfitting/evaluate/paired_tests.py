@@ -48,14 +48,16 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     references = [arm for arm in (ORIGINAL, HUMAN) if arm in arms]
     tuned = [arm for arm in arms if arm.is_tuned]
     last = [arm for arm in tuned if not (arm.is_best_val or arm.is_null)]
-    late = [arm for arm in last if arm.model == "late_stage_lora"]
     for other, a in product(references, tuned):
         yield a, other, TESTED
     for a, b in product(last, tuned):
         if b.is_null and a.model == b.model and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
-    for a, b in product(late, last):
-        if a != b and a.seed == b.seed and _no_conflict(a, b):
+    late_first = sorted(
+        last, key=lambda arm: arm.model != "late_stage_lora"
+    )  # the paper's question
+    for a, b in combinations(late_first, 2):
+        if a.model != b.model and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
     for a, b in combinations([arm for arm in arms if arm.at_loss is not None], 2):
         if a.seed == b.seed and _is_at_one_loss(a, b):
@@ -210,7 +212,7 @@ def paired_tests(columns: Sequence[MetricValues], config: EvaluateConfig) -> lis
     """Tests of paired differences with Holm's correction, then tests of equal variety.
 
     Tuned arms against the original and the human text and against those trained on windows that
-    say nothing, Late-Stage LoRA against the others of its seed, tuned arms against the original
+    say nothing, methods against each other on the same seed, tuned arms against the original
     sampled at equal entropy and, in families of their own, against other decoders, and checkpoints
     kept at one training loss against each other. Of models trained once: two-sided sign flips over
     contexts. Of arms trained several times: t tests over trainings and contexts. Equal variety
