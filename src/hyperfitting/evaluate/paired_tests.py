@@ -53,9 +53,8 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm, tuple[str, ...]]]:
     for a, b in product(last, tuned):
         if b.is_null and a.model == b.model and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
-    late_first = sorted(
-        last, key=lambda arm: arm.model != "late_stage_lora"
-    )  # the paper's question
+    # The paper's question first: a tuned tail against everything else.
+    late_first = sorted(last, key=lambda arm: arm.model != "late_stage_lora")
     for a, b in combinations(late_first, 2):
         if a.model != b.model and a.seed == b.seed and _no_conflict(a, b):
             yield a, b, TESTED
