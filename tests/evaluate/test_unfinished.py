@@ -130,7 +130,7 @@ def test_stopped_before_anything_was_scored_it_is_an_interrupt(study, compared, 
         write(study, compared)
 
 
-@pytest.mark.parametrize("other", ["settings", "texts", "model", "none"])
+@pytest.mark.parametrize("other", ["settings", "texts", "windows", "model", "none"])
 def test_arms_of_another_basis_are_not_used(study, compared, scored, monkeypatch, other):
     stop(monkeypatch, study, compared)
     config = CONFIG
@@ -140,6 +140,8 @@ def test_arms_of_another_basis_are_not_used(study, compared, scored, monkeypatch
         data = dataset(3, seed=9)
         digest = {"contexts_digest": data.contexts.digest()}
         compared = replace(compared, dataset=data, data=compared.data | digest)
+    elif other == "windows":
+        compared = replace(compared, data=compared.data | {"window_tokens": 99})
     elif other == "model":
         first, second = compared.tuned
         stronger = replace(first, load=lambda: changed(scale=0.4))

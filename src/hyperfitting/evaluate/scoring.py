@@ -38,7 +38,7 @@ def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
             continue
         model = tuned.load()
         _add_origin(origins, tuned.arm, model)
-        is_first = not any(each.original for each in beside)
+        is_first = all(each.original is None for each in beside)
         beside.append(_of_tuned(bench, human, tuned, model, unfinished, is_first=is_first))
         del model  # before the next is loaded
     found = with_original(bench, human, beside, origins)
