@@ -13,257 +13,31 @@ files.
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
-DATA = RESULTS / "data"
-DEMO = RESULTS / "demo"  # the built-in model's study
-FILES = ("measurements.json", "study.json")
-TASKS = "tasks.json"
-EXPLAINED = "explain.json"  # what the controls found of one model, by their names
-README = RESULTS.parent.parent / "README.md"
+import results_tables as tables
+
+README = tables.RESULTS.parent.parent / "README.md"
 PLACE = re.compile(r"(<!-- results: ([\w -]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
-SIDE_BY_SIDE, FIRST, BY_SEED = "side by side", "at first sight", " by seed"
-FORGOTTEN, SENTENCES, HYBRIDS, SHIFTS = " tasks", " explained", " hybrids", " shifts"
-HYBRID = {
-    "tuned_upper": "the tuned model's last blocks on the original's others",
-    "original_upper": "the original's last blocks on the tuned model's others",
+SIDE_BY_SIDE, FIRST = "side by side", "at first sight"
+# By what stands behind the name of a model in a place.
+OF_A_MODEL = {
+    " by seed": tables.seeds_table,
+    " methods": tables.methods_table,
+    " tasks": tables.tasks_table,
+    " explained": tables.sentences_table,
+    " hybrids": tables.hybrids_table,
+    " shifts": tables.shifts_table,
+    "": tables.arms_table,
 }
 SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
-# Metric, its title, decimals, and the mode and length that are shown.
-COLUMNS = (
-    ("ttr", "TTR", 3, "fixed_length"),
-    ("bigram_repetition", "bigram repetition", 3, "fixed_length"),
-    ("looped_rate", "loops", 2, "natural"),
-    ("nonwords", "words that do not exist", 3, "fixed_length"),
-    ("coherence_original_nats", "log-likelihood under the original", 2, "fixed_length"),
-    ("overlap_max", "longest copy, tokens", 0, "fixed_length"),
-    ("val_ppl", "validation perplexity", 0, None),
-)
-LARGEST = "overlap_max"
 EVERY_TOKEN = ("ranks", "tokens")  # of provenance
-Row = Mapping[str, Any]
-
-
-def read(name: str) -> tuple[list[Row], Row]:
-    """Rows of the measurements and the study of a model, by its name; `builtin` is the demo's."""
-    folder = DEMO if name == "builtin" else DATA / name
-    measured, study = (json.loads((folder / file).read_text("utf-8")) for file in FILES)
-    rows: list[Row] = measured["rows"]
-    return rows, study
-
-
-def arm_of(row: Row) -> tuple[str, str]:
-    """Arm of a row and what sets it apart from others of its name, in words."""
-    parameters = ", ".join(f"{key} {value}" for key, value in sorted(row["parameters"].items()))
-    return row["arm"], parameters
-
-
-def number(value: float, decimals: int) -> str:
-    """As it is printed: large ones without decimals."""
-    return f"{value:,.{0 if abs(value) >= 100 else decimals}f}"
-
-
-def cell(row: Row | None, decimals: int) -> str:
-    """Mean and interval, or a dash."""
-    if row is None or row["mean"] is None:
-        return "–"
-    mean = number(row["mean"], decimals)
-    if row["low"] is None:
-        return mean
-    return f"{mean} [{number(row['low'], decimals)}, {number(row['high'], decimals)}]"
-
-
-def found(
-    rows: Sequence[Row], arm: tuple[str, str], seed: Any, column: Sequence[Any]
-) -> Row | None:
-    """The row of an arm, seed and column."""
-    metric, _, _, mode = column
-    for row in rows:
-        is_mode = mode is None or row["mode"] in (mode, None)
-        if arm_of(row) == arm and row["seed"] == seed and row["metric"] == metric and is_mode:
-            return row
-    return None
-
-
-def shown_cell(rows: Sequence[Row], arm: tuple[str, str], seed: Any, column: Sequence[Any]) -> str:
-    """The cell of an arm; of a largest value one for each training, as their mean says nothing."""
-    if seed is None and column[0] == LARGEST:
-        each = [found(rows, arm, one, column) for one in seeds_of(rows)[arm]]
-        return " ".join(cell(row, column[2]) for row in each)
-    return cell(found(rows, arm, seed, column), column[2])
-
-
-def last_loss(study: Row, arm: tuple[str, str], seed: Any) -> str:
-    """The training loss that an arm's run ended with, or a dash."""
-    for run in study["runs"]:
-        if (arm_of(run), run["seed"]) == (arm, seed):
-            return number(run["final_loss"], 3)
-    return "–"
-
-
-def keys_of(rows: Sequence[Row]) -> list[tuple[tuple[str, str], Any]]:
-    """Every arm with its seed; where it has several, with what all of them give together: None."""
-    seeds = seeds_of(rows)
-    return [(arm, None if len(of_arm) > 1 else of_arm[0]) for arm, of_arm in seeds.items()]
-
-
-def seeds_of(rows: Sequence[Row]) -> dict[tuple[str, str], list[Any]]:
-    """The seeds of each arm, in the order of the study; None alone of what was not trained."""
-    seeds: dict[tuple[str, str], list[Any]] = {}
-    for row in rows:
-        of_arm = seeds.setdefault(arm_of(row), [])
-        if row["seed"] not in of_arm:
-            of_arm.append(row["seed"])
-    return {arm: [s for s in found if s is not None] or [None] for arm, found in seeds.items()}
-
-
-def seed_words(seeds: Sequence[Any]) -> str:
-    """As a table names them."""
-    return ", ".join("–" if seed is None else str(seed) for seed in seeds)
-
-
-def seeds_table(name: str) -> str:
-    """TTR and training loss of each training, of the arms that were trained several times."""
-    rows, study = read(name)
-    several = {arm: seeds for arm, seeds in seeds_of(rows).items() if len(seeds) > 1}
-    lines = [["arm", "seed", "TTR", "bigram repetition", "training loss"]]
-    for arm, seeds in several.items():
-        for seed in seeds:
-            cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:2]]
-            lines.append([words_of(arm), str(seed), *cells, last_loss(study, arm, seed)])
-    return table(lines)
-
-
-def words_of(arm: tuple[str, str]) -> str:
-    """An arm's name, and what sets it apart."""
-    return f"{arm[0]} ({arm[1]})" if arm[1] else arm[0]
-
-
-def arms_table(name: str) -> str:
-    """Every arm of a study, over its seeds: the columns above, with the training loss."""
-    rows, study = read(name)
-    seeds = seeds_of(rows)
-    shown = [c for c in COLUMNS if any(row["metric"] == c[0] for row in rows)]
-    lines = [["arm", "seed", *(title for _, title, *_ in shown), "training loss"]]
-    for arm, seed in keys_of(rows):
-        cells = [shown_cell(rows, arm, seed, column) for column in shown]
-        losses = " ".join(last_loss(study, arm, each) for each in seeds[arm])
-        lines.append([words_of(arm), seed_words(seeds[arm]), *cells, losses])
-    return table(lines)
-
-
-def side_by_side(names: Sequence[str]) -> str:
-    """Models next to each other: human, original and tuned TTR and bigram repetition."""
-    lines = [["model", "arm", "seed", *(title for _, title, *_ in COLUMNS[:4])]]
-    for name in names:
-        rows, _ = read(name)
-        seeds = seeds_of(rows)
-        for arm, seed in keys_of(rows):
-            if arm[1] or arm[0] not in ("human", "original", "hyperfitted", "late_half"):
-                continue
-            cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:4]]
-            lines.append([name, arm[0], seed_words(seeds[arm]), *cells])
-    return table(lines)
-
-
-def at_first_sight(name: str, arms: Sequence[str]) -> str:
-    """A few arms of one model and seed, a line a metric."""
-    rows, study = read(name)
-    keys = [next(key for key in keys_of(rows) if key[0] == (arm, "")) for arm in arms]
-    seeds = seeds_of(rows)
-    lines = [["", *arms]]
-    for column in COLUMNS:
-        cells = [shown_cell(rows, arm, seed, column) for arm, seed in keys]
-        lines.append([column[1], *cells])
-    losses = [" ".join(last_loss(study, arm, each) for each in seeds[arm]) for arm, _ in keys]
-    return table([*lines, ["training loss", *losses]])
-
-
-def tasks_table(name: str) -> str:
-    """What models score on tasks, and the difference to the original on the same questions."""
-    found = json.loads((DATA / name / TASKS).read_text("utf-8"))
-    tasks = {task["task"]: task["num_questions"] for task in found["tasks"]}
-    lines = [["arm", "seed", *(f"{task}, {count} questions" for task, count in tasks.items())]]
-    rows = {(arm_of(row), row["seed"], row["task"]): row for row in found["rows"]}
-    for arm, seed in dict.fromkeys((arm, seed) for arm, seed, _ in rows):
-        cells = [_score(rows[arm, seed, task]) for task in tasks]
-        lines.append([words_of(arm), seed_words([seed]), *cells])
-    return table(lines)
-
-
-def _score(row: Row) -> str:
-    """A score, and its difference to the original's with the interval."""
-    score = f"{row['value']:.2f}"
-    return f"{score} ({cell(row['difference'], 2)})" if row["difference"] else score
-
-
-def explained(name: str) -> Row:
-    """What each control found of a model, by the control's name."""
-    found: Row = json.loads((DATA / name / EXPLAINED).read_text("utf-8"))["found"]
-    return found
-
-
-def sentences_table(name: str) -> str:
-    """What each control says in words, as the page of a study says it."""
-    lines = [["control", "what it found"]]
-    for control, found in explained(name).items():
-        said = [value for key, value in found.items() if key.endswith("in_words") and value]
-        if said:
-            lines.append([f"`{control}`", " ".join(f"{each.rstrip('.')}." for each in said)])
-    return table(lines)
-
-
-def hybrids_table(name: str) -> str:
-    """What models put together from both write."""
-    found = explained(name)["block_swap"]
-    lines = [["blocks from the other model", *HYBRID.values()]]
-    rows = {(row["hybrid"], row["blocks"]): row["ttr"] for row in found["rows"]}
-    for blocks in sorted({blocks for _, blocks in rows}):
-        cells = [cell(rows.get((hybrid, blocks)), 3) for hybrid in HYBRID]
-        lines.append([str(blocks), *cells])
-    return table(lines)
-
-
-def shifts_table(name: str) -> str:
-    """What the original writes whose logits are shifted or scaled as the tuned model's are."""
-    found = explained(name)
-    static, joint = found["static_bias"], found["joint_null"]
-    columns = ("ttr", "bigram_repetition", "top1_agreement_tuned")
-    lines = [["the original with", "TTR", "bigram repetition", "chooses as the tuned model"]]
-    for row in (joint["original"] or {}, *joint["rows"], *static["rows"], joint["tuned"] or {}):
-        cells = [cell(row.get(column), 3) for column in columns]
-        lines.append([_shift_in_words(row, joint), *cells])
-    return table(lines)
-
-
-def _shift_in_words(row: Row, joint: Row) -> str:
-    if row is joint["original"]:
-        return "nothing"
-    if row is joint["tuned"]:
-        return "(the tuned model)"
-    if "strength" in row:
-        return f"{row['kind']} tokens shifted, times {row['strength']:g}"
-    return f"a fitted {'temperature and shift' if row['kind'] == 'joint' else row['kind']}"
-
-
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """As Markdown."""
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:], ""])
-
-
-def names() -> list[str]:
-    """The built-in model and every model whose study is committed."""
-    kept = sorted(path.name for path in DATA.glob("*") if (path / FILES[0]).exists())
-    return ["builtin", *kept]
 
 
 def pages() -> list[Path]:
     """The files that hold such tables."""
-    return [README, *sorted(RESULTS.glob("*.md"))]
+    return [README, *sorted(tables.RESULTS.glob("*.md"))]
 
 
 def filled(text: str) -> str:
@@ -278,20 +52,11 @@ def filled(text: str) -> str:
 def _table_named(name: str) -> str:
     """The table of a place."""
     if name == FIRST:
-        return at_first_sight(*SHOWN_FIRST)
+        return tables.at_first_sight(*SHOWN_FIRST)
     if name == SIDE_BY_SIDE:
-        return side_by_side(names())
-    of_a_model = {
-        BY_SEED: seeds_table,
-        FORGOTTEN: tasks_table,
-        SENTENCES: sentences_table,
-        HYBRIDS: hybrids_table,
-        SHIFTS: shifts_table,
-    }
-    for ending, made in of_a_model.items():
-        if name.endswith(ending):
-            return made(name.removesuffix(ending))
-    return arms_table(name)
+        return tables.side_by_side(tables.names())
+    ending = next(ending for ending in OF_A_MODEL if name.endswith(ending))
+    return OF_A_MODEL[ending](name.removesuffix(ending))
 
 
 def without_folders(value: Any) -> Any:
@@ -316,7 +81,7 @@ def take_explained(study: Path, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     whole = without_folders(about | {"found": found})
-    (folder / EXPLAINED).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    (folder / tables.EXPLAINED).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -327,12 +92,12 @@ def main() -> None:
     parser.add_argument("--explained", type=Path, help="folder whose controls are taken")
     options = parser.parse_args()
     if options.explained is not None:
-        take_explained(options.explained, DATA / options.name)
+        take_explained(options.explained, tables.DATA / options.name)
     if options.study is not None:
-        folder = DATA / options.name
+        folder = tables.DATA / options.name
         folder.mkdir(parents=True, exist_ok=True)
-        tasks = [TASKS] if (options.study / TASKS).exists() else []
-        for file in (*FILES, *tasks):
+        tasks = [tables.TASKS] if (options.study / tables.TASKS).exists() else []
+        for file in (*tables.FILES, *tasks):
             content = without_folders(json.loads((options.study / file).read_text("utf-8")))
             (folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for page in pages():

@@ -22,7 +22,7 @@ def test_every_page_has_the_tables_of_the_committed_studies(recipe):
     assert {name for _, name, _ in tables} >= {
         recipe.SIDE_BY_SIDE,
         recipe.FIRST,
-        *recipe.names(),
+        *recipe.tables.names(),
     } - {"builtin"}
     for page in pages:
         text = page.read_text("utf-8")
@@ -30,20 +30,20 @@ def test_every_page_has_the_tables_of_the_committed_studies(recipe):
 
 
 def test_a_cell_is_of_its_arm_seed_and_metric(recipe):
-    for name in recipe.names():
-        rows, study = recipe.read(name)
-        lines = [line.split(" | ") for line in recipe.arms_table(name).splitlines()[2:]]
-        titles = recipe.arms_table(name).splitlines()[0].split(" | ")
+    for name in recipe.tables.names():
+        rows, study = recipe.tables.read(name)
+        lines = [line.split(" | ") for line in recipe.tables.arms_table(name).splitlines()[2:]]
+        titles = recipe.tables.arms_table(name).splitlines()[0].split(" | ")
         at = titles.index("TTR")
-        arms = list(dict.fromkeys(recipe.arm_of(row) for row in rows))
+        arms = list(dict.fromkeys(recipe.tables.arm_of(row) for row in rows))
         assert len(lines) == len(arms) >= 3
         for arm, line in zip(arms, lines, strict=True):
-            trained = {row["seed"] for row in rows if recipe.arm_of(row) == arm} - {None}
+            trained = {row["seed"] for row in rows if recipe.tables.arm_of(row) == arm} - {None}
             seed = trained.pop() if len(trained) == 1 else None
             [row] = [
                 r
                 for r in rows
-                if (recipe.arm_of(r), r["seed"], r["metric"], r["mode"])
+                if (recipe.tables.arm_of(r), r["seed"], r["metric"], r["mode"])
                 == (arm, seed, "ttr", "fixed_length")
             ]
             assert float(line[at].split(" ")[0]) == pytest.approx(row["mean"], abs=5e-4)
@@ -53,17 +53,17 @@ def test_a_cell_is_of_its_arm_seed_and_metric(recipe):
 def test_another_study_makes_another_page(recipe, tmp_path, monkeypatch):
     folder = tmp_path / "data" / "other"
     folder.mkdir(parents=True)
-    for file in recipe.FILES:
-        shutil.copyfile(recipe.DEMO / file, folder / file)
+    for file in recipe.tables.FILES:
+        shutil.copyfile(recipe.tables.DEMO / file, folder / file)
     content = json.loads((folder / "measurements.json").read_text())
     for row in content["rows"]:
         if (row["arm"], row["metric"]) == ("hyperfitted", "ttr"):
             row["mean"] = 0.12345
     (folder / "measurements.json").write_text(json.dumps(content))
-    monkeypatch.setattr(recipe, "DATA", tmp_path / "data")
-    assert recipe.names() == ["builtin", "other"]
+    monkeypatch.setattr(recipe.tables, "DATA", tmp_path / "data")
+    assert recipe.tables.names() == ["builtin", "other"]
     page = "before\n<!-- results: other -->\nold\n<!-- end of results -->\nbehind\n"
     assert "0.123 [" in recipe.filled(page)
-    assert "0.123 [" not in recipe.arms_table("builtin")
+    assert "0.123 [" not in recipe.tables.arms_table("builtin")
     assert recipe.filled(page).startswith("before\n<!-- results: other -->\n| arm | seed | TTR |")
     assert recipe.filled(recipe.filled(page)) == recipe.filled(page)
