@@ -76,7 +76,7 @@ def train(
 ) -> None:
     """Train a model on a small text set to near-zero loss.
 
-    Example: hyperfit train ./my-model --data stories.jsonl --method late_stage_lora --out run
+    Example: hyperfit train ./my-model --data stories.jsonl --out run
     Go on after a stop: hyperfit train --resume --out run
     """
     with one_message():
