@@ -115,7 +115,8 @@ def methods_table(name: str) -> str:
     """Differences in TTR between ways to train, each over all its trainings."""
     measured = json.loads(((DATA / name) / FILES[0]).read_text("utf-8"))
     lines = [["a", "b", "TTR of a minus b", "trainings", "p, corrected"]]
-    trained = {row["arm"] for row in measured["rows"] if row["metric"] == "val_ppl"} - {"original"}
+    trained = {row["arm"] for row in measured["rows"] if row["metric"] == "val_ppl"}
+    trained -= {"original", "human"}
     for test in measured["tests"]:
         sides = [(test[side], test[f"{side}_parameters"]) for side in ("a", "b")]
         if test["metric"] != "ttr" or not {arm for arm, _ in sides} <= trained:
@@ -137,8 +138,9 @@ def seeds_table(name: str) -> str:
     rows, study = read(name)
     several = {arm: seeds for arm, seeds in seeds_of(rows).items() if len(seeds) > 1}
     lines = [["arm", "seed", "TTR", "bigram repetition", "training loss"]]
+    trained = {arm_of(run) for run in study["runs"]}
     for arm, seeds in several.items():
-        for seed in seeds:
+        for seed in seeds if arm in trained else ():
             cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:2]]
             lines.append([words_of(arm), str(seed), *cells, last_loss(study, arm, seed)])
     return table(lines)
