@@ -3,10 +3,11 @@
 #
 #   bash benchmarks/real_models.sh MODEL OUT [HYPERFIT [SEEDS]]
 #
-# MODEL: a folder, a .gguf file or a hub id (recipes/real-models.md). Hours on two cores; run again
-# after an interruption it goes on with the run that was stopped, and does not repeat what is
-# complete. What was measured last is in OUT/study and OUT/explained; recipes/results_pages.py takes
-# it into docs/results.
+# From the repository. MODEL: a folder, a .gguf file or a hub id (recipes/real-models.md). Hours on
+# two cores; run again after an interruption it goes on with the run that was stopped, and does not
+# repeat what is complete; nor does an evaluation repeat the models that it has scored. What was
+# measured last is in OUT/study and OUT/explained; recipes/results_pages.py takes it into
+# docs/results.
 set -euo pipefail
 model=$1 out=$2 hyperfit=${3:-hyperfit} seeds=${4:-0 1 2}
 runs=()
@@ -23,13 +24,15 @@ for seed in $seeds; do # the first seed of every arm first
   for method in full_sft late_half_sft late_stage_sft late_stage_lora full_lora early_stage_lora; do
     train "$method-$seed" --method $method train.seed="$seed"
   done
-  train "full_sft-shuffled-$seed" --method full_sft train.seed="$seed" data.null=shuffled
+  train "late_half_sft-shuffled-$seed" --method late_half_sft train.seed="$seed" data.null=shuffled
 done
 if [ ! -e "$out/study/study.json" ]; then
   $hyperfit evaluate "${runs[@]}" --out "$out/study" natural_tokens=128 sampling_seeds=1 \
-    --decoders min_p,top_p:0.9,repetition_penalty:1.2,guard,dry
+    --decoders min_p,repetition_penalty:1.2,guard,dry \
+    --tasks benchmarks/tasks/agreement.yaml,benchmarks/tasks/capitals.yaml
 fi
-if [ ! -e "$out/explained/study.json" ]; then
+if [ ! -e "$out/explained/explain" ]; then
   $hyperfit explain "$out/runs/full_sft-0" --out "$out/explained" random_draws=1 \
-    "strengths=[0.1,1.0]"
+    "strengths=[0.1,1.0]" "swap_blocks=[0,1,2,5,8,10,12,15]" \
+    --only provenance,static_bias,joint_null,overrides,tokens,lens,geometry,block_swap
 fi
