@@ -216,7 +216,7 @@ def sentences_table(name: str) -> str:
     for control, found in explained(name).items():
         said = [value for key, value in found.items() if key.endswith("in_words") and value]
         if said:
-            lines.append([f"`{control}`", " ".join(f"{each.rstrip('.')}." for each in said)])
+            lines.append([f"`{control}`", " ".join(" ".join(said).split())])
     return table(lines)
 
 

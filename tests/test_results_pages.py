@@ -50,6 +50,48 @@ def test_a_cell_is_of_its_arm_seed_and_metric(recipe):
         assert study["num_contexts"] >= 60, "held-out contexts"
 
 
+def test_tables_of_controls_and_tasks_are_those_of_their_files(recipe):
+    folder = recipe.tables.DATA / "smollm2"
+    found = json.loads((folder / "explain.json").read_text())["found"]
+
+    def cells(table):
+        return [[each.strip() for each in line.split("|")[1:-1]] for line in table.splitlines()]
+
+    title, _, *lines = cells(recipe.tables.hybrids_table("smollm2"))
+    assert [line[0] for line in lines] == ["0", "1", "2", "5", "8", "10", "12", "15", "20", "25"]
+    for row in found["block_swap"]["rows"]:
+        [line] = [each for each in lines if each[0] == str(row["blocks"])]
+        place = title.index(recipe.tables.HYBRID[row["hybrid"]])
+        assert line[place].startswith(f"{row['ttr']['mean']:.3f} [")
+
+    said = dict(cells(recipe.tables.sentences_table("smollm2"))[2:])
+    assert " ".join(found["lens"]["in_words"].split()) == said["`lens`"]
+
+    _, _, nothing, *shifted, tuned = cells(recipe.tables.shifts_table("smollm2"))
+    assert nothing[0] == "nothing"
+    assert tuned[1].startswith(f"{found['joint_null']['tuned']['ttr']['mean']:.3f}")
+    assert len(shifted) == len(found["joint_null"]["rows"]) + len(found["static_bias"]["rows"])
+
+    scores = json.loads((folder / "tasks.json").read_text())["rows"]
+    lines = cells(recipe.tables.tasks_table("smollm2"))[2:]
+    original = [row["value"] for row in scores if row["arm"] == "original"]
+    assert lines[0] == ["original", "–", *(f"{value:.2f}" for value in original)]
+    assert len(lines) * len(original) == len(scores)
+
+
+def test_methods_beside_each_other_are_those_that_were_trained(recipe):
+    table = recipe.tables.methods_table("smollm2")
+    measured = json.loads((recipe.tables.DATA / "smollm2" / "measurements.json").read_text())
+    [test] = [
+        each
+        for each in measured["tests"]
+        if (each["a"], each["b"], each["metric"]) == ("late_half", "hyperfitted", "ttr")
+    ]
+    assert f"| late_half | hyperfitted | {test['difference']:.3f} [" in table
+    assert "| human |" not in table
+    assert "| original |" not in table
+
+
 def test_another_study_makes_another_page(recipe, tmp_path, monkeypatch):
     folder = tmp_path / "data" / "other"
     folder.mkdir(parents=True)

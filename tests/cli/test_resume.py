@@ -186,7 +186,7 @@ def test_a_run_in_use_is_refused_with_its_owner(stopped):
 def test_a_signal_saves_and_resuming_ends_as_if_nothing_happened(
     tmp_path, model_folder, texts_file, sent
 ):
-    more = ["train.epochs=120", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
+    more = ["train.epochs=400", "train.checkpoint_steps=0", "monitor.every_epochs=0"]
     out, whole = tmp_path / "run", tmp_path / "whole"
     command = [sys.executable, "-m", "hyperfitting", "train"]
     command += [str(a) for a in arguments(model_folder, texts_file, out, *more)]
