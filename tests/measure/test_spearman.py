@@ -162,16 +162,18 @@ def test_the_result_does_not_depend_on_threads_or_chunks(monkeypatch):
 
 
 def test_temporary_memory_does_not_grow_with_positions(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    peaks = []
-    for rows in (64, 256):
+    def peak(rows, threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         a, b = logits("smooth", rows=rows, size=20_000)
         tracemalloc.start()
         correlations(a, b)
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peaks[1] < 2 * peaks[0]  # four times the positions; two threads may not overlap always
-    assert peaks[1] < 16_000_000  # 2 threads x 2^17 logits x 61 bytes, whatever the vocabulary
+        return found
+
+    # One thread: how far two overlap is the machine's affair.
+    assert peak(256, threads=1) < 1.2 * peak(64, threads=1)
+    assert peak(256, threads=2) < 16_000_000  # 2^17 logits x 61 bytes each, whatever the vocabulary
 
 
 def test_no_positions_give_no_numbers():
