@@ -89,6 +89,34 @@ class InterruptedStudyError(StoppedError):
         super().__init__("\n".join(lines))
 
 
+class InterruptedGridError(StoppedError):
+    """Ctrl-C in a study of several models: the same `command` goes on."""
+
+    def __init__(self, folder: Path, command: str | None = None) -> None:
+        self.folder = folder
+        super().__init__(
+            f"interrupted; every finished step in {folder} is kept, and what was under way has "
+            f"saved\ncontinue with: {command or 'the same call'}"
+        )
+
+
+class UnfinishedGridError(SaidError):
+    """Steps of a plan failed twice; all others are done.
+
+    The command line exits with code 2 where each of them refused its input, else with 1.
+    """
+
+    def __init__(self, folder: Path, count: int, told: Sequence[str], *, is_input: bool) -> None:
+        self.folder, self.told = folder, tuple(told)
+        self.exit_code = 2 if is_input else 1
+        steps = "1 step" if count == 1 else f"{count} steps"
+        lines = "\n".join(told)
+        super().__init__(
+            f"{steps} of the plan failed twice; all others are in {folder}\n{lines}",
+            hint="mend the cause, then the same command does what is missing",
+        )
+
+
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most similar to `name`, or None where nothing is similar."""
     matches = get_close_matches(name, list(options), n=1, cutoff=0.5)

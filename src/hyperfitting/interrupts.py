@@ -20,6 +20,8 @@ AT_ONCE = (
     "hyperfit train --resume --out FOLDER)"
 )
 PATIENCE_SECONDS = 0.5  # most work stops sooner, and then says so itself
+# Names the pipe whose end tells a step of a study that the study was stopped or killed.
+LIFELINE = "HYPERFITTING_LIFELINE"
 TOGETHER_SECONDS = 0.2  # a terminal interrupts children too: what comes together is one Ctrl-C
 
 
@@ -74,6 +76,20 @@ def take_over() -> None:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
         _State.owner = os.getpid()
+    lifeline = os.environ.pop(LIFELINE, None)
+    if lifeline is not None:
+        _follow(int(lifeline))
+
+
+def _follow(reading: int) -> None:
+    """Do what SIGTERM would do when whoever started this program is gone, however it went."""
+    import threading
+
+    def wait() -> None:
+        os.read(reading, 1)  # nothing is ever written: it returns when the other end is closed
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def begin_work() -> None:

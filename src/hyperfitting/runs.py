@@ -15,6 +15,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.faults import writing
 from hyperfitting.foreign import path_inside, require_own
 from hyperfitting.records import Generation, MonitorRow
+from hyperfitting.records.grid import GridFile
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import FieldError, read_file, read_rows
 from hyperfitting.records.study import StudyFile
@@ -162,6 +163,48 @@ class StudyFolder:
         """Continuations written under this path relative to the folder."""
         path = self.path / path_inside(name)
         return _rows(Generation, path, "run `hyperfit evaluate` again")
+
+
+class GridFolder:
+    """Paths of what `hyperfit study` writes: a STUDY for each model and source, side by side."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.grid_file = path / "grid.json"
+        self.logs = path / "logs"
+        self.report = path / "report"
+        self.report_file = self.report / "report.html"
+        self.tables = self.report / "tables"
+
+    def require_ours(self) -> None:
+        """Refuse a folder that holds something else than a study of several models.
+
+        Raises:
+            InputError: it does, or its links would have files written elsewhere.
+        """
+        require_own(self.path, [self.grid_file, self.logs, self.report, self.report_file])
+        if not self.grid_file.exists():
+            require_free(self.path)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder.
+
+        Raises:
+            InputError: another process writes to it.
+        """
+        with only_writer(self.path):
+            for folder in (self.path, self.report, self.tables):
+                sweep_temporaries(folder / "*")
+            yield
+
+    def grid(self) -> GridFile:
+        """The plan, its cells, and how far every step is.
+
+        Raises:
+            InputError: there is none, or it does not fit.
+        """
+        return read_file(GridFile, self.grid_file, "run `hyperfit study` again")
 
 
 class RunFolder:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperfitting.generate.verb import generate
     from hyperfitting.judge.verb import judge
     from hyperfitting.report.verb import report
+    from hyperfitting.study.verb import study
     from hyperfitting.train.verb import train
 
 # Where each verb stands: the front of its wing.
@@ -28,9 +29,10 @@ DOORS = {
     "judge": "hyperfitting.judge.verb",
     "report": "hyperfitting.report.verb",
     "generate": "hyperfitting.generate.verb",
+    "study": "hyperfitting.study.verb",
 }
 
-__all__ = ["demo", "evaluate", "explain", "generate", "judge", "report", "train"]
+__all__ = ["demo", "evaluate", "explain", "generate", "judge", "report", "study", "train"]
 
 
 def __getattr__(name: str) -> Any:

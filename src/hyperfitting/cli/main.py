@@ -6,7 +6,7 @@ import typer
 
 from hyperfitting import __version__
 from hyperfitting.allocation import keep_large_buffers
-from hyperfitting.cli import config, demo, evaluate, explain, generate, judge, report, train
+from hyperfitting.cli import config, demo, evaluate, explain, generate, judge, report, study, train
 from hyperfitting.cli.common import write_line
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("study")(study.study)
 app.command("judge")(judge.judge)
 app.command("generate")(generate.generate)
 app.command("report")(report.report)

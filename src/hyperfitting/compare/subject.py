@@ -119,14 +119,18 @@ def study_to_explain(subject: Subject, out: str | Path | None) -> StudyFolder:
 
 
 def _is_around(out: Path, subject: Subject) -> bool:
-    """Whether `out` is a study's folder that holds these runs and was not evaluated yet."""
-    if not isinstance(subject, Runs) or StudyFolder(Path(out)).study_file.exists():
+    """Whether `out` is the folder of a study that holds these runs.
+
+    One that was evaluated is evaluated again with them; else it holds nothing but them.
+    """
+    if not isinstance(subject, Runs):
         return False
     study = StudyFolder(out)
     own = {study.runs.name, study.prefix_cache.name, *UNFINISHED, LOCK, OWNER}
     holds_more = out.is_dir() and not {path.name for path in out.iterdir()} <= own
     parents = {folder.resolve().parent for folder in subject.folders}
-    return parents == {study.runs.resolve()} and not holds_more
+    is_evaluated = study.study_file.exists()
+    return parents == {study.runs.resolve()} and (is_evaluated or not holds_more)
 
 
 def open_subject(

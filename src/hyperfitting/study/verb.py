@@ -1,0 +1,113 @@
+"""`hyperfit study`: do what a plan lacks, note how far it is, and report all of it together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyperfitting.config.plan import Cell, Plan, cells
+from hyperfitting.errors import InterruptedGridError, UnfinishedGridError
+from hyperfitting.evaluate.plan import check as check_evaluation
+from hyperfitting.explain.plan import require_settings
+from hyperfitting.progress import Progress
+from hyperfitting.records.grid import CellEntry, GridFile, StepEntry
+from hyperfitting.records.record import write_file
+from hyperfitting.runs import GridFolder
+from hyperfitting.study.estimate import Estimated, estimate, require_room
+from hyperfitting.study.places import environments
+from hyperfitting.study.steps import Step, steps_of
+from hyperfitting.study.work import Progressed, Workers
+from hyperfitting.writable import require_writable
+
+
+def study(
+    plan: Plan, out: str | Path, progress: Progress | None = None, *, command: str | None = None
+) -> GridFolder:
+    """Train, evaluate, explain and judge what a plan lacks; what is done is not repeated.
+
+    Args:
+        plan: as `config.plan.resolve_plan` gives it.
+        out: a folder, new or of the same plan, which may have grown.
+        progress: where progress is shown.
+        command: what goes on after Ctrl-C, for its message.
+
+    Raises:
+        InputError: settings that cannot be, a folder of something else, a run there that was
+            trained with other settings, or too little memory or disk.
+        InterruptedGridError: Ctrl-C; the same call goes on.
+        UnfinishedGridError: steps failed twice; all others are done.
+    """
+    progress, folder = progress or Progress(), GridFolder(Path(out))
+    prepared, steps = prepare(plan, folder, progress)
+    missing = [step for step in steps if not step.is_done()]
+    require_room(estimate(plan, prepared, missing), plan, folder)
+    require_writable(folder.path)
+    with folder.writing():
+
+        def tell(known: Sequence[Progressed]) -> None:
+            write_file(folder.grid_file, _grid(plan, prepared, known))
+
+        parallel = plan.config.parallel
+        workers = Workers(steps, parallel, tell, progress.say, folder.logs, environments(parallel))
+        try:
+            ended = workers.work()
+        except KeyboardInterrupt:
+            raise InterruptedGridError(folder.path, command) from None
+    failed = [each for each in ended if each.state == "failed"]
+    if failed:
+        is_input = all(each.exit_code == 2 for each in failed)
+        raise UnfinishedGridError(folder.path, len(failed), _told(failed), is_input=is_input)
+    return folder
+
+
+def _told(failed: Sequence[Progressed]) -> list[str]:
+    """One line for the steps of a cell that failed alike."""
+    alike: dict[tuple[str, str | None], list[str]] = {}
+    for each in failed:
+        alike.setdefault((each.step.cell, each.said), []).append(each.step.name)
+    return [f"{cell}: {', '.join(names)}: {said}" for (cell, said), names in alike.items()]
+
+
+def prepare(plan: Plan, folder: GridFolder, progress: Progress) -> tuple[list[Cell], list[Step]]:
+    """The cells and steps of a plan, after all that can be refused without a model was looked at.
+
+    Raises:
+        InputError: as `study`.
+    """
+    folder.require_ours()
+    check_evaluation(plan.config.evaluate, progress)
+    require_settings(plan.config.explain)
+    prepared = cells(plan)
+    return prepared, [step for cell in prepared for step in steps_of(plan, cell, folder.path)]
+
+
+def estimated_steps(
+    plan: Plan, out: str | Path, progress: Progress | None = None
+) -> tuple[list[Step], Estimated]:
+    """What is missing of a plan, and about what it takes; nothing is written.
+
+    Raises:
+        InputError: as `study`; but for room, which is shown.
+    """
+    prepared, steps = prepare(plan, GridFolder(Path(out)), progress or Progress())
+    missing = [step for step in steps if not step.is_done()]
+    return missing, estimate(plan, prepared, missing)
+
+
+def _grid(plan: Plan, prepared: Sequence[Cell], known: Sequence[Progressed]) -> GridFile:
+    entries = [
+        StepEntry(
+            cell=each.step.cell,
+            name=each.step.name,
+            command=each.command,
+            state=each.state,
+            tries=each.tries,
+            seconds=each.seconds,
+            exit_code=each.exit_code,
+            said=each.said,
+        )
+        for each in known
+    ]
+    return GridFile(
+        plan=plan.config.model_dump(mode="json") | {"variants": dict(plan.variants)},
+        cells=[CellEntry(name=c.name, model=c.model, source=c.source) for c in prepared],
+        steps=entries,
+    )

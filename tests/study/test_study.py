@@ -1,0 +1,166 @@
+"""A plan on a tiny model, killed and gone on with: nothing is done twice, faults are named."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from hyperfitting.cli.main import app
+from hyperfitting.config.layers import Layer, flatten
+from hyperfitting.config.plan import resolve_plan
+from hyperfitting.errors import InputError, UnfinishedGridError
+from hyperfitting.progress import Progress
+from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
+from hyperfitting.storage import write_json
+from hyperfitting.verbs import study
+
+CELL = "{}--texts.jsonl"
+
+
+class Said(Progress):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+    @property
+    def begun(self):
+        return [line.partition(": ")[2] for line in self.lines if line.startswith("[")]
+
+
+def settings_of(model, texts, **more):
+    return {
+        "models": [str(model)],
+        "sources": [str(texts)],
+        "methods": ["late_stage_lora"],
+        "seeds": [0, 1],
+        "explained": ["late_stage_lora"],
+        "data": {"window_tokens": 24, "context_tokens": 8, "continuation_tokens": 8,
+                 "num_heldout": 4, "num_train": 8},
+        "train": {"epochs": 100, "batch_size": 2, "last_blocks": 1, "compile": "off"},
+        "monitor": {"num_contexts": 2, "num_windows": 2, "every_epochs": 100},
+        "evaluate": {"natural_tokens": 0, "sampling_seeds": 0, "resamples": 100},
+        "explain": {"only": ["provenance"], "resamples": 100},
+        **more,
+    }  # fmt: skip
+
+
+def plan_of(*args, **more):
+    return resolve_plan([Layer("plan", flatten(settings_of(*args, **more)))])
+
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def grid(model_folder, texts_file, tmp_path_factory):
+    """A study that was killed in its first training and gone on with, and what that said."""
+    folder = tmp_path_factory.mktemp("study")
+    plan = folder / "plan.yaml"
+    plan.write_text(json.dumps(settings_of(model_folder, texts_file)))
+    out = GridFolder(folder / "grid")
+    cell = StudyFolder(out.path / CELL.format(model_folder.name.lower()))
+    first = RunFolder(cell.runs / "late_stage_lora-seed-0")
+    command = [sys.executable, "-m", "hyperfitting", "study", str(plan), "--out", str(out.path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as killed:
+        wait_until(first.metrics_file.exists)  # the original was measured: now it trains
+        time.sleep(0.1)
+        os.kill(killed.pid, signal.SIGKILL)
+    wait_until(lambda: list(first.checkpoints.glob("step-*/COMPLETE.json")))  # it heard of it
+    steps = [int(path.name.split("-")[1]) for path in first.checkpoints.glob("step-*")]
+    assert max(steps) < 400
+    said = Said()
+    study(plan_of(model_folder, texts_file), out.path, said)
+    return out, cell, said
+
+
+def test_a_killed_study_goes_on_where_it_was(grid):
+    out, cell, said = grid
+    assert said.begun == [
+        "train late_stage_lora-seed-0",
+        "train late_stage_lora-seed-1",
+        "evaluate",
+        "explain",
+    ]
+    steps = out.grid().steps
+    assert [step.state for step in steps] == ["done"] * 4
+    assert steps[0].command[:2] == ["train", "--resume"]
+    assert steps[1].command[0] == "train"
+    assert steps[1].command[1] != "--resume"
+    for name in ("late_stage_lora-seed-0", "late_stage_lora-seed-1"):
+        assert RunFolder(cell.runs / name).manifest().outcome.epochs == 100
+
+
+def test_what_is_done_is_never_repeated(grid, model_folder, texts_file):
+    out, cell, _ = grid
+    before = {path: path.stat().st_mtime_ns for path in cell.path.rglob("*.json")}
+    said = Said()
+    study(plan_of(model_folder, texts_file), out.path, said)
+    assert said.begun == []
+    assert {path: path.stat().st_mtime_ns for path in cell.path.rglob("*.json")} == before
+
+
+def test_the_states_that_enter_the_trained_blocks_are_computed_once(grid):
+    _, cell, _ = grid
+    caches = [path for path in cell.prefix_cache.iterdir() if path.is_dir()]
+    about = [json.loads((path / "COMPLETE.json").read_text()) for path in caches if
+             (path / "COMPLETE.json").exists()]  # fmt: skip
+    assert len(about) == len({str(each) for each in about}) == 1
+
+
+def test_a_run_with_other_settings_is_not_taken_for_the_planned_one(grid, model_folder, texts_file):
+    out, _, _ = grid
+    train = {"epochs": 9, "batch_size": 2, "last_blocks": 1, "compile": "off"}
+    changed = plan_of(model_folder, texts_file, train=train)
+    with pytest.raises(InputError, match=r"was trained with train.epochs=100, the plan has 9"):
+        study(changed, out.path)
+
+
+def test_a_model_that_cannot_be_had_leaves_the_others_and_is_named(
+    grid, model_folder, texts_file, tmp_path
+):
+    out, _, _ = grid
+    missing = tmp_path / "none"
+    said = Said()
+    plan = plan_of(model_folder, texts_file, models=[str(model_folder), str(missing)], parallel=2)
+    with pytest.raises(UnfinishedGridError) as failed:
+        study(plan, out.path, said)
+    assert failed.value.exit_code == 2
+    assert f"the model folder {missing} does not exist" in str(failed.value)
+    assert "train late_stage_lora-seed-0, train late_stage_lora-seed-1" in str(failed.value)
+    states = {(step.cell, step.name): step.state for step in out.grid().steps}
+    assert list(states.values()) == ["done"] * 4 + ["failed"] * 2 + ["skipped"] * 2
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, model_folder, texts_file):
+    write_json(tmp_path / "mine" / "other.json", {})
+    with pytest.raises(InputError, match="holds other files"):
+        study(plan_of(model_folder, texts_file), tmp_path / "mine")
+
+
+def test_a_dry_run_shows_what_is_missing_and_writes_nothing(tmp_path, model_folder, texts_file):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(json.dumps(settings_of(model_folder, texts_file)))
+    out = tmp_path / "grid"
+    shown = CliRunner().invoke(app, ["study", str(plan), "--out", str(out), "--dry-run", "--json"])
+    assert shown.exit_code == 0, shown.output
+    steps = json.loads(shown.stdout)["steps"]
+    assert [step["step"] for step in steps] == [
+        "train late_stage_lora-seed-0", "train late_stage_lora-seed-1", "evaluate", "explain",
+    ]  # fmt: skip
+    assert all(step["seconds"] > 0 for step in steps)
+    assert steps[2]["command"] is None  # there is no run yet that could be evaluated
+    table = CliRunner().invoke(app, ["study", str(plan), "--out", str(out), "--dry-run"])
+    assert "4 steps, about" in table.stdout
+    assert not out.exists()
