@@ -63,6 +63,7 @@ class StudyFolder:
         self.measurements_file = path / "measurements.json"
         self.timings_file = path / "timings.json"
         self.per_context_file = path / "per_context.parquet"
+        self.traces_file = path / "traces.json"
         self.generations = path / "generations"
         self.prefix_cache = path / "prefix-cache"
         self.explain = path / "explain"
@@ -117,7 +118,7 @@ class StudyFolder:
     def replacing(self) -> Iterator["StudyFolder"]:
         """A folder whose files take the place of an evaluation's, together or not at all."""
         own = [self.study_file, self.measurements_file, self.timings_file, self.per_context_file,
-               self.tasks_file, *self.generations.glob("*.jsonl")]  # fmt: skip
+               self.tasks_file, self.traces_file, *self.generations.glob("*.jsonl")]  # fmt: skip
         before = [path.relative_to(self.path).as_posix() for path in own if path.exists()]
         with replaced_together(self.path, before) as new:
             yield StudyFolder(new)

@@ -15,9 +15,10 @@ from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.soundness import (
     audit_nonwords,
     audit_original_coherence,
-    why_undefined,
+    known_words,
 )
 from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.measure.words import why_undefined
 from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.load import load_model, load_tokenizer
 from hyperfitting.models.tokens import Tokens
@@ -83,7 +84,7 @@ def share_of(arms, training=()):
     """The cells of `nonwords`, by arm, of planted texts."""
     tokenizer = load_tokenizer(ModelConfig(name="builtin", device="cpu"))
     rows = [tokenizer(text)["input_ids"] for text in training]
-    found = audit_nonwords(arms, tokenizer, rows)
+    found = audit_nonwords(arms, known_words(arms[0], tokenizer, rows))
     columns = [c for outputs in found for c in metric_values(outputs, 0)]
     return {r.arm: r for r in measurements(columns, CONFIG, **ABOUT) if r.metric == NONWORDS}
 
@@ -126,7 +127,8 @@ def test_few_words_say_nothing_of_the_language():
 def test_the_reason_stays_where_a_model_was_trained_several_times():
     arms = [written(HUMAN, [GERMAN]), *(written(Arm("t", seed), ["the cat. "]) for seed in (0, 1))]
     tokenizer = load_tokenizer(ModelConfig(name="builtin", device="cpu"))
-    columns = [c for o in audit_nonwords(arms, tokenizer, []) for c in metric_values(o, 0)]
+    known = known_words(arms[0], tokenizer, [])
+    columns = [c for o in audit_nonwords(arms, known) for c in metric_values(o, 0)]
     rows = [r for r in measurements(columns, CONFIG, **ABOUT) if r.metric == NONWORDS]
     assert [r.num_seeds for r in rows if r.arm == "t"] == [1, 1, 2]
     assert all("no list for this language" in r.reason for r in rows)

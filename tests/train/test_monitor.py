@@ -49,8 +49,9 @@ def test_what_a_model_chose_has_rank_1_in_itself():
 def monitoring(trainable, setup, rows, contexts=None):
     contexts = random_rows(3, 6) if contexts is None else contexts
     return Monitoring(
-        trainable, setup.engine, setup.heldout, 4, contexts, 8, [0], nullcontext, rows.append
-    )
+        trainable, setup.engine, setup.train, setup.heldout, 4, contexts, 8, [0], nullcontext,
+        rows.append,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -71,6 +72,57 @@ def test_the_original_is_the_reference_at_every_epoch(method):
     paths = [c + t.ids for c, t in zip(contexts, texts, strict=True)]
     ranks = rank_rows(tiny_model(), paths, 8, banned=[0])
     assert rows[-1].rank_1 == pytest.approx((ranks == 1).mean())
+    assert rows[-1].rank_gt_200 == pytest.approx((ranks > 200).mean())
+    # And text by text.
+    each = rows[-1].per_context
+    assert each["rank_1"] == pytest.approx((ranks == 1).mean(axis=1))
+    assert each["rank_2_10"] == pytest.approx(((ranks > 1) & (ranks <= 10)).mean(axis=1))
+    assert each["ttr"] == [len(set(t.ids)) / 8 for t in texts]
+    for name in ("ttr", "bigram_repetition", "rank_1", "rank_2_10", "rank_gt_10", "rank_gt_200"):
+        assert np.mean(each[name]) == pytest.approx(getattr(rows[-1], name)), name
+
+
+@pytest.mark.parametrize(("method", "family"), [("late_stage_lora", "llama"), ("full_lora", "?")])
+def test_what_is_known_by_heart_is_read_off_the_training_tokens(method, family):
+    model = tiny_model()
+    model.config.model_type = family
+    trainable, setup, trainer = build(model, settings(method, epochs=20))
+    rows = []
+    trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, rows), 20
+    trainer.run()
+    count = min(len(setup.train), len(setup.heldout))
+    ids = setup.train.ids_NT[:count]
+    for row, read in ((rows[0], tiny_model()), (rows[-1], trainable.model)):
+        with torch.no_grad():
+            logits = read(ids).logits[:, :-1].double()
+        target, probability = setup.train.target_NT[:count, :-1], logits.softmax(-1)
+        counted = target >= 0
+        hits = (logits.argmax(-1) == target)[counted].double().mean()
+        entropy = -(probability * probability.log()).sum(-1)[counted].mean()
+        assert row.train_top1 == pytest.approx(float(hits))
+        assert row.train_entropy == pytest.approx(float(entropy), rel=1e-4)
+    assert rows[-1].train_top1 > rows[0].train_top1
+    assert rows[-1].train_entropy < rows[0].train_entropy
+
+
+def test_a_loop_and_a_broken_word_are_counted():
+    trainable, setup, _ = build(tiny_model(), settings("full_sft"))
+    rows = []
+    monitor = monitoring(trainable, setup, rows)
+    monitor.max_new_tokens = 40  # a random model soon repeats itself; the rule needs 24 tokens
+    monitor.nonwords = lambda texts: [0.5, None, 0.0][: len(texts)]
+    row = monitor(1, 1, 2.0)
+    texts = decode(trainable.model, monitor.contexts, max_new_tokens=40, banned=[0])
+    repeats = [
+        any(
+            len(t.ids[-max(3 * p, 24):]) == max(3 * p, 24)
+            and all(t.ids[-i] == t.ids[-i - p] for i in range(1, max(3 * p, 24) - p + 1))
+            for p in range(1, 33)
+        )
+        for t in texts
+    ]  # fmt: skip
+    assert row.looped == np.mean(repeats)
+    assert row.nonwords == 0.25
 
 
 def test_a_perplexity_that_no_number_holds_is_null_and_not_made_up(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.data.borders import unknown_token_id
 from hyperfitting.data.windows import Contexts
+from hyperfitting.evaluate.said import Said
 from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.text import ending
 from hyperfitting.models.tokens import Tokens
@@ -42,6 +43,8 @@ class ArmOutputs:
     audit: Mapping[str, list[float | None]] = field(default_factory=dict)  # metrics of its texts
     notes: Mapping[str, str] = field(default_factory=dict)  # of these, why some are undefined
     unknown_N: Sequence[float] | None = None  # share of unknown tokens in each human text
+    said: Sequence[Said] = ()  # along its first texts, and along the first human ones
+    said_of_human: Sequence[Said] = ()
 
     def is_unknown(self, context: int) -> bool:
         """Whether the text of a context is unknown tokens to more than `MOST_UNKNOWN`."""

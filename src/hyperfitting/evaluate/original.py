@@ -39,7 +39,7 @@ def with_original(
     known = next((each.original for each in tuned if each.original is not None), None)
     original = with_scores(
         bench, human, written, make_pair(bench.original, bench.original),
-        forced=known, each_own=each_own,
+        forced=known, each_own=each_own, is_traced=not bench.is_greedy_only,
     )  # fmt: skip
     beside = {each.outputs.arm: list[ArmOutputs]() for each in tuned}
     matching = []

@@ -14,6 +14,7 @@ from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.decoding import decoder_outputs
 from hyperfitting.evaluate.matching import AtEqualEntropy
 from hyperfitting.evaluate.per_set import SetValue
+from hyperfitting.evaluate.said import Tracer
 from hyperfitting.evaluate.writing import Sampled, written_arms
 from hyperfitting.models.forward import TokenScores, window_losses, window_losses_beside
 from hyperfitting.models.pair import Pair, PairedLogits
@@ -21,6 +22,9 @@ from hyperfitting.records import Arm
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.origins import Origin
 from hyperfitting.records.study import DecoderRun, MauveSettings
+from hyperfitting.records.traces import TracesFile
+
+Observer = Callable[[PairedLogits, PairScores], None]  # sees a row, and the scores so far
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Scored:
     others: list[ArmOutputs] = field(default_factory=list)
     decoder_runs: list[DecoderRun] = field(default_factory=list)
     matching: list[Matching] = field(default_factory=list)
+    traces: TracesFile | None = None  # None on texts that a study is not about
     of_sets: list[SetValue] = field(default_factory=list)
     mauve: MauveSettings | None = None
     origins: dict[Arm, Origin] = field(default_factory=dict)
@@ -84,9 +89,11 @@ def with_scores(
     pair: Pair,
     *,
     forced: PairScores | None = None,
-    each: Sequence[Callable[[PairedLogits, PairScores], None]] = (),
-    each_own: Callable[[PairedLogits, PairScores], None] | None = None,
+    each: Sequence[Observer] = (),
+    each_own: Observer | None = None,
     layers: GeometryObserver | None = None,
+    human_tracer: Tracer | None = None,
+    is_traced: bool = False,
 ) -> ArmOutputs:
     """The greedy texts of a model with its scores beside the original.
 
@@ -96,21 +103,40 @@ def with_scores(
     vocabulary = pair.vocabulary(bench.tokens.tokenizer)
     rows, count = paths(human.fixed), 2 * len(bench.contexts)
 
-    def see(logits: PairedLogits, scores: PairScores) -> None:
-        for one in each:
-            one(logits, scores)
+    banned = bench.tokens.for_model(pair.tuned).banned("fixed_length")
+    tracer = Tracer(banned)
+    of_own: list[Observer] = [each_own] if each_own else []
+    of_own += [tracer] if is_traced else []
+    of_human: list[Observer] = [*each, *([human_tracer] if human_tracer else [])]
 
     with bench.progress.stage(f"score {written.arm.name}", count) as stage:
         forced = forced or compare_rows(
-            pair, rows, bench.length, vocabulary, each=see, observe=layers, stage=stage
-        )
-        banned = bench.tokens.for_model(pair.tuned).banned("fixed_length")
+            pair, rows, bench.length, vocabulary,
+            each=_all(of_human),
+            observe=layers,
+            stage=stage,
+        )  # fmt: skip
         own = compare_rows(
-            pair, paths(written.fixed), bench.length, vocabulary, banned=banned, each=each_own
+            pair, paths(written.fixed), bench.length, vocabulary, banned=banned, each=_all(of_own)
         )
         losses_N = _window_losses(bench, pair.tuned, rows, forced.tuned)
         stage.update(count, "human text, own text, held-out windows")
-    return replace(written, forced=forced, own=own, val_loss_N=losses_N)
+    return replace(
+        written,
+        forced=forced,
+        own=own,
+        val_loss_N=losses_N,
+        said=tracer.rows,
+        said_of_human=human_tracer.rows if human_tracer else (),
+    )
+
+
+def _all(observers: Sequence[Observer]) -> Observer:
+    def see(logits: PairedLogits, scores: PairScores) -> None:
+        for each in observers:
+            each(logits, scores)
+
+    return see
 
 
 def _window_losses(

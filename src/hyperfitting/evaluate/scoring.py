@@ -11,7 +11,8 @@ from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.original import with_original
 from hyperfitting.evaluate.per_set import set_values
 from hyperfitting.evaluate.scored import Scored, TunedArms
-from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence
+from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence, known_words
+from hyperfitting.evaluate.traces import traces_file
 from hyperfitting.evaluate.tuned import score_tuned
 from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
 from hyperfitting.models.checkpoint import origin_of, recorded_origins
@@ -93,8 +94,11 @@ def _audit(bench: Bench, found: Scored) -> None:
         saying.copied(bench, found.human)
     found.arms = audit_original_coherence(found.arms, bench.original, bench.length, bench.progress)
     with bench.progress.stage("words that do not exist", len(found.arms)) as stage:
-        found.arms = audit_nonwords(found.arms, bench.tokens.tokenizer, indexes.rows)
+        known = known_words(found.human, bench.tokens.tokenizer, indexes.rows)
+        found.arms = audit_nonwords(found.arms, known)
         stage.update(len(found.arms))
+    if not bench.is_greedy_only:
+        found.traces = traces_file(found.arms, bench.tokens, indexes, known)
     if bench.config.coherence_model is not None:
         found.arms = audit_coherence(
             found.arms, bench.config.coherence_model, bench.config, bench.progress

@@ -12,12 +12,11 @@ from hyperfitting.data.word_list import english_words
 from hyperfitting.evaluate.arms import ArmOutputs, paths
 from hyperfitting.evaluate.audits import with_audit
 from hyperfitting.measure.words import (
-    FEWEST_IN_LIST,
-    FEWEST_WORDS,
     KnownWords,
     judged_words,
     nonword_share,
     share_in_list,
+    why_undefined,
     window_words,
 )
 from hyperfitting.models.forward import nll_rows
@@ -68,23 +67,31 @@ def _likelihoods(rows: Iterable[Sequence[int]], scores: PairScores) -> dict[Row,
     return dict(zip(map(tuple, rows), mean_N.tolist(), strict=True))
 
 
-def audit_nonwords(
-    arms: Sequence[ArmOutputs], tokenizer: Any, training_rows: Iterable[Sequence[int]]
-) -> list[ArmOutputs]:
-    """Add the share of each continuation's words that do not exist (definitions, section 2.9).
+def known_words(
+    human: ArmOutputs, tokenizer: Any, training_rows: Iterable[Sequence[int]]
+) -> KnownWords | str:
+    """What counts as a word beside these human texts; or why no word is looked up.
 
-    `training_rows` are the tokens of the training windows of every run; none for checkpoints. The
-    human texts are the first arm. Where these are in no language that the list is of, no arm has a
-    value, and the note says why.
+    `training_rows` are the tokens of the training windows of every run; none for checkpoints.
     """
     listed = english_words()
-    human = [(text.context, text.continuation) for text in arms[0].fixed]
-    reason = why_undefined(share_in_list([judged_words(*pair) for pair in human], listed))
+    pairs = [(text.context, text.continuation) for text in human.fixed]
+    reason = why_undefined(share_in_list([judged_words(*pair) for pair in pairs], listed))
     if reason is not None:
-        nothing: list[float | None] = [None] * len(human)
-        return [_noted(outputs, {NONWORDS: [nothing]}, reason) for outputs in arms]
+        return reason
     trained = {word for row in training_rows for word in window_words(_text(tokenizer, row))}
-    known = KnownWords.of(listed | trained, human)
+    return KnownWords.of(listed | trained, pairs)
+
+
+def audit_nonwords(arms: Sequence[ArmOutputs], known: KnownWords | str) -> list[ArmOutputs]:
+    """Add the share of each continuation's words that do not exist (definitions, section 2.9).
+
+    The human texts are the first arm. Where these are in no language that the list is of, no arm
+    has a value, and the note says why.
+    """
+    if isinstance(known, str):
+        nothing: list[float | None] = [None] * len(arms[0].fixed)
+        return [_noted(outputs, {NONWORDS: [nothing]}, known) for outputs in arms]
     found = []
     for outputs in arms:
         draws = [
@@ -96,18 +103,6 @@ def audit_nonwords(
         ]
         found.append(with_audit(outputs, {NONWORDS: draws}))
     return found
-
-
-def why_undefined(share: float | None) -> str | None:
-    """Why words of a language are not looked up; None where they are."""
-    if share is None:
-        return f"the human texts have fewer than {FEWEST_WORDS} words without a capital"
-    if share < FEWEST_IN_LIST:
-        return (
-            f"only {100 * share:.0f} % of the human words stand in the English word list: no list "
-            "for this language"
-        )
-    return None
 
 
 def _noted(

@@ -13,6 +13,7 @@ from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.decoding import blocked_outputs
 from hyperfitting.evaluate.matching import EntropyMatching
 from hyperfitting.evaluate.per_set import SetValue
+from hyperfitting.evaluate.said import Tracer
 from hyperfitting.evaluate.scored import TunedArms, decoded, with_scores, write
 from hyperfitting.evaluate.writing import Sampled
 from hyperfitting.measure.catalogue import METRICS
@@ -56,7 +57,14 @@ def score_tuned(
     sampled = [Sampled(tuned.arm.sampled(), ones)] if matching else []
     written, *others = write(bench, model, tuned.arm, sampled)
     each = [one for one in (matching, itself) if one is not None]
-    outputs = with_scores(bench, human, written, pair, each=each, layers=layers)
+    is_traced = not (bench.is_greedy_only or is_kept)
+    outputs = with_scores(
+        bench, human, written, pair,
+        each=each,
+        layers=layers,
+        human_tracer=Tracer() if is_traced and is_first else None,
+        is_traced=is_traced,
+    )  # fmt: skip
     of_sets = []
     if layers is not None:
         of_sets = _expansion(tuned.arm, layers, len(bench.contexts), bench.length)

@@ -63,6 +63,8 @@ def write_study(study: StudyFolder, found: Sequence[Evaluated]) -> StudyFile:
             for entry in _write_generations(new, each, None if each is home else each.domain)
         ]
         _write_per_context(new, found)
+        if home.scored.traces is not None:
+            write_file(new.traces_file, home.scored.traces)
         measured = MeasurementsFile(
             rows=[row for each in found for row in each.rows],
             tests=[test for each in found for test in each.tests],

@@ -196,6 +196,18 @@ class TrainingIndex:
         return Overlap(length, start, row, position - begin)
 
 
+def long_runs(length_K: NDArray[np.int64]) -> list[int]:
+    """The places of a text inside of runs above `LONG_RUN` tokens that a training row has.
+
+    From its `match_lengths`; in order.
+    """
+    covered = np.zeros(len(length_K), dtype=bool)
+    for start in np.flatnonzero(length_K > LONG_RUN):
+        covered[start : start + length_K[start]] = True
+    places: list[int] = np.flatnonzero(covered).tolist()
+    return places
+
+
 def longest_run(length_K: NDArray[np.int64]) -> int | None:
     """The longest run of a text that a training row has, from its `match_lengths`; in tokens.
 

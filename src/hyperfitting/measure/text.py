@@ -72,6 +72,20 @@ def loop_period(ids: Sequence[int]) -> int | None:
     return None
 
 
+def loop_start(ids: Sequence[int]) -> int | None:
+    """The first token of the tail that repeats itself with `loop_period`, or None of no loop.
+
+    The tail is as long as the period holds: at least as long as the period's rule asks for.
+    """
+    period = loop_period(ids)
+    if period is None:
+        return None
+    start = len(ids) - period
+    while start > 0 and ids[start - 1] == ids[start - 1 + period]:
+        start -= 1
+    return start
+
+
 def ending(ids: Sequence[int], ends: Collection[int]) -> Ending:
     """`ended` (an end token came), else `looped` (periodic at the end), else `truncated`.
 

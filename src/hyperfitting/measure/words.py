@@ -36,11 +36,16 @@ def words_of(
     `is_cut` the one that the end of the text may have cut, and unless `with_names` those that
     begin with a capital.
     """
+    return [run[0].lower() for run in _runs(text, before, is_cut, with_names)]
+
+
+def _runs(text: str, before: str, is_cut: bool, with_names: bool) -> list[re.Match[str]]:
+    """The whole words of `words_of`, with their places in the plain text from `before` on."""
     whole = _plain(before + text)
     start = len(_plain(before))
     end = len(whole.rstrip("'")) if is_cut else len(whole) + 1
     return [
-        run[0].lower()
+        run
         for run in _RUN.finditer(whole)
         if run.start() >= start
         and run.end() < end
@@ -91,6 +96,18 @@ def share_in_list(texts_words: Sequence[Sequence[str]], listed: Collection[str])
     return sum(is_among(word, listed) for word in words) / len(words)
 
 
+def why_undefined(share: float | None) -> str | None:
+    """Why words of a language are not looked up; None where they are."""
+    if share is None:
+        return f"the human texts have fewer than {FEWEST_WORDS} words without a capital"
+    if share < FEWEST_IN_LIST:
+        return (
+            f"only {100 * share:.0f} % of the human words stand in the English word list: no list "
+            "for this language"
+        )
+    return None
+
+
 class KnownWords(NamedTuple):
     """What counts as a word beside each held-out text (definitions, section 2.9)."""
 
@@ -128,3 +145,20 @@ def nonword_share(words: Sequence[str], known: KnownWords, index: int) -> float 
     if not words:
         return None
     return sum(not known.is_known(word, index) for word in words) / len(words)
+
+
+def broken_spans(
+    context: str, continuation: str, known: KnownWords, index: int
+) -> list[tuple[int, int]]:
+    """Where in a continuation the words stand that do not exist: first character, and after last.
+
+    Those that `nonword_share` counts. Empty too where composing characters moves the places.
+    """
+    if len(_plain(context + continuation)) != len(context + continuation):
+        return []
+    start = len(_plain(context))
+    return [
+        (run.start() - start, run.end() - start)
+        for run in _runs(continuation, context, True, False)
+        if not known.is_known(run[0].lower(), index)
+    ]

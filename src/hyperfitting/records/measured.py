@@ -151,7 +151,11 @@ class MonitorRow(Row):
     The rank shares are of the tokens that the model chose greedily, by their rank in the
     original model on the same prefix: `OP` on its own continuations, `TF` on held-out windows.
     TTR and repetition are None where nothing was generated, the perplexity where it is too large
-    for a number.
+    for a number. `looped` is the share of texts that end in a loop, `nonwords` that of words that
+    do not exist. `train_top1` is the share of training tokens that the model ranks first,
+    `train_entropy` the entropy of its predictions there, in nats; both are of some of the windows.
+    `per_context` has the shares and TTR of every text. Fields with a default were not measured by
+    earlier versions.
     """
 
     epoch: int
@@ -168,3 +172,9 @@ class MonitorRow(Row):
     num_contexts: int
     num_windows: int
     seconds: float
+    rank_gt_200: float | None = None
+    looped: float | None = None
+    nonwords: float | None = None
+    train_top1: float | None = None
+    train_entropy: float | None = None
+    per_context: Mapping[str, list[float | None]] = field(default_factory=dict)

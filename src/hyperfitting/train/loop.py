@@ -294,11 +294,23 @@ class Trainer:
         tokens *= self.source.ids_NT.shape[1]
         left = (self.config.epochs * number - state.step) / number * tokens / max(speed, 1e-9)
         epoch = min(state.epoch, self.config.epochs)
+        seen = _so_far(state.rows[-1]) if state.rows else ""
         self.stage.update(
             state.step,
-            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}  "
+            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}{seen}  "
             f"{speed:,.0f} tokens/s  {_clock(left)} left",
         )
+
+
+def _so_far(row: MonitorRow) -> str:
+    """What the texts written last were like, for a person who watches."""
+    parts = [
+        f"TTR {row.ttr:.2f}" if row.ttr is not None else "",
+        f"loops {row.looped:.0%}" if row.looped is not None else "",
+        f"broken words {row.nonwords:.1%}" if row.nonwords is not None else "",
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f"  ({told} at epoch {row.epoch})" if told else ""
 
 
 def _clock(seconds: float) -> str:

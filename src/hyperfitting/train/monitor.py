@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.texts import Decoded
-from hyperfitting.measure.ranks import rank_shares, token_ranks, top_token
-from hyperfitting.measure.text import ngram_repetition, type_token_ratio
+from hyperfitting.measure.entropy import prediction_entropy_nats
+from hyperfitting.measure.ranks import rank_bin_shares, token_ranks, top_token
+from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.engine import Engine, Source, engine_window_losses, in_batches
@@ -36,6 +38,7 @@ class Monitoring:
 
     trainable: Trainable
     engine: Engine
+    train: Source
     heldout: Source
     batch_size: int
     contexts: Sequence[Sequence[int]]
@@ -43,6 +46,7 @@ class Monitoring:
     banned: list[int]
     whole_model: Callable[[], AbstractContextManager[None]]
     write: Callable[[MonitorRow], None]
+    nonwords: Callable[[list[Decoded]], list[float | None]] | None = None
     show: Callable[[int, list[Decoded]], None] | None = None  # for a person who watches
 
     def __call__(self, epoch: int, step: int, train_loss: float | None) -> MonitorRow:
@@ -64,19 +68,27 @@ class Monitoring:
                 hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
             )
         texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
-        shares = rank_shares(ranks)
+        shares = rank_bin_shares(ranks)
+        each = self._each(texts, ranks)
+        train_top1, train_entropy = self._on_training_tokens()
         row = MonitorRow(
             epoch=epoch,
             step=step,
             train_loss=train_loss,
             val_loss=val_loss,
             val_ppl=math.exp(val_loss) if val_loss <= 700 else None,  # beyond, a float overflows
-            ttr=_mean([type_token_ratio(text.ids) for text in texts]),
-            bigram_repetition=_mean([ngram_repetition(text.ids, 2) for text in texts]),
-            rank_1=shares.rank_1,
-            rank_2_10=shares.rank_2_10,
-            rank_gt_10=shares.rank_gt_10,
+            ttr=_mean(each.get("ttr", [])),
+            bigram_repetition=_mean(each.get("bigram_repetition", [])),
+            rank_1=shares["rank_1"],
+            rank_2_10=shares["rank_2_10"],
+            rank_gt_10=shares["rank_gt_10"],
+            rank_gt_200=shares["rank_gt_200"],
             rank_prefix="OP" if texts else "TF",
+            looped=_mean([float(loop_period(text.ids) is not None) for text in texts]),
+            nonwords=_mean(self.nonwords(texts)) if self.nonwords and texts else None,
+            train_top1=train_top1,
+            train_entropy=train_entropy,
+            per_context=each,
             num_contexts=len(texts),
             num_windows=len(self.heldout),
             seconds=time.perf_counter() - start,
@@ -106,6 +118,40 @@ class Monitoring:
                     self.trainable.model, rows, self.max_new_tokens, banned=self.banned
                 )
         return texts, ranks
+
+    def _each(
+        self, texts: Sequence[Decoded], rank_NK: NDArray[np.int64]
+    ) -> dict[str, list[float | None]]:
+        """TTR, repetition and rank shares of every text; nothing where none was written."""
+        if not texts:
+            return {}
+        shares = [rank_bin_shares(rank_K) for rank_K in rank_NK]
+        found: dict[str, list[float | None]] = {
+            name: [share[name] for share in shares] for name in shares[0]
+        }
+        return found | {
+            "ttr": [type_token_ratio(text.ids) for text in texts],
+            "bigram_repetition": [ngram_repetition(text.ids, 2) for text in texts],
+        }
+
+    @torch.no_grad()
+    def _on_training_tokens(self) -> tuple[float, float]:
+        """Share of training tokens that the model ranks first, and its entropy there in nats.
+
+        On as many windows as the validation loss is taken on. It falls to what a model that knows
+        its texts by heart has: 1 and nearly 0.
+        """
+        count = min(len(self.train), len(self.heldout))
+        hits: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for inputs, target_BT in self.train.batches(in_batches(count, self.batch_size)):
+            windows = zip(self.engine.logits(self.train, inputs), target_BT, strict=True)
+            for logits_TV, target_T in windows:
+                counted = target_T >= 0
+                hits.append((top_token(logits_TV) == target_T)[counted].cpu())
+                entropies.append(prediction_entropy_nats(logits_TV)[counted].cpu())
+        top1, entropy = (torch.cat(found[:count]).double().mean() for found in (hits, entropies))
+        return float(top1), float(entropy)
 
     @torch.no_grad()
     def _teacher_forced_ranks(self) -> NDArray[np.int64]:

@@ -7,8 +7,17 @@ from functools import partial
 
 import torch
 
+from hyperfitting.data.word_list import english_words
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.texts import Decoded
+from hyperfitting.measure.words import (
+    KnownWords,
+    judged_words,
+    nonword_share,
+    share_in_list,
+    why_undefined,
+    window_words,
+)
 from hyperfitting.models.blocks import prefix_bytes, whole_model
 from hyperfitting.models.devices import free_bytes
 from hyperfitting.models.tokens import Tokens
@@ -51,6 +60,7 @@ def make_monitor(parts: RunParts, setup: Setup) -> Monitoring:
     return Monitoring(
         trainable,
         engine,
+        setup.train,
         setup.heldout,
         config.train.batch_size,
         contexts,
@@ -58,8 +68,34 @@ def make_monitor(parts: RunParts, setup: Setup) -> Monitoring:
         tokens.banned("fixed_length"),
         whole,
         write,
+        _words(parts, contexts) if contexts else None,
         watched.show if progress.is_watched else None,
     )
+
+
+def _words(
+    parts: RunParts, contexts: list[list[int]]
+) -> Callable[[list[Decoded]], list[float | None]] | None:
+    """What tells the words of a continuation that do not exist; None of a language without list.
+
+    As `evaluate` tells them, but the human texts are all held-out ones, not only those continued.
+    """
+    tokens, heldout = parts.tokens, parts.dataset.contexts
+    pairs = zip(heldout.contexts, heldout.continuations, strict=True)
+    human = [tokens.texts(*pair) for pair in pairs]
+    listed = english_words()
+    if why_undefined(share_in_list([judged_words(*pair) for pair in human], listed)) is not None:
+        return None
+    windows = parts.dataset.train
+    rows = [row[:length] for row, length in zip(windows.ids_NT, windows.length_N, strict=True)]
+    trained = {word for row in rows for word in window_words(tokens.texts([], row.tolist())[1])}
+    known = KnownWords.of(listed | trained, human)
+
+    def shares(texts: list[Decoded]) -> list[float | None]:
+        pairs = [tokens.texts(c, text.ids) for c, text in zip(contexts, texts, strict=True)]
+        return [nonword_share(judged_words(*pair), known, i) for i, pair in enumerate(pairs)]
+
+    return shares
 
 
 def _fits(engine: TailEngine, device: torch.device) -> bool:
