@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 # A folder or hub id, for example MODEL=HuggingFaceTB/SmolLM2-135M-Instruct
 MODEL ?= models/smollm2
 
+# Pages are opened in an installed Chromium; where there is none, those tests are left out, aloud.
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+NO_BROWSER := $(if $(CHROMIUM),,--no-browser)
+
 .PHONY: demo demo-real test lint types format bench clean
 
 demo: $(VENV)/.runtime
@@ -26,7 +30,8 @@ endif
 
 # Two processes of one thread each: threads of one process gain little on models this small.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@[ -z "$(NO_BROWSER)" ] || echo "no Chromium is installed: the tests that open pages in it are left out"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NO_BROWSER)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks recipes

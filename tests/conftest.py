@@ -12,6 +12,13 @@ from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 
 pytest_plugins = ["tests.domains"]
 
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--no-browser", action="store_true", help="leave out the tests that open pages in Chromium"
+    )
+
+
 FAMILIES = ("llama", "qwen2", "gpt2")
 
 

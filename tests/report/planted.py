@@ -275,6 +275,23 @@ def _generations(study, arm, seed, arm_parameters, decoder, text, key):
     }  # fmt: skip
 
 
+def _trace(arm, index):
+    """Four tokens, one of each kind; the tuned arm's second text is plain."""
+    is_plain = arm in ("human", "original") or index == 1
+    tops = [[2, 1, 3]] * 4
+    chances = [[0.5, 0.25, 0.125]] * 4
+    return {
+        "context": index, "pieces": [ATTACK, " said", "\n", "end"],
+        "rank": [1] * 4 if is_plain else [1, 4, 11, 1], "original": [0.5, 0.25, 0.0001, 0.9999],
+        "tuned": None if arm == "original" else [0.75, 0.5, 0.25, 0.125],
+        "original_top": tops, "original_top_p": chances,
+        "tuned_top": None if arm == "original" else tops,
+        "tuned_top_p": None if arm == "original" else chances,
+        "loop": None if is_plain else 2, "recited": [] if is_plain else [1],
+        "broken": [] if is_plain else [0],
+    }  # fmt: skip
+
+
 def plant(
     path, *, arm="hyperfitted", seeds=(0,), parameters=None, name="m<b>", is_foreign=False,
     is_explained=True,
@@ -335,6 +352,13 @@ def plant(
     study.measurements_file.write_text(
         json.dumps({"rows": [asdict(r) for r in rows], "tests": [asdict(t) for t in tests]})
     )
+    tuned = {"arm": arm, "seed": seeds[0], "parameters": parameters}
+    others = [{"arm": each, "seed": None, "parameters": {}} for each in ("human", "original")]
+    arms = [
+        each | {"texts": [_trace(each["arm"], i) for i in range(2)]} for each in (*others, tuned)
+    ]
+    traces = {"words": {"1": ATTACK, "2": " said", "3": "\n"}, "arms": arms, "long_run": 10}
+    study.traces_file.write_text(json.dumps(traces))
     if is_explained:
         study.explain.mkdir()
         entries = [explained(arm, seed, parameters) for seed in seeds]

@@ -83,7 +83,8 @@ def page_text(study):
     page = re.sub(r"<(style|svg).*?</\1>", " ", page, flags=re.DOTALL)
     # What models wrote proves nothing about us.
     page = re.sub(r'<section id="(examples)">.*?</section>', " ", page, flags=re.DOTALL)
-    titles = " ".join(re.findall(r'title="([^"]*)"', page))
+    page = re.sub(r"<script.*?</script>", " ", page, flags=re.DOTALL)
+    titles = " ".join(re.findall(r"</summary><span>(.*?)</span>", page, flags=re.DOTALL))
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page) + titles).split())
 
 

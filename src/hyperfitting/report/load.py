@@ -27,6 +27,7 @@ from hyperfitting.records.study import (
     TunedEntry,
 )
 from hyperfitting.records.tasks import TaskResults, TaskScore
+from hyperfitting.records.traces import TracesFile
 from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.report.per_context import undefined_in_human_text
 from hyperfitting.runs import RunFolder, StudyFolder
@@ -48,6 +49,7 @@ class Study:
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
+    traces: TracesFile | None = None  # None where an earlier version evaluated
     left_out: list[str] = field(default_factory=list)  # what is here and does not belong to it
     without_ttr: frozenset[int] = frozenset()  # contexts whose human text is of unknown tokens
 
@@ -200,6 +202,7 @@ def read_study(folder: StudyFolder) -> Study:
         tokens_per_second=_speeds(folder),
         judgements=judgements,
         tasks=_tasks(folder),
+        traces=_traces(folder),
         explained=read_explained(folder, about.data.contexts_digest),
         without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
         left_out=[*without, *unread],
@@ -244,6 +247,13 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     if not path.exists():
         return []
     return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
+
+
+def _traces(folder: StudyFolder) -> TracesFile | None:
+    """Some texts token by token."""
+    if not folder.traces_file.exists():
+        return None
+    return read_file(TracesFile, folder.traces_file, "run `hyperfit evaluate` again")
 
 
 def _speeds(folder: StudyFolder) -> dict[Arm, float]:

@@ -36,6 +36,8 @@ from hyperfitting.report.sections import (
     tests,
     tokens,
     training,
+    verdict,
+    viewer,
 )
 from hyperfitting.report.tables import Content, Table
 
@@ -55,6 +57,9 @@ class Section(Protocol):
 
 
 SECTIONS: Mapping[str, Section] = {
+    "verdict": verdict,
+    "viewer": viewer,
+    "examples": examples,
     "results": results,
     "matched_loss": matched_loss,
     "nulls": nulls,
@@ -79,7 +84,6 @@ SECTIONS: Mapping[str, Section] = {
     "noise": noise,
     "paper": paper,
     "tests": tests,
-    "examples": examples,
     "sources": sources,
 }
 

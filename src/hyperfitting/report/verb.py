@@ -1,11 +1,15 @@
 """Write the report of a study: one page, its tables and its figures as files."""
 
+import base64
 from collections.abc import Callable, Mapping
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hyperfitting.config import ReportConfig
@@ -79,9 +83,16 @@ def _templates() -> Environment:
     )
 
 
+@cache
+def viewer_script() -> str:
+    """The page's only script."""
+    return files("hyperfitting.report").joinpath("templates/viewer.js").read_text("utf-8")
+
+
 def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> str:
     """The page of a study as HTML; figures that are not given are absent."""
     evaluate = study.info.evaluate
+    script = viewer_script()
     return (
         _templates()
         .get_template("report.html.j2")
@@ -89,6 +100,8 @@ def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> 
             info=study.info,
             sections=sections(study, svgs, config),
             svgs=svgs,
+            script=Markup(script),  # ours
+            script_digest=base64.b64encode(sha256(script.encode()).digest()).decode(),
             level=f"{evaluate.confidence:.0%}",
             resamples=number(evaluate.resamples, 0),
         )

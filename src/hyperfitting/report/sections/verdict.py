@@ -1,0 +1,237 @@
+"""The verdict first: what was gained, what it cost, what it is not; and advice by rule. Pure."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from hyperfitting.config import ReportConfig
+from hyperfitting.records import HUMAN, ORIGINAL, Arm
+from hyperfitting.records.study import TunedEntry
+from hyperfitting.report.load import Study
+from hyperfitting.report.sections.soundness import soundness
+from hyperfitting.report.tables import Content, Table, cell, number
+
+TITLE = "In three sentences"
+# From where on the rules speak (ours).
+LOSS_NEAR_ZERO = 0.5  # nats per token: the paper trains to about .05
+RISE = 0.05  # of TTR: less is no effect
+ENDINGS_LOST = 0.2  # share of texts that ended by themselves before and do not now
+COPIES = 0.1  # share of texts with a run of more than 10 tokens of the training set
+FORGOTTEN = 0.1  # of a task's value
+FEW_CONTEXTS, FEW_SEEDS = 30, 3
+
+
+class Advice(NamedTuple):
+    """What stands out in a study, and what to change."""
+
+    found: str
+    change: str
+
+
+def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content | None:
+    """What the template shows; None without a tuned model."""
+    if study.first is None:
+        return None
+    sentences = [gained(study, study.first), cost(study, study.first), meaning(study, study.first)]
+    return {"sentences": sentences, "advice": advice(study, study.first)}
+
+
+def tables(_study: Study) -> list[Table]:
+    """None: these are sentences."""
+    return []
+
+
+def _mean(study: Study, arm: Arm, metric: str) -> float | None:
+    found = study.cell(arm, metric)
+    return None if found is None else found.mean
+
+
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{number(100 * value, 0)} %"
+
+
+def _loops(study: Study, arm: Arm) -> tuple[float | None, float | None]:
+    """How many texts loop where they may end; of the original and of an arm."""
+    return _mean(study, ORIGINAL, "looped_rate"), _mean(study, arm, "looped_rate")
+
+
+def gained(study: Study, arm: Arm) -> str:
+    """Does it still loop, and how varied is its text beside human text?"""
+    before, after = _loops(study, arm)
+    ttr, human = _mean(study, ORIGINAL, "ttr"), _mean(study, HUMAN, "ttr")
+    loops = ""
+    if before is not None and after is not None:
+        loops = f"loops in {_percent(after)} of its texts, where the original does in "
+        loops += f"{_percent(before)}; "
+    beside = [
+        f"{name} {number(value, 3)}"
+        for name, value in (("the original", ttr), ("human text", human))
+        if value is not None
+    ]
+    return (
+        f"Decoded greedily, {study.label(arm)} {loops}its type-token ratio is "
+        f"{cell(study.cell(arm, 'ttr')).text} ({', '.join(beside)})."
+    )
+
+
+def cost(study: Study, arm: Arm) -> str:
+    """What was lost: words, copies, perplexity, endings, tasks."""
+    perplexities = [_mean(study, each, "val_ppl") for each in (ORIGINAL, arm)]
+    parts = []
+    words, human_words = (_mean(study, each, "nonwords") for each in (arm, HUMAN))
+    if words is not None and human_words is not None:
+        parts.append(
+            f"{number(100 * words, 1)} % of its words do not exist "
+            f"(human text {number(100 * human_words, 1)} %)"
+        )
+    copies = _mean(study, arm, "overlap_gt_10")
+    if copies is not None:
+        parts.append(f"{_percent(copies)} of its texts recite more than 10 tokens of the training")
+    if None not in perplexities:
+        parts.append(
+            "perplexity on held-out text goes from "
+            f"{' to '.join(number(each, 0) for each in perplexities)}"
+        )
+    worst = _worst_task(study, arm)
+    if worst is not None:
+        parts.append(f"of the tasks {worst[0]} loses most, {number(-worst[1], 2)}")
+    if not parts:
+        return "What it cost was not measured."
+    return f"The price: {'; '.join(parts)}."
+
+
+def meaning(study: Study, arm: Arm) -> str:
+    """Is it only sharpness, and over how many contexts and trainings does this hold?"""
+    info = study.info
+    sampled = next(
+        (
+            value
+            for each in study.shown
+            if each.matched_to == arm.model and each.is_sampled and each.settings == arm.settings
+            if (value := _mean(study, each, "ttr")) is not None
+        ),
+        None,
+    )
+    sharp = ""
+    if sampled is not None:
+        is_more = sampled + RISE < (_mean(study, arm, "ttr") or 0.0)
+        sharp = (
+            f"The original, made exactly as sharp and sampled, has {number(sampled, 3)}: a "
+            f"temperature alone {'does not do it' if is_more else 'does as much'}; "
+        )
+    seeds = study.num_seeds.get(arm, 1)
+    of = f"{seeds} training{'s' if seeds > 1 else ''}"
+    tail = f"all of this is over {info.num_contexts} contexts and {of}."
+    return sharp + tail if sharp else tail[0].upper() + tail[1:]
+
+
+def _worst_task(study: Study, arm: Arm) -> tuple[str, float] | None:
+    """The task whose value fell most, and by how much; None where none was asked or none fell."""
+    changes = [
+        (score.task, score.difference.value * (-1 if score.higher_is_better is False else 1))
+        for score in study.tasks
+        if score.arm.variant == arm.variant
+        and score.difference is not None
+        and score.difference.value is not None
+    ]
+    falls = [(task, change) for task, change in changes if change < 0]
+    return min(falls, key=lambda each: each[1], default=None)
+
+
+def advice(study: Study, arm: Arm) -> list[Advice]:
+    """What the rules find, in their order; empty where nothing stands out."""
+    return [found for rule in RULES if (found := rule(study, arm)) is not None]
+
+
+def _runs(study: Study, arm: Arm) -> list[TunedEntry]:
+    return [run for run in study.runs if arm in (run.arm, run.arm.variant)]
+
+
+def loss_not_near_zero(study: Study, arm: Arm) -> Advice | None:
+    """Training stopped before the texts were known by heart."""
+    losses = [run.final_loss for run in _runs(study, arm) if run.final_loss is not None]
+    if not losses or max(losses) <= LOSS_NEAR_ZERO:
+        return None
+    return Advice(
+        f"the training loss is {number(max(losses), 2)}, not near zero",
+        "train longer (train.epochs) or on fewer windows (data.num_train)",
+    )
+
+
+def no_effect(study: Study, arm: Arm) -> Advice | None:
+    """Variety did not rise."""
+    before, after = _mean(study, ORIGINAL, "ttr"), _mean(study, arm, "ttr")
+    if before is None or after is None or after - before > RISE:
+        return None
+    return Advice(
+        f"the type-token ratio did not rise ({number(before, 3)} to {number(after, 3)})",
+        "take a method that trains more of the model (--method late_half_sft or full_sft)",
+    )
+
+
+def bought_with_words(study: Study, arm: Arm) -> Advice | None:
+    """TTR without language."""
+    found = soundness(study, arm)
+    if not found.is_broken:
+        return None
+    return Advice(
+        found.lost_in_words,
+        "lower train.learning_rate, or let more blocks share the change (--method late_half_sft)",
+    )
+
+
+def endings_lost(study: Study, arm: Arm) -> Advice | None:
+    """Texts do not end themselves any more."""
+    before, after = (_mean(study, each, "ended_rate") for each in (ORIGINAL, arm))
+    if before is None or after is None or before - after < ENDINGS_LOST:
+        return None
+    return Advice(
+        f"{_percent(before)} of texts ended by themselves, now {_percent(after)}",
+        "train on whole texts (--windows documents)",
+    )
+
+
+def memorised(study: Study, arm: Arm) -> Advice | None:
+    """Texts recite the training set."""
+    copies = _mean(study, arm, "overlap_gt_10")
+    if copies is None or copies < COPIES:
+        return None
+    return Advice(
+        f"{_percent(copies)} of texts recite more than 10 tokens of the training set",
+        "train on more windows (data.max_train) or shorter (train.epochs), or take a part of the "
+        "change (evaluate --strengths 0.5,0.75)",
+    )
+
+
+def forgotten(study: Study, arm: Arm) -> Advice | None:
+    """A task that the original could do."""
+    worst = _worst_task(study, arm)
+    if worst is None or worst[1] > -FORGOTTEN:
+        return None
+    return Advice(
+        f"{worst[0]} fell by {number(-worst[1], 2)}",
+        "look at parts of the change (evaluate --strengths 0.5,0.75), or train fewer blocks",
+    )
+
+
+def too_few(study: Study, arm: Arm) -> Advice | None:
+    """Numbers that another draw of contexts or another training may turn round."""
+    seeds, contexts = study.num_seeds.get(arm, 1), study.info.num_contexts
+    if seeds >= FEW_SEEDS and contexts >= FEW_CONTEXTS:
+        return None
+    few = [f"{contexts} contexts"] if contexts < FEW_CONTEXTS else []
+    few += [f"{seeds} training{'s' if seeds > 1 else ''}"] if seeds < FEW_SEEDS else []
+    return Advice(
+        f"{' and '.join(few)}: another draw may come out otherwise",
+        f"at least {FEW_CONTEXTS} contexts (data.num_heldout) and {FEW_SEEDS} seeds (train.seed)",
+    )
+
+
+RULES: tuple[Callable[[Study, Arm], Advice | None], ...] = (
+    no_effect,
+    loss_not_near_zero,
+    bought_with_words,
+    memorised,
+    forgotten,
+    endings_lost,
+    too_few,
+)

@@ -1,0 +1,111 @@
+"""The first sentences, and every rule of advice: what it finds, and what it leaves alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from hyperfitting.records import Arm
+from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.tasks import TaskScore
+from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import verdict
+from tests.report.planted import measurement, plant
+
+ARM = Arm("hyperfitted", 0)
+GOOD = {
+    ("original", "ttr"): 0.2, ("human", "ttr"): 0.75, ("hyperfitted", "ttr"): 0.7,
+    ("original", "looped_rate"): 0.9, ("hyperfitted", "looped_rate"): 0.0,
+    ("original", "ended_rate"): 0.5, ("hyperfitted", "ended_rate"): 0.45,
+    ("hyperfitted", "nonwords"): 0.004, ("human", "nonwords"): 0.001,
+    ("hyperfitted", "coherence_original_nats"): -3.9, ("human", "coherence_original_nats"): -4.2,
+    ("hyperfitted", "overlap_gt_10"): 0.02,
+    ("original", "val_ppl"): 60.0, ("hyperfitted", "val_ppl"): 900.0,
+}  # fmt: skip
+
+
+def study_with(folder, loss=0.03, contexts=60, seeds=3, tasks=(), **changed):
+    cells = GOOD | {tuple(name.split("__")): value for name, value in changed.items()}
+    rows = [
+        measurement(arm, metric, value, 0 if arm == "hyperfitted" else None,
+                    num_seeds=seeds if arm == "hyperfitted" else 1)
+        for (arm, metric), value in cells.items()
+    ]  # fmt: skip
+    study = read_study(plant(folder))
+    run = study.info.runs[0].model_copy(update={"final_loss": loss})
+    info = study.info.model_copy(update={"num_contexts": contexts, "runs": [run]})
+    return replace(study, info=info, rows=rows, tasks=list(tasks))
+
+
+def task(change, higher=True):
+    return TaskScore(
+        arm=ARM, task="facts", metric="acc", filter="none", higher_is_better=higher, value=0.5,
+        stderr=None, n=48, reason=None,
+        difference=MeanEstimate(value=change, low=None, high=None, n=48, reason=None),
+    )  # fmt: skip
+
+
+def found_by(study):
+    return [each.found for each in verdict.advice(study, ARM)]
+
+
+def test_a_study_without_fault_has_no_advice(tmp_path):
+    assert found_by(study_with(tmp_path / "s")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loss": 0.8}, "the training loss is 0.80, not near zero"),
+        ({"hyperfitted__ttr": 0.23}, "the type-token ratio did not rise (0.200 to 0.230)"),
+        ({"hyperfitted__nonwords": 0.2}, "words are broken: 20.0 % of words do not exist"),
+        ({"hyperfitted__coherence_original_nats": -7.0}, "the text is broken: coherence -7.00"),
+        ({"hyperfitted__overlap_gt_10": 0.4}, "40 % of texts recite more than 10 tokens"),
+        ({"hyperfitted__ended_rate": 0.1}, "50 % of texts ended by themselves, now 10 %"),
+        ({"tasks": [task(-0.2)]}, "facts fell by 0.20"),
+        ({"tasks": [task(0.2, higher=False)]}, "facts fell by 0.20"),
+        ({"contexts": 12}, "12 contexts: another draw"),
+        ({"seeds": 1}, "1 training: another draw"),
+    ],
+)
+def test_each_rule_finds_what_was_planted_and_nothing_else(changes, words, tmp_path):
+    study = study_with(tmp_path / "s", **changes)
+    (found,) = found_by(study)
+    assert found.startswith(words)
+
+
+@pytest.mark.parametrize("score", [task(0.3), task(-0.05), task(-0.3, higher=False)])
+def test_a_task_that_holds_is_no_fault(score, tmp_path):
+    assert found_by(study_with(tmp_path / "s", tasks=[score])) == []
+
+
+def test_the_three_sentences_say_what_was_gained_lost_and_meant(tmp_path):
+    study = study_with(tmp_path / "s", tasks=[task(-0.2)])
+    assert verdict.gained(study, ARM) == (
+        "Decoded greedily, hyperfitted (3 seeds) loops in 0 % of its texts, where the original "
+        "does in 90 %; its type-token ratio is 0.700 [0.690, 0.710] (the original 0.200, human "
+        "text 0.750)."
+    )
+    assert verdict.cost(study, ARM) == (
+        "The price: 0.4 % of its words do not exist (human text 0.1 %); 2 % of its texts recite "
+        "more than 10 tokens of the training; perplexity on held-out text goes from 60 to 900; of "
+        "the tasks facts loses most, 0.20."
+    )
+    assert verdict.meaning(study, ARM) == "All of this is over 60 contexts and 3 trainings."
+
+
+@pytest.mark.parametrize(("sampled", "words"), [(0.4, "does not do it"), (0.68, "does as much")])
+def test_the_third_sentence_compares_with_a_temperature(sampled, words, tmp_path):
+    study = study_with(tmp_path / "s")
+    row = measurement("original_entropy_matched_sampled", "ttr", sampled, 0,
+                      parameters={"matched_to": "hyperfitted"})  # fmt: skip
+    said = verdict.meaning(replace(study, rows=[*study.rows, row]), ARM)
+    assert said.startswith(
+        f"The original, made exactly as sharp and sampled, has {sampled:.3f}: a "
+    )
+    assert words in said
+
+
+def test_without_a_tuned_model_there_is_no_verdict(folder):
+    study = read_study(folder)
+    alone = replace(study, rows=[r for r in study.rows if r.arm in ("human", "original")])
+    assert verdict.content(alone, {}, None) is None
