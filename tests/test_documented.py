@@ -18,6 +18,7 @@ from hyperfitting.cli.main import app
 from hyperfitting.config import CheckpointsConfig, RunConfig
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
 from hyperfitting.config.methods import METHODS
+from hyperfitting.config.plans import PlanConfig
 from hyperfitting.config.resolve import SCHEMAS as VERBS
 from hyperfitting.config.resolve import not_for, resolve_demo, resolve_run
 from hyperfitting.records.record import write_file
@@ -25,7 +26,7 @@ from hyperfitting.runs import RunFolder
 from tests.manifests import manifest
 
 # `evaluate` and `explain` take these beside their own, with --base and --tuned.
-SCHEMAS = VERBS | {"checkpoints": CheckpointsConfig}
+SCHEMAS = VERBS | {"checkpoints": CheckpointsConfig, "study": PlanConfig}
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "hyperfitting"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -109,6 +110,10 @@ def accepts(verb, layer):
     if verb == "demo":
         resolve_demo([layer])
         return
+    if verb == "study":
+        one = {"models": ["x"], "sources": ["x"], "model.name": "x", "data.source": "x"}
+        build(schema, [Layer("", one), layer])
+        return
     needed = {key: "x" for key, field in leaf_fields(schema) if field.is_required()}
     if verb != "train":
         build(schema, [Layer("", needed), layer])
@@ -133,8 +138,8 @@ def test_every_documented_setting_is_accepted(group, about):
     about = (*about, *(["checkpoints"] if {"evaluate", "explain"} & {*about} else []))
     takers = [verb for verb in about if keys <= dict(leaf_fields(SCHEMAS[verb])).keys()]
     assert takers, f"{', '.join(keys)}: no settings of {', '.join(about)}"
-    if "train" in takers:  # the demo has the settings of training and runs several methods
-        takers = [verb for verb in takers if verb != "demo"]
+    if "train" in takers:  # these have the settings of training and run several methods
+        takers = [verb for verb in takers if verb not in ("demo", "study")]
     given = [f"{key}={value}" for key, value in group if value not in PLACEHOLDERS]
     for verb in takers:
         accepts(verb, read_overrides(given))

@@ -52,16 +52,27 @@ ALLOWED = {
     "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate"},
     "stops": {"errors", "runs"},
     "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
+    "study": BASE | FILES_OF_A_RUN | {"interrupts", "models", "evaluate", "explain", "report"},
     # The doors, which import when they are asked for.
-    "verbs": {"interrupts", "demo", "evaluate", "explain", "generate", "judge", "train", "report"},
+    "verbs": {
+        "interrupts",
+        "demo",
+        "evaluate",
+        "explain",
+        "generate",
+        "judge",
+        "train",
+        "report",
+        "study",
+    },
     "cli": BASE
     | FILES_OF_A_RUN
     | {"report", "measure", "verbs", "allocation", "terminal", "interrupts", "__init__"}
     # When a command runs, never at the top: see below.
-    | {"models", "compare", "generate"},
+    | {"models", "compare", "generate", "study"},
 }
 ONLY_IN = {
-    "transformers": {"models", "generate", "train"},
+    "transformers": {"models", "generate", "train", "study"},
     "accelerate": {"models", "train"},
     "trl": set(),
     "peft": {"models", "train"},
@@ -107,7 +118,17 @@ def test_every_part_is_watched():
     assert {part(p) for p in FILES} - {"__init__", "__main__"} == set(ALLOWED)
 
 
-COMMANDS = ("demo", "train", "evaluate", "explain", "judge", "generate", "report", "config")
+COMMANDS = (
+    "demo",
+    "study",
+    "train",
+    "evaluate",
+    "explain",
+    "judge",
+    "generate",
+    "report",
+    "config",
+)
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]
 
 

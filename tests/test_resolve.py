@@ -184,6 +184,21 @@ def test_every_verb_can_be_shown_without_its_required_settings():
         describe("trian", [])
 
 
+def test_a_plan_shows_its_own_settings_and_leaves_those_of_training_to_train():
+    rows = {row.key: row for row in describe("study", [])}
+    assert [key for key, row in rows.items() if row.source.startswith("required")] == [
+        "models",
+        "sources",
+    ]
+    assert rows["seeds"].value == [0, 1, 2]
+    assert "evaluate.natural_tokens" in rows
+    assert not any(key.startswith(("train.", "data.", "model.", "monitor.")) for key in rows)
+    given = {row.key: row.value for row in describe("study", [read_overrides(["models=[a]"])])}
+    assert given["models"] == ["a"]
+    with pytest.raises(InputError, match="did you mean 'study'"):
+        describe("studdy", [])
+
+
 def test_the_demo_shows_each_methods_values():
     shown = {row.key: row.value for row in describe("demo", [])}
     for method in DemoConfig.model_fields["methods"].default:

@@ -12,6 +12,7 @@ from hyperfitting.models.load import load_model
 from hyperfitting.runs import GridFolder
 from hyperfitting.study import estimate as estimates
 from hyperfitting.study.estimate import Cost, Estimated, require_room, shape_of, training_cost
+from hyperfitting.verbs import study
 
 BUILTIN = ModelConfig(name="builtin", device="cpu")
 
@@ -94,9 +95,10 @@ def test_a_model_that_cannot_be_had_is_named_and_the_others_are_estimated(tmp_pa
     settings = {"models": ["builtin", str(tmp_path / "none")], "sources": ["builtin:fiction"],
                 "methods": ["full_sft"], "seeds": [0]}  # fmt: skip
     plan = resolve_plan([Layer("plan", flatten(settings))])
-    from hyperfitting.study.verb import estimated_steps
-
-    missing, found = estimated_steps(plan, tmp_path / "grid")
+    shown = []
+    study(plan, tmp_path / "grid", show=lambda *found: shown.append(found))
+    ((missing, found),) = shown
+    assert not (tmp_path / "grid").exists()
     assert len(missing) == 6
     assert set(found.unknown) == {str(tmp_path / "none")}
     assert {key.split("/")[0] for key in found.costs} == {"builtin--builtin-fiction"}

@@ -4,7 +4,8 @@ import pytest
 
 from hyperfitting.config.layers import Layer, flatten, read_config_file, read_overrides
 from hyperfitting.config.methods import METHODS
-from hyperfitting.config.plan import PLANS, cells, named_plan, resolve_plan
+from hyperfitting.config.plan import cells, named_plan, resolve_plan
+from hyperfitting.config.plans import PLANS
 from hyperfitting.config.resolve import preset_layer, resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.study.steps import training_command

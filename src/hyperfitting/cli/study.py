@@ -42,22 +42,17 @@ def study(
         from hyperfitting.config.layers import read_config_file
         from hyperfitting.config.plan import named_plan, resolve_plan
         from hyperfitting.progress import ConsoleProgress
-        from hyperfitting.study.verb import estimated_steps
 
         path = Path(plan)
         base = read_config_file(path) if path.is_file() else named_plan(plan)
         flags = {"parallel": ("--parallel", parallel), "model.device": ("--device", device)}
         resolved = resolve_plan([base, *layers(None, flags, overrides)])
         folder, progress = out or Path(f"study-{path.stem}"), ConsoleProgress()
-        if dry_run:
-            found = estimated_steps(resolved, folder, progress)
-            if as_json:
-                print_json(_as_mapping(*found))
-            else:
-                _show(*found)
-            return
         command = shlex.join(["hyperfit", *sys.argv[1:]])
-        written = verbs.study(resolved, folder, progress, command=command)
+        show = (_print_json if as_json else _show) if dry_run else None
+        written = verbs.study(resolved, folder, progress, command=command, show=show)
+        if dry_run:
+            return
         if as_json:
             from hyperfitting.records.record import as_json as mapping_of
 
@@ -69,13 +64,13 @@ def study(
 WIDTH = 110  # columns that a plan takes; a narrow terminal wraps its lines
 
 
-def _as_mapping(missing: "list[Step]", estimated: "Estimated") -> dict[str, Any]:
-    steps = []
+def _print_json(missing: "list[Step]", estimated: "Estimated") -> None:
+    steps: list[dict[str, Any]] = []
     for step in missing:
         cost = estimated.costs.get(step.key)
         about = {} if cost is None else vars(cost)
         steps.append({"cell": step.cell, "step": step.name, "command": step.command(), **about})
-    return {"steps": steps, "unknown": dict(estimated.unknown)}
+    print_json({"steps": steps, "unknown": dict(estimated.unknown)})
 
 
 def _show(missing: "list[Step]", estimated: "Estimated") -> None:

@@ -23,6 +23,7 @@ from hyperfitting.config.methods import (
     BlockSetting,
     Method,
 )
+from hyperfitting.config.plans import PlanConfig
 from hyperfitting.config.presets import (
     BUILTIN_CORPORA,
     BUILTIN_MODEL_ON,
@@ -283,11 +284,14 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     Raises:
         InputError: no such verb, an unknown key or a value that is not accepted.
     """
+    if verb == "study":
+        return _describe_study(user)
     if verb not in SCHEMAS:
+        verbs = [*SCHEMAS, "study"]
         raise InputError(
             f"there are no settings for {verb!r}",
-            needed=f"one of {', '.join(SCHEMAS)}",
-            hint=did_you_mean(verb, SCHEMAS),
+            needed=f"one of {', '.join(verbs)}",
+            hint=did_you_mean(verb, verbs),
         )
     if verb == "demo":
         return _describe_demo(user)
@@ -303,6 +307,27 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
         if row.key in missing
         else row
         for row in rows
+    ]
+
+
+def _describe_study(user: Sequence[Layer]) -> list[SettingRow]:
+    """A plan's own settings; those of training depend on the method, and `train` shows them."""
+    trained = {key for key, _ in leaf_fields(RunConfig)}
+    own = [(key, field) for key, field in leaf_fields(PlanConfig) if key not in trained]
+    needed = [
+        key
+        for key, field in own
+        if field.is_required() and not any(key in layer.leaves for layer in user)
+    ]
+    stand_in = Layer("", dict.fromkeys((*needed, "model.name", "data.source"), "-"))
+    lists = Layer("", dict.fromkeys(needed, ("-",)))
+    rows = _setting_rows(PlanConfig, build(PlanConfig, [stand_in, lists, *user]))
+    return [
+        SettingRow(row.key, None, "required, not given", row.description)
+        if row.key in needed
+        else row
+        for row in rows
+        if row.key not in trained
     ]
 
 

@@ -1,6 +1,6 @@
 """`hyperfit study`: do what a plan lacks, note how far it is, and report all of it together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyperfitting.config.plan import Cell, Plan, cells
@@ -19,7 +19,12 @@ from hyperfitting.writable import require_writable
 
 
 def study(
-    plan: Plan, out: str | Path, progress: Progress | None = None, *, command: str | None = None
+    plan: Plan,
+    out: str | Path,
+    progress: Progress | None = None,
+    *,
+    command: str | None = None,
+    show: Callable[[list[Step], Estimated], None] | None = None,
 ) -> GridFolder:
     """Train, evaluate, explain and judge what a plan lacks; what is done is not repeated.
 
@@ -28,6 +33,7 @@ def study(
         out: a folder, new or of the same plan, which may have grown.
         progress: where progress is shown.
         command: what goes on after Ctrl-C, for its message.
+        show: gets the steps that are missing and about what they take; nothing is done then.
 
     Raises:
         InputError: settings that cannot be, a folder of something else, a run there that was
@@ -38,7 +44,11 @@ def study(
     progress, folder = progress or Progress(), GridFolder(Path(out))
     prepared, steps = prepare(plan, folder, progress)
     missing = [step for step in steps if not step.is_done()]
-    require_room(estimate(plan, prepared, missing), plan, folder)
+    estimated = estimate(plan, prepared, missing)
+    if show is not None:
+        show(missing, estimated)
+        return folder
+    require_room(estimated, plan, folder)
     require_writable(folder.path)
     with folder.writing():
 
@@ -77,19 +87,6 @@ def prepare(plan: Plan, folder: GridFolder, progress: Progress) -> tuple[list[Ce
     require_settings(plan.config.explain)
     prepared = cells(plan)
     return prepared, [step for cell in prepared for step in steps_of(plan, cell, folder.path)]
-
-
-def estimated_steps(
-    plan: Plan, out: str | Path, progress: Progress | None = None
-) -> tuple[list[Step], Estimated]:
-    """What is missing of a plan, and about what it takes; nothing is written.
-
-    Raises:
-        InputError: as `study`; but for room, which is shown.
-    """
-    prepared, steps = prepare(plan, GridFolder(Path(out)), progress or Progress())
-    missing = [step for step in steps if not step.is_done()]
-    return missing, estimate(plan, prepared, missing)
 
 
 def _grid(plan: Plan, prepared: Sequence[Cell], known: Sequence[Progressed]) -> GridFile:
