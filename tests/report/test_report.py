@@ -22,7 +22,7 @@ TABLES = {
     "provenance", "static_bias", "geometry", "block_swap", "joint_null",
     "single_blocks", "rotation", "rotation_hybrids", "lens", "overrides",
     "token_kinds", "paper_entropy_matched",
-    "paper_static_injection", "paper_methods",
+    "paper_static_injection", "paper_methods", "paper_time",
 }  # fmt: skip
 
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}

@@ -58,6 +58,7 @@ def facts_of(manifest: RunManifest) -> TrainingFacts:
         num_train=manifest.num_train,
         stopped_by=training.stopped_by,
         train_seconds=training.seconds + training.prefix_seconds,
+        peak_bytes=training.peak_bytes,
     )
 
 
@@ -103,7 +104,7 @@ def _at_loss(
             hint=f"train again and keep it: train.keep_at_loss={[loss]}",
         )
     require_checkpoint(run, kept.step, hint="leave at_loss off, or train again")
-    none = dict.fromkeys(("final_loss", "final_loss_interval", "train_seconds"))
+    none = dict.fromkeys(("final_loss", "final_loss_interval", "train_seconds", "peak_bytes"))
     own = {"epochs": kept.epoch, "epoch_loss": kept.loss, "stopped_by": "at_loss"}
     facts = facts_of(manifest).model_copy(update=own | none)
     return TunedModel(

@@ -5,6 +5,7 @@ greedy ties and entropies depend on the logits' last bits. Training may compute 
 is trained stays float32 there too.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -137,6 +138,21 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most memory that was taken so far: of a GPU by torch, else by this process.
+
+    None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def wait_for(device: torch.device) -> None:

@@ -64,6 +64,7 @@ class TrainingOutcome(Record):
     prefix_seconds: float
     monitor_seconds: float
     final_loss_interval: LossInterval | None = None
+    peak_bytes: int | None = None  # of the process, or on the GPU, up to the end of training
 
 
 class TextSettings(Record):

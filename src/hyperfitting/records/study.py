@@ -89,6 +89,7 @@ class TrainingFacts(Record):
     num_train: int | None = None
     stopped_by: str | None = None
     train_seconds: float | None = None
+    peak_bytes: int | None = None
     checkpoint: str | None = None  # of one that is no run of ours
 
 

@@ -32,19 +32,30 @@ METHOD_TABLES = {
 }  # fmt: skip
 
 
+# Of one model or of none that is named; a row says which.
+JUDGE_TABLE, DOMAIN_TABLE, DECODER_TABLE, TIME_TABLE = 5, 6, 7, 8
+
+
 class PaperValue(Record):
     """A value as the paper prints it, and the p-value beside it; None where it prints none."""
 
     mean: float | None = None
     pm: float | None = None
+    min: float | None = None  # where it prints a range
+    max: float | None = None
+    ci95: list[float] | None = None
     p_value: float | None = None
     p_relation: str = "="
 
     @property
     def text(self) -> str:
         """The value with its half-width; empty where there is none."""
+        if self.mean is None and self.min is not None and self.max is not None:
+            return f"{number(self.min, 2)} to {number(self.max, 2)}"
         if self.mean is None:
             return ""
+        if self.ci95:
+            return f"{number(self.mean, 1)} [{number(self.ci95[0], 1)}, {number(self.ci95[1], 1)}]"
         width = "" if self.pm is None else f" ± {number(self.pm, 3)}"
         return f"{number(self.mean, 3)}{width}"
 
@@ -68,12 +79,16 @@ class PaperRow(Record):
 
     arm: str
     metrics: dict[str, PaperValue]
+    label: str = ""
+    model: str | None = None
+    domain: str | None = None
     tau_star: PaperTemperature = PaperTemperature()
     alpha: float | None = 0.0  # None where it is not known
 
 
 @cache
-def _rows_of(table: int) -> list[PaperRow]:
+def table_rows(table: int) -> list[PaperRow]:
+    """The rows of one of the paper's tables, by its number."""
     text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
     rows = next(each["rows"] for each in json.loads(text)["tables"] if each["table"] == table)
     return read_rows(PaperRow, rows, "rows")
@@ -89,7 +104,7 @@ def model_in_paper(name: str) -> str | None:
 def paper_rows(study: Study, numbers: Mapping[str, int]) -> list[PaperRow]:
     """The rows of the paper's table for this model; empty where it has none."""
     table = numbers.get(model_in_paper(study.info.model.name) or "")
-    return [] if table is None else _rows_of(table)
+    return [] if table is None else table_rows(table)
 
 
 def printed(rows: list[PaperRow], arm: Arm, metric: str) -> PaperValue:

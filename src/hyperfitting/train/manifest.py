@@ -92,6 +92,7 @@ def training_outcome(
     final_loss: float,
     prefix_seconds: float,
     interval: LossInterval | None = None,
+    peak_bytes: int | None = None,
 ) -> TrainingOutcome:
     """What training did, of a state that came to its end."""
     return TrainingOutcome(
@@ -110,6 +111,7 @@ def training_outcome(
         prefix_seconds=round(prefix_seconds, 3),
         monitor_seconds=round(state.monitor_seconds, 3),
         final_loss_interval=interval,
+        peak_bytes=peak_bytes,
     )
 
 

@@ -12,7 +12,7 @@ from hyperfitting.data.store import save_dataset
 from hyperfitting.data.windows import Dataset
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.faults import going_on
-from hyperfitting.models.devices import faster_bf16
+from hyperfitting.models.devices import faster_bf16, peak_bytes
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest, TrainingOutcome
 from hyperfitting.records.record import write_file
@@ -215,7 +215,8 @@ def _outcome(parts: RunParts, setup: Setup, state: TrainState) -> TrainingOutcom
     losses = engine_window_losses(setup.engine, setup.train, parts.config.train.batch_size)
     final_loss = float(np.average(losses, weights=setup.train.labels_N))
     interval = loss_interval(losses, setup.train.labels_N)
-    return training_outcome(state, final_loss, setup.prefix_seconds, interval)
+    peak = peak_bytes(parts.device)
+    return training_outcome(state, final_loss, setup.prefix_seconds, interval, peak)
 
 
 def _title(manifest: RunManifest) -> str:

@@ -21,6 +21,13 @@ from hyperfitting.report.paper_values import (
     printed,
 )
 from hyperfitting.report.sections.certainty import losses_in_words
+from hyperfitting.report.sections.paper_more import (
+    decoder_table,
+    domain_table,
+    judge_table,
+    lacking,
+    time_table,
+)
 from hyperfitting.report.sections.training import final_loss
 from hyperfitting.report.tables import (
     MISSING,
@@ -68,6 +75,7 @@ def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Co
     return {
         "tables": [(title, table) for title, table in paper_tables(study) if table],
         "which": which_model(study),
+        "lacking": lacking(study, tables(study)),
         "footnotes": FOOTNOTES,
         "names": {ours: theirs for ours, theirs in PAPER_NAMES.items() if ours != theirs},
         "losses": losses_in_words(study),
@@ -85,6 +93,10 @@ def paper_tables(study: Study) -> list[tuple[str, Table]]:
         ("Equal entropy (layout of the paper's Table 1)", entropy_table(study)),
         ("Static injection (layout of the paper's Table 2)", static_table(study)),
         ("Ways to train (layout of the paper's Table 3)", method_table(study)),
+        ("Judged pair by pair (layout of the paper's Table 5)", judge_table(study)),
+        ("On several texts (layout of the paper's Table 6)", domain_table(study)),
+        ("Beside other decoders (layout of the paper's Table 7)", decoder_table(study)),
+        ("Training time (layout of the paper's Table 8)", time_table(study)),
     ]
 
 
