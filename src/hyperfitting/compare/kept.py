@@ -59,6 +59,7 @@ def facts_of(manifest: RunManifest) -> TrainingFacts:
         stopped_by=training.stopped_by,
         train_seconds=training.seconds + training.prefix_seconds,
         peak_bytes=training.peak_bytes,
+        train_loss=training.train_loss,
     )
 
 
@@ -104,7 +105,9 @@ def _at_loss(
             hint=f"train again and keep it: train.keep_at_loss={[loss]}",
         )
     require_checkpoint(run, kept.step, hint="leave at_loss off, or train again")
-    none = dict.fromkeys(("final_loss", "final_loss_interval", "train_seconds", "peak_bytes"))
+    none = dict.fromkeys(
+        ("final_loss", "final_loss_interval", "train_seconds", "peak_bytes", "train_loss")
+    )
     own = {"epochs": kept.epoch, "epoch_loss": kept.loss, "stopped_by": "at_loss"}
     facts = facts_of(manifest).model_copy(update=own | none)
     return TunedModel(

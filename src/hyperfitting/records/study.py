@@ -90,6 +90,7 @@ class TrainingFacts(Record):
     stopped_by: str | None = None
     train_seconds: float | None = None
     peak_bytes: int | None = None
+    train_loss: list[float] | None = None  # of every epoch, nats per token
     checkpoint: str | None = None  # of one that is no run of ours
 
 

@@ -78,7 +78,8 @@ def train(
     elif before.status == "complete":
         progress.say(f"{out} is complete: there is nothing to resume")
         if not run.figure_file.exists():
-            save_run_figure(run.metrics(), before.arm, run.figure_file)
+            losses = before.outcome.train_loss
+            save_run_figure(run.metrics(), losses, before.arm, run.figure_file)
         return run
     require_writable(run.path)
     if dataset is None:
@@ -110,7 +111,7 @@ def train(
             if config.monitor.track:
                 parts.accelerator.end_training()
             # Before the run is complete: a run that is killed here is resumed and drawn again.
-            save_run_figure(run.metrics(), manifest.arm, run.figure_file)
+            save_run_figure(run.metrics(), outcome.train_loss, manifest.arm, run.figure_file)
             files = run.sealed_files()
             done = {"status": "complete", "training": outcome, "files": files}
             write_file(run.manifest_file, manifest.model_copy(update=done))

@@ -5,31 +5,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hyperfitting.faults import writing
+from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.records import Arm, MonitorRow
 from hyperfitting.records.arms import label
 from hyperfitting.report.figures.style import COLOURS, STYLE, Look, look
 from hyperfitting.report.load import Study
 
+# Of the bands around a curve.
+RESAMPLES, CONFIDENCE = 1_000, 0.95
+
 
 @dataclass(frozen=True)
 class Curve:
-    """The monitoring points of one run, as a figure shows them."""
+    """The monitoring points of one run, as a figure shows them, and the loss of every epoch."""
 
     look: Look
     label: str
     rows: Sequence[MonitorRow]
+    losses: Sequence[float] = ()  # from epoch 1 on
 
 
 def training_curves(study: Study) -> Figure | None:
     """The triad of every run of a study, seeds in one colour; None without monitoring."""
     arms = list(study.curves)
+    losses = {run.arm: run.train_loss or () for run in study.runs}
     curves = [
-        Curve(look(arm, arms), label(arm.variant, []), rows)
+        Curve(look(arm, arms), label(arm.variant, []), rows, losses.get(arm, ()))
         for arm, rows in study.curves.items()
         if rows
     ]
@@ -52,14 +59,23 @@ def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | 
         figure = Figure(figsize=(10, 5.8), layout="constrained")
         loss, perplexity, ttr, ranks = figure.subplots(2, 2).flat
         _panel(loss, curves, "train_loss", "Training loss", "nats per token", "log")
+        for curve in curves:  # every epoch: what happens between two monitored ones is seen
+            loss.plot(
+                range(1, 1 + len(curve.losses)), curve.losses, color=curve.look.colour, linewidth=1
+            )
         _panel(perplexity, curves, "val_ppl", "Validation perplexity", "held-out windows", "log")
         _panel(ttr, curves, "ttr", "Type-token ratio, greedy", "distinct / all tokens")
         for name, value in references.items():
             ttr.axhline(value, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
         title = "Rank of its tokens in the original model"
-        _panel(ranks, curves, "rank_1", title, "share: solid rank 1, dotted > 10")
+        _panel(ranks, curves, "rank_1", title, "solid rank 1, dashed 2-10, dotted > 200")
         for curve in curves:
-            ranks.plot(*_series(curve.rows, "rank_gt_10"), color=curve.look.colour, linestyle=":")
+            for name, line in (("rank_2_10", "--"), ("rank_gt_200", ":")):
+                ranks.plot(*_series(curve.rows, name), color=curve.look.colour, linestyle=line)
+                _band(ranks, curve, name)
+            _band(ranks, curve, "rank_1")
+        for curve in curves:
+            _band(ttr, curve, "ttr")
         for axes in (ttr, ranks):
             axes.set_ylim(0, 1.02)
         once = dict(zip(*reversed(ttr.get_legend_handles_labels()), strict=True))
@@ -71,6 +87,21 @@ def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | 
 def _series(rows: Sequence[MonitorRow], name: str) -> tuple[list[int], list[float]]:
     points = [(row.epoch, getattr(row, name)) for row in rows if getattr(row, name) is not None]
     return [epoch for epoch, _ in points], [value for _, value in points]
+
+
+def _band(axes: Axes, curve: Curve, name: str) -> None:
+    """The interval over the contexts of every point that has its contexts' values."""
+    points = []
+    for row in curve.rows:
+        values = [each for each in row.per_context.get(name, []) if each is not None]
+        if len(values) > 1:
+            found = bootstrap_mean(
+                np.array(values), resamples=RESAMPLES, confidence=CONFIDENCE, seed=0
+            )
+            points.append((row.epoch, found.low, found.high))
+    if points:
+        epochs, low, high = zip(*points, strict=True)
+        axes.fill_between(epochs, low, high, color=curve.look.colour, alpha=0.15, linewidth=0)
 
 
 def _panel(
@@ -93,9 +124,11 @@ def _panel(
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def save_run_figure(rows: Sequence[MonitorRow], arm: str, path: Path) -> None:
+def save_run_figure(
+    rows: Sequence[MonitorRow], losses: Sequence[float], arm: str, path: Path
+) -> None:
     """Write the triad of one run as a PNG; nothing without monitoring."""
-    figure = triad([Curve(look(Arm(arm)), arm, rows)] if rows else [], {})
+    figure = triad([Curve(look(Arm(arm)), arm, rows, losses)] if rows else [], {})
     if figure is not None:
         with matplotlib.rc_context(STYLE), writing(path):
             figure.savefig(path, dpi=150)
