@@ -47,6 +47,10 @@ class NamedDataset:
 DATASETS: Mapping[str, NamedDataset] = {
     "ag_news": NamedDataset("fancyzhx/ag_news", "text", "column_3", csv_header=False),
     "writing_prompts": NamedDataset("euclaise/writingprompts", "story", "story"),
+    # Forsythe 2024, by its author's dataset of fiction; that id was not verified on the hub.
+    "fiction_stories": NamedDataset(
+        "alasdairforsythe/text-english-code-fiction-nonfiction", "text", "text"
+    ),
 }
 
 
