@@ -67,8 +67,8 @@ def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | 
         _panel(ttr, curves, "ttr", "Type-token ratio, greedy", "distinct / all tokens")
         for name, value in references.items():
             ttr.axhline(value, color=COLOURS[name], linestyle="--", linewidth=1, label=name)
-        title = "Rank of its tokens in the original model"
-        _panel(ranks, curves, "rank_1", title, "solid rank 1, dashed 2-10, dotted > 200")
+        title = "Its ranks in the original: 1 (solid), 2-10, > 200 (dotted)"
+        _panel(ranks, curves, "rank_1", title, "share of tokens")
         for curve in curves:
             for name, line in (("rank_2_10", "--"), ("rank_gt_200", ":")):
                 ranks.plot(*_series(curve.rows, name), color=curve.look.colour, linestyle=line)
