@@ -1,5 +1,6 @@
 """`hyperfit report`: write the page, tables and figures again from a folder's files."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,12 +20,17 @@ def report(
         list[str],
         typer.Argument(metavar="STUDY... [KEY=VALUE]...", help="Evaluated run or study folders."),
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Also one page of all of them in this folder.", show_default=False),
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild report/ of evaluated folders; needs no model.
 
     Example: hyperfit report hyperfit-demo num_examples=20
+    Several on one page: hyperfit report study-a study-b --out together
     """
     with one_message():
         from hyperfitting import verbs
@@ -36,5 +42,9 @@ def report(
         settings = build(ReportConfig, layers(config, {}, overrides)).config
         progress = ConsoleProgress()
         written = [verbs.report(folder, settings, progress).report_file for folder in folders]
+        if out is not None:
+            from hyperfitting.report.together import report_together
+
+            written.append(report_together(folders, out, progress).report_file)
         if as_json:
             print_json({"reports": [str(path) for path in written]})

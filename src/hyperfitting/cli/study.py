@@ -58,7 +58,7 @@ def study(
 
             print_json(mapping_of(written.grid()))
         else:
-            progress.say(f"\nstudy:  {written.path}")
+            progress.say(f"\nstudy:  {written.path}\nreport: {written.report_file}")
 
 
 WIDTH = 110  # columns that a plan takes; a narrow terminal wraps its lines

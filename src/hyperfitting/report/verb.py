@@ -20,7 +20,7 @@ from hyperfitting.report.figures.style import lay_out, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study, require_evaluated
 from hyperfitting.report.page import sections, tables
-from hyperfitting.report.tables import number
+from hyperfitting.report.tables import Table, number
 from hyperfitting.runs import StudyFolder
 from hyperfitting.storage import write_text
 from hyperfitting.untrusted import printable
@@ -38,15 +38,20 @@ FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
 }
 
 
+def write_table(folder: Path, table: Table) -> None:
+    """A table in every format; one without rows is not there."""
+    for ending, render in FORMATS.items():
+        path = folder / f"{table.name}.{ending}"
+        if table:
+            write_text(path, render(table.lines()))
+        else:
+            path.unlink(missing_ok=True)  # of an earlier report, which had data
+
+
 def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
     """Tables in every format and figures as PNG and PDF; returns the figures as SVG."""
     for table in tables(study):
-        for ending, render in FORMATS.items():
-            path = folder.tables / f"{table.name}.{ending}"
-            if table:
-                write_text(path, render(table.lines()))
-            else:
-                path.unlink(missing_ok=True)  # of an earlier report, which had data
+        write_table(folder.tables, table)
     folder.figures.mkdir(parents=True, exist_ok=True)
     svgs = {}
     for name, (draw, title) in FIGURES.items():
@@ -81,6 +86,11 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render_template(name: str, content: Mapping[str, Any]) -> str:
+    """A page of ours that is no study's."""
+    return _templates().get_template(name).render(content)
 
 
 @cache

@@ -10,7 +10,8 @@ from hyperfitting.explain.plan import require_settings
 from hyperfitting.progress import Progress
 from hyperfitting.records.grid import CellEntry, GridFile, StepEntry
 from hyperfitting.records.record import write_file
-from hyperfitting.runs import GridFolder
+from hyperfitting.report.together import report_together
+from hyperfitting.runs import GridFolder, StudyFolder
 from hyperfitting.study.estimate import Estimated, estimate, require_room
 from hyperfitting.study.places import environments
 from hyperfitting.study.steps import Step, steps_of
@@ -61,11 +62,20 @@ def study(
             ended = workers.work()
         except KeyboardInterrupt:
             raise InterruptedGridError(folder.path, command) from None
+        _report(folder, prepared, progress)
     failed = [each for each in ended if each.state == "failed"]
     if failed:
         is_input = all(each.exit_code == 2 for each in failed)
         raise UnfinishedGridError(folder.path, len(failed), _told(failed), is_input=is_input)
     return folder
+
+
+def _report(folder: GridFolder, prepared: Sequence[Cell], progress: Progress) -> None:
+    """One page of every study that was evaluated."""
+    studies = [folder.path / cell.name for cell in prepared]
+    evaluated = [path for path in studies if StudyFolder(path).is_evaluated]
+    if evaluated:
+        report_together(evaluated, folder.path, progress)
 
 
 def _told(failed: Sequence[Progressed]) -> list[str]:
