@@ -11,13 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from hyperfitting.cli.main import app
+from hyperfitting.compare.subject import Runs, new_study
 from hyperfitting.config.layers import Layer, flatten
 from hyperfitting.config.plan import resolve_plan
 from hyperfitting.errors import InputError, UnfinishedGridError
 from hyperfitting.progress import Progress
+from hyperfitting.records.record import write_file
 from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
 from hyperfitting.storage import write_json
 from hyperfitting.verbs import study
+from tests.manifests import manifest
 
 CELL = "{}--texts.jsonl"
 
@@ -95,6 +98,8 @@ def test_a_killed_study_goes_on_where_it_was(grid):
     ]
     steps = out.grid().steps
     assert [step.state for step in steps] == ["done"] * 4
+    page = out.report_file.read_text()
+    assert f"../{cell.path.name}/report/report.html" in page
     assert steps[0].command[:2] == ["train", "--resume"]
     assert steps[1].command[0] == "train"
     assert steps[1].command[1] != "--resume"
@@ -164,3 +169,16 @@ def test_a_dry_run_shows_what_is_missing_and_writes_nothing(tmp_path, model_fold
     table = CliRunner().invoke(app, ["study", str(plan), "--out", str(out), "--dry-run"])
     assert "4 steps, about" in table.stdout
     assert not out.exists()
+
+
+def test_a_study_to_which_runs_were_added_is_evaluated_again_and_no_other_folder_is(tmp_path):
+    study_folder = StudyFolder(tmp_path / "s")
+    runs = [study_folder.runs / name for name in ("a", "b")]
+    for run in (*runs, tmp_path / "elsewhere"):
+        write_file(RunFolder(run).manifest_file, manifest())
+    write_json(study_folder.study_file, {"runs": []})
+    write_json(study_folder.explain_file("lens"), {})
+    added = Runs(folders=tuple(runs))
+    assert new_study(added, study_folder.path).path == study_folder.path
+    with pytest.raises(InputError, match="holds a study"):
+        new_study(Runs(folders=(tmp_path / "elsewhere",)), study_folder.path)
