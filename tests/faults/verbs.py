@@ -23,7 +23,9 @@ from tests.judge.serving import KEY, serving
 LORA, SFT = "study/runs/late_stage_lora-seed-0", "study/runs/hyperfitted-seed-0"
 SECONDS, MEMORY = 60, 6 * 2**30  # that one trial may take
 # What differs between two runs of a verb on the same files.
-VOLATILE = re.compile(r'"(seconds|monitor_seconds|written|first_answer|last_answer|date)": [^,\n]*')
+VOLATILE = re.compile(
+    r'"(seconds|monitor_seconds|peak_bytes|written|first_answer|last_answer|date)": [^,\n]*'
+)
 
 
 class OpenedError(Exception):

@@ -20,6 +20,7 @@ import pyarrow.parquet
 # Fields by their last name: clock times, dates, and where the folder lies.
 NEVER_EQUAL = {
     "seconds", "prefix_seconds", "monitor_seconds", "train_seconds", "tokens_per_second", "started",
+    "peak_bytes",
     "date", "first_answer", "last_answer", "environment", "versions", "endpoint",
     "base_model_name_or_path",
     # Digests of files that hold clock times, and the version from which files have them.

@@ -26,7 +26,7 @@ from hyperfitting.config.resolve import resolve_run  # noqa: E402
 OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 # With the digests of files that hold them, and of windows.safetensors, whose header safetensors
 # writes in another order in every process; what it holds has digests of its own in the manifest.
-TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "started", "content_digest",
+TIMES = ("seconds", "monitor_seconds", "prefix_seconds", "peak_bytes", "started", "content_digest",
          "metrics.jsonl", "windows.safetensors")  # fmt: skip
 
 
