@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hyperfitting.explain.verb import explain
     from hyperfitting.generate.verb import generate
     from hyperfitting.judge.verb import judge
+    from hyperfitting.report.together import report_together
     from hyperfitting.report.verb import report
     from hyperfitting.study.verb import study
     from hyperfitting.train.verb import train
@@ -28,11 +29,22 @@ DOORS = {
     "explain": "hyperfitting.explain.verb",
     "judge": "hyperfitting.judge.verb",
     "report": "hyperfitting.report.verb",
+    "report_together": "hyperfitting.report.together",
     "generate": "hyperfitting.generate.verb",
     "study": "hyperfitting.study.verb",
 }
 
-__all__ = ["demo", "evaluate", "explain", "generate", "judge", "report", "study", "train"]
+__all__ = [
+    "demo",
+    "evaluate",
+    "explain",
+    "generate",
+    "judge",
+    "report",
+    "report_together",
+    "study",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

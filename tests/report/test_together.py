@@ -41,7 +41,7 @@ def read_study_at(path):
 
 
 def test_the_page_links_to_what_is_there_and_escapes_names(folders, tmp_path):
-    written = report_together(folders, tmp_path / "grid")
+    written = report_together(folders, None, tmp_path / "grid")
     page = written.report_file.read_text()
     assert re.findall(r'href="([^"]*)"', page) == ["../a/report/report.html"]
     assert (written.report_file.parent / "../a/report/report.html").resolve().exists()
@@ -61,7 +61,7 @@ def test_the_command_writes_each_and_one_of_all(folders, tmp_path):
 def test_a_folder_that_was_not_evaluated_is_refused_and_nothing_is_written(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no evaluated run or study"):
-        report_together([*folders, tmp_path / "empty"], tmp_path / "out")
+        report_together([*folders, tmp_path / "empty"], None, tmp_path / "out")
     with pytest.raises(InputError, match="no study is given"):
-        report_together([], tmp_path / "out")
+        report_together([], None, tmp_path / "out")
     assert not (tmp_path / "out").exists()

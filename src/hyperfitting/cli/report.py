@@ -37,14 +37,15 @@ def report(
         from hyperfitting.config import ReportConfig
         from hyperfitting.config.layers import build
         from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.runs import StudyFolder
 
         folders, overrides = split_folders(studies)
         settings = build(ReportConfig, layers(config, {}, overrides)).config
         progress = ConsoleProgress()
-        written = [verbs.report(folder, settings, progress).report_file for folder in folders]
-        if out is not None:
-            from hyperfitting.report.together import report_together
-
-            written.append(report_together(folders, out, progress).report_file)
+        if out is None:
+            written = [verbs.report(folder, settings, progress).report_file for folder in folders]
+        else:
+            together = verbs.report_together(folders, settings, out, progress)
+            written = [*(StudyFolder(each).report_file for each in folders), together.report_file]
         if as_json:
             print_json({"reports": [str(path) for path in written]})

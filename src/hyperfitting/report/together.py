@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.progress import Progress
 from hyperfitting.report.load import Study, read_study, require_evaluated
 from hyperfitting.report.sections import verdict
 from hyperfitting.report.tables import Cell, Table, cell, metric_label
-from hyperfitting.report.verb import render_template, write_table
+from hyperfitting.report.verb import render_template, report, write_table
 from hyperfitting.runs import GridFolder, StudyFolder
 from hyperfitting.storage import write_text
 from hyperfitting.writable import require_writable
@@ -20,9 +21,14 @@ METRICS = (
 
 
 def report_together(
-    given: Sequence[str | Path], out: str | Path, progress: Progress | None = None
+    given: Sequence[str | Path],
+    config: ReportConfig | None,
+    out: str | Path,
+    progress: Progress | None = None,
 ) -> GridFolder:
     """Write one page of several evaluated studies to `out`, which may hold them.
+
+    With a `config` each study's own report is written first; without, it stays as it is.
 
     Raises:
         InputError: one was not evaluated yet, or its files are damaged; or none is given.
@@ -35,6 +41,9 @@ def report_together(
     for each in map(Path, given):
         require_evaluated(StudyFolder(each))
         studies[each] = read_study(StudyFolder(each))
+    if config is not None:
+        for each in studies:
+            report(each, config, progress)
     with progress.stage("report of all studies") as stage:
         table = beside(list(studies.values()))
         write_table(folder.tables, table)

@@ -75,7 +75,7 @@ def _report(folder: GridFolder, prepared: Sequence[Cell], progress: Progress) ->
     studies = [folder.path / cell.name for cell in prepared]
     evaluated = [path for path in studies if StudyFolder(path).is_evaluated]
     if evaluated:
-        report_together(evaluated, folder.path, progress)
+        report_together(evaluated, None, folder.path, progress)
 
 
 def _told(failed: Sequence[Progressed]) -> list[str]:
