@@ -15,7 +15,7 @@ from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.soundness import (
     audit_nonwords,
     audit_original_coherence,
-    known_words,
+    words_beside,
 )
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.measure.words import why_undefined
@@ -84,7 +84,7 @@ def share_of(arms, training=()):
     """The cells of `nonwords`, by arm, of planted texts."""
     tokenizer = load_tokenizer(ModelConfig(name="builtin", device="cpu"))
     rows = [tokenizer(text)["input_ids"] for text in training]
-    found = audit_nonwords(arms, known_words(arms[0], tokenizer, rows))
+    found = audit_nonwords(arms, words_beside(arms[0], tokenizer, rows))
     columns = [c for outputs in found for c in metric_values(outputs, 0)]
     return {r.arm: r for r in measurements(columns, CONFIG, **ABOUT) if r.metric == NONWORDS}
 
@@ -127,7 +127,7 @@ def test_few_words_say_nothing_of_the_language():
 def test_the_reason_stays_where_a_model_was_trained_several_times():
     arms = [written(HUMAN, [GERMAN]), *(written(Arm("t", seed), ["the cat. "]) for seed in (0, 1))]
     tokenizer = load_tokenizer(ModelConfig(name="builtin", device="cpu"))
-    known = known_words(arms[0], tokenizer, [])
+    known = words_beside(arms[0], tokenizer, [])
     columns = [c for o in audit_nonwords(arms, known) for c in metric_values(o, 0)]
     rows = [r for r in measurements(columns, CONFIG, **ABOUT) if r.metric == NONWORDS]
     assert [r.num_seeds for r in rows if r.arm == "t"] == [1, 1, 2]

@@ -16,8 +16,10 @@ from hyperfitting.measure.words import (
     KnownWords,
     is_among,
     judged_words,
+    known_words,
     nonword_share,
     share_in_list,
+    why_undefined,
     window_words,
     without_clitics,
     words_of,
@@ -206,3 +208,13 @@ def test_a_share_does_not_depend_on_the_order_of_the_words():
 
 def test_texts_without_words_have_no_share():
     assert nonword_share([], KnownWords.of(set(), [("", "")]), 0) is None
+
+
+def test_training_texts_witness_words_and_few_or_foreign_ones_say_why():
+    listed = set(ENGLISH.lower().replace(".", " ").replace(",", " ").split())
+    heldout = [("", ENGLISH), ("", ENGLISH)]
+    alone = known_words(listed, heldout, ())
+    beside = known_words(listed, heldout, ["so the zorbling ran on"])
+    assert not alone.is_known("zorbling", 0)
+    assert beside.is_known("zorbling", 0)
+    assert known_words(listed, [("", "the cat.")], ()) == why_undefined(None)

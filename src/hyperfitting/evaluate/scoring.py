@@ -11,7 +11,7 @@ from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.original import with_original
 from hyperfitting.evaluate.per_set import set_values
 from hyperfitting.evaluate.scored import Scored, TunedArms
-from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence, known_words
+from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence, words_beside
 from hyperfitting.evaluate.traces import traces_file
 from hyperfitting.evaluate.tuned import score_tuned
 from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
@@ -94,7 +94,7 @@ def _audit(bench: Bench, found: Scored) -> None:
         saying.copied(bench, found.human)
     found.arms = audit_original_coherence(found.arms, bench.original, bench.length, bench.progress)
     with bench.progress.stage("words that do not exist", len(found.arms)) as stage:
-        known = known_words(found.human, bench.tokens.tokenizer, indexes.rows)
+        known = words_beside(found.human, bench.tokens.tokenizer, indexes.rows)
         found.arms = audit_nonwords(found.arms, known)
         stage.update(len(found.arms))
     if not bench.is_greedy_only:

@@ -14,10 +14,8 @@ from hyperfitting.evaluate.audits import with_audit
 from hyperfitting.measure.words import (
     KnownWords,
     judged_words,
+    known_words,
     nonword_share,
-    share_in_list,
-    why_undefined,
-    window_words,
 )
 from hyperfitting.models.forward import nll_rows
 from hyperfitting.models.types import CausalLM
@@ -67,20 +65,15 @@ def _likelihoods(rows: Iterable[Sequence[int]], scores: PairScores) -> dict[Row,
     return dict(zip(map(tuple, rows), mean_N.tolist(), strict=True))
 
 
-def known_words(
+def words_beside(
     human: ArmOutputs, tokenizer: Any, training_rows: Iterable[Sequence[int]]
 ) -> KnownWords | str:
     """What counts as a word beside these human texts; or why no word is looked up.
 
     `training_rows` are the tokens of the training windows of every run; none for checkpoints.
     """
-    listed = english_words()
     pairs = [(text.context, text.continuation) for text in human.fixed]
-    reason = why_undefined(share_in_list([judged_words(*pair) for pair in pairs], listed))
-    if reason is not None:
-        return reason
-    trained = {word for row in training_rows for word in window_words(_text(tokenizer, row))}
-    return KnownWords.of(listed | trained, pairs)
+    return known_words(english_words(), pairs, (_text(tokenizer, row) for row in training_rows))
 
 
 def audit_nonwords(arms: Sequence[ArmOutputs], known: KnownWords | str) -> list[ArmOutputs]:

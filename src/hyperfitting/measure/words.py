@@ -6,7 +6,7 @@ Pure: the word list comes from `data.word_list`, texts from the caller. N held-o
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Self
 
 # Names aside, of English texts more than 99 words of 100 stand in the list; of German, Dutch and
@@ -134,6 +134,21 @@ class KnownWords(NamedTuple):
             or self.holders[each] > (each in self.own_N[index])
             for each in (word, without_clitics(word))
         )
+
+
+def known_words(
+    listed: Collection[str], heldout: Sequence[tuple[str, str]], training: Iterable[str]
+) -> KnownWords | str:
+    """What counts as a word beside these held-out texts; or why no word is looked up.
+
+    `listed` is a word list, `heldout` the context and human continuation of every text, and
+    `training` the texts of training windows: not of nulls, whose pieces witness no word.
+    """
+    reason = why_undefined(share_in_list([judged_words(*pair) for pair in heldout], listed))
+    if reason is not None:
+        return reason
+    trained = {word for text in training for word in window_words(text)}
+    return KnownWords.of({*listed, *trained}, heldout)
 
 
 def nonword_share(words: Sequence[str], known: KnownWords, index: int) -> float | None:

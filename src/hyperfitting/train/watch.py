@@ -10,14 +10,7 @@ import torch
 from hyperfitting.data.word_list import english_words
 from hyperfitting.generate.feed import said_of
 from hyperfitting.generate.texts import Decoded
-from hyperfitting.measure.words import (
-    KnownWords,
-    judged_words,
-    nonword_share,
-    share_in_list,
-    why_undefined,
-    window_words,
-)
+from hyperfitting.measure.words import judged_words, known_words, nonword_share
 from hyperfitting.models.blocks import prefix_bytes, whole_model
 from hyperfitting.models.devices import free_bytes
 from hyperfitting.models.tokens import Tokens
@@ -83,13 +76,13 @@ def _words(
     tokens, heldout = parts.tokens, parts.dataset.contexts
     pairs = zip(heldout.contexts, heldout.continuations, strict=True)
     human = [tokens.texts(*pair) for pair in pairs]
-    listed = english_words()
-    if why_undefined(share_in_list([judged_words(*pair) for pair in human], listed)) is not None:
-        return None
     windows = parts.dataset.train
-    rows = [row[:length] for row, length in zip(windows.ids_NT, windows.length_N, strict=True)]
-    trained = {word for row in rows for word in window_words(tokens.texts([], row.tolist())[1])}
-    known = KnownWords.of(listed | trained, human)
+    rows = zip(windows.ids_NT, windows.length_N, strict=True)
+    training = (tokens.texts([], row[:length].tolist())[1] for row, length in rows)
+    is_null = parts.config.data.null != "none"
+    known = known_words(english_words(), human, () if is_null else training)
+    if isinstance(known, str):
+        return None
 
     def shares(texts: list[Decoded]) -> list[float | None]:
         pairs = [tokens.texts(c, text.ids) for c, text in zip(contexts, texts, strict=True)]
