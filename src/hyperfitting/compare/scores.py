@@ -20,6 +20,8 @@ from hyperfitting.models.pair import Observer, Pair, PairedLogits, paired_logits
 from hyperfitting.progress import Stage
 from hyperfitting.records.arrays import Counts, Floats
 
+# Sees the logits of a row after its scores were written; must not change them.
+LogitsObserver = Callable[[PairedLogits, "PairScores"], None]
 TOP = 100  # tokens of each model in `spearman_top` (definitions, section 3.4)
 
 
@@ -66,6 +68,16 @@ def score_pair(
     correlate(into, found, vocabulary)
 
 
+def all_of(observers: Sequence[LogitsObserver]) -> LogitsObserver:
+    """One observer that lets each of these see every row, in their order."""
+
+    def see(found: PairedLogits, scores: PairScores) -> None:
+        for observer in observers:
+            observer(found, scores)
+
+    return see
+
+
 def correlate(into: PairScores, found: PairedLogits, vocabulary: int, *, every: int = 1) -> None:
     """Mutates `into`: rank correlations of a row, at every `every`-th position."""
     row, one_KV, two_KV, _ = found
@@ -110,7 +122,7 @@ def compare_rows(
     vocabulary: int,
     *,
     banned: Sequence[int] = (),
-    each: Callable[[PairedLogits, PairScores], None] | None = None,
+    each: LogitsObserver | None = None,
     observe: Observer | None = None,
     stage: Stage | None = None,
 ) -> PairScores:

@@ -1,6 +1,6 @@
 """What is scored: one arm beside the original, a tuned model's arms, and all arms together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperfitting.compare.layers import GeometryObserver
-from hyperfitting.compare.scores import PairScores, compare_rows
+from hyperfitting.compare.scores import LogitsObserver, PairScores, all_of, compare_rows
 from hyperfitting.evaluate.arms import ArmOutputs, paths
 from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.decoding import decoder_outputs
@@ -17,14 +17,12 @@ from hyperfitting.evaluate.per_set import SetValue
 from hyperfitting.evaluate.said import Tracer
 from hyperfitting.evaluate.writing import Sampled, written_arms
 from hyperfitting.models.forward import TokenScores, window_losses, window_losses_beside
-from hyperfitting.models.pair import Pair, PairedLogits
+from hyperfitting.models.pair import Pair
 from hyperfitting.records import Arm
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.origins import Origin
 from hyperfitting.records.study import DecoderRun, MauveSettings
 from hyperfitting.records.traces import TracesFile
-
-Observer = Callable[[PairedLogits, PairScores], None]  # sees a row, and the scores so far
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,8 @@ def with_scores(
     pair: Pair,
     *,
     forced: PairScores | None = None,
-    each: Sequence[Observer] = (),
-    each_own: Observer | None = None,
+    each: Sequence[LogitsObserver] = (),
+    each_own: LogitsObserver | None = None,
     layers: GeometryObserver | None = None,
     human_tracer: Tracer | None = None,
     is_traced: bool = False,
@@ -105,19 +103,19 @@ def with_scores(
 
     banned = bench.tokens.for_model(pair.tuned).banned("fixed_length")
     tracer = Tracer(banned)
-    of_own: list[Observer] = [each_own] if each_own else []
+    of_own: list[LogitsObserver] = [each_own] if each_own else []
     of_own += [tracer] if is_traced else []
-    of_human: list[Observer] = [*each, *([human_tracer] if human_tracer else [])]
+    of_human: list[LogitsObserver] = [*each, *([human_tracer] if human_tracer else [])]
 
     with bench.progress.stage(f"score {written.arm.name}", count) as stage:
         forced = forced or compare_rows(
             pair, rows, bench.length, vocabulary,
-            each=_all(of_human),
+            each=all_of(of_human),
             observe=layers,
             stage=stage,
         )  # fmt: skip
         own = compare_rows(
-            pair, paths(written.fixed), bench.length, vocabulary, banned=banned, each=_all(of_own)
+            pair, paths(written.fixed), bench.length, vocabulary, banned=banned, each=all_of(of_own)
         )
         losses_N = _window_losses(bench, pair.tuned, rows, forced.tuned)
         stage.update(count, "human text, own text, held-out windows")
@@ -129,14 +127,6 @@ def with_scores(
         said=tracer.rows,
         said_of_human=human_tracer.rows if human_tracer else (),
     )
-
-
-def _all(observers: Sequence[Observer]) -> Observer:
-    def see(logits: PairedLogits, scores: PairScores) -> None:
-        for each in observers:
-            each(logits, scores)
-
-    return see
 
 
 def _window_losses(

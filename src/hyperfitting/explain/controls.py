@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hyperfitting.compare.layers import GeometryObserver
-from hyperfitting.compare.scores import PairScores
+from hyperfitting.compare.scores import LogitsObserver
 from hyperfitting.config import ExplainConfig
 from hyperfitting.explain.block_swap import block_swap
 from hyperfitting.explain.geometry import geometry
@@ -23,11 +23,10 @@ from hyperfitting.explain.single_blocks import single_blocks
 from hyperfitting.explain.static_bias import ShiftObserver, halves, static_bias
 from hyperfitting.explain.subject import Subject
 from hyperfitting.explain.token_kinds import token_kinds
-from hyperfitting.models.pair import LayerStates, PairedLogits
+from hyperfitting.models.pair import LayerStates
 from hyperfitting.records.record import OfArm
 
 LayersObserver = Callable[[LayerStates], None]
-LogitsObserver = Callable[[PairedLogits, PairScores], None]
 
 
 class Ahead(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
-from hyperfitting.compare.scores import PairScores, compare_rows
+from hyperfitting.compare.scores import all_of, compare_rows
 from hyperfitting.compare.subject import (
     Given,
     on_its_day,
@@ -21,7 +21,7 @@ from hyperfitting.environment import environment
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.explain.beside import Files, beside, files_beside, require_original
 from hyperfitting.explain.block_swap import check_sizes
-from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver, LogitsObserver
+from hyperfitting.explain.controls import CONTROLS, Ahead, LayersObserver
 from hyperfitting.explain.plan import require_family, require_settings, settings_of
 from hyperfitting.explain.subject import Subject, Texts, write_texts
 from hyperfitting.models.anatomy import anatomy, base_of
@@ -29,7 +29,7 @@ from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.digests import behaviour_digest
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_tokenizer
-from hyperfitting.models.pair import LayerStates, Pair, PairedLogits, make_pair, paired_logits
+from hyperfitting.models.pair import LayerStates, Pair, make_pair, paired_logits
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
@@ -136,7 +136,7 @@ class Explanation:
                 rows,
                 length,
                 vocabulary,
-                each=_all_logits(logits),
+                each=all_of(logits),
                 observe=_all_layers(layers) if layers and has_one_length else None,
                 stage=stage,
             )
@@ -163,14 +163,6 @@ def _all_layers(observers: Sequence[LayersObserver]) -> LayersObserver:
     def see(states: LayerStates) -> None:
         for observer in observers:
             observer(states)
-
-    return see
-
-
-def _all_logits(observers: Sequence[LogitsObserver]) -> LogitsObserver:
-    def see(found: PairedLogits, scores: PairScores) -> None:
-        for observer in observers:
-            observer(found, scores)
 
     return see
 
