@@ -4,18 +4,15 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from hyperfitting.config import (
     DemoConfig,
-    EvaluateConfig,
     ExplainConfig,
-    ModelConfig,
     RunConfig,
 )
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.presets import DEMO_DEFAULTS
-from hyperfitting.config.resolve import demo_runs
+from hyperfitting.config.resolve import beside, demo_runs
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
@@ -57,9 +54,9 @@ def demo(
     out = Path(out)
     require_free(out)
     require_writable(out)
-    evaluating = _beside(config.model, config.evaluate)
+    evaluating = beside(config.model, config.evaluate)
     own = DEMO_DEFAULTS["explain"]
-    explaining = without_unused(_beside(config.model, config.explain), own)
+    explaining = without_unused(beside(config.model, config.explain), own)
     # Now, and not after minutes of training:
     runs = demo_runs(config, sources)
     explained = _explained(config)
@@ -123,12 +120,3 @@ def _arm(config: RunConfig) -> Arm:
     null = config.data.null
     settings = () if null == "none" else ((NULL, null),)
     return Arm(METHODS[config.train.method].arm, config.train.seed, settings)
-
-
-StageT = TypeVar("StageT", EvaluateConfig, ExplainConfig)
-
-
-def _beside(model: ModelConfig, stage: StageT) -> StageT:
-    """A stage's settings; where it does not say where models run, they run where they train."""
-    names = {"device", "trust_remote_code"} - stage.model_fields_set
-    return stage.model_copy(update={name: getattr(model, name) for name in names})

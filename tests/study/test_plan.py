@@ -8,7 +8,7 @@ from hyperfitting.config.plan import cells, named_plan, resolve_plan
 from hyperfitting.config.plans import PLANS
 from hyperfitting.config.resolve import preset_layer, resolve_run
 from hyperfitting.errors import InputError
-from hyperfitting.study.steps import training_command
+from hyperfitting.study.steps import changed, training_command
 
 SMALL = {"models": ["builtin"], "sources": ["builtin:fiction"], "methods": ["full_sft"]}
 
@@ -70,6 +70,12 @@ def test_settings_reach_the_trainings_they_apply_to_and_texts_keep_their_spellin
     for run in cell.runs:
         assert (run.config.train.epochs, run.config.train.seed) == (7, 3)
         assert config_of(training_command(cell, run, "run")) == run.config
+
+
+def test_models_are_evaluated_and_explained_where_they_train():
+    plan = plan_of(model={"device": "cpu"}, explain={"device": "auto"})
+    assert (plan.config.evaluate.device, plan.config.explain.device) == ("cpu", "auto")
+    assert changed(plan.config.evaluate) == {"device": "cpu"}
 
 
 def test_nulls_are_of_the_first_method_and_of_every_seed():

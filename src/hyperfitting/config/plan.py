@@ -11,6 +11,7 @@ from hyperfitting.config.plans import PLANS, PlanConfig
 from hyperfitting.config.resolve import (
     METHOD,
     NULL_SOURCE,
+    beside,
     not_for,
     preset_layer,
     resolve_run,
@@ -96,7 +97,10 @@ def resolve_plan(user: Sequence[Layer]) -> Plan:
     known = {key for key, _ in leaf_fields(RunConfig)}
     set_by_user = flatten(resolved.config.model_dump(exclude_unset=True))
     given = {k: v for k, v in set_by_user.items() if k in known and k not in CHOSEN}
-    plan = Plan(resolved.config, given, _variants(user), _judge(user))
+    config = resolved.config
+    stages = {name: beside(config.model, getattr(config, name)) for name in ("evaluate", "explain")}
+    config = config.model_copy(update=stages)
+    plan = Plan(config, given, _variants(user), _judge(user))
     _require_used(plan)
     cells(plan)  # refuses what no training can have
     return plan

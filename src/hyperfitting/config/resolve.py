@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from hyperfitting.config import (
     DemoConfig,
     EvaluateConfig,
     ExplainConfig,
     GenerateConfig,
+    ModelConfig,
     ReportConfig,
     RunConfig,
     Section,
@@ -180,6 +181,15 @@ def _check_together(config: RunConfig) -> None:
             "train.lora.dora and train.lora.init=pissa are both set",
             needed="one of them: their sum cannot be saved as an adapter for the unmodified base",
         )
+
+
+StageT = TypeVar("StageT", EvaluateConfig, ExplainConfig)
+
+
+def beside(model: ModelConfig, stage: StageT) -> StageT:
+    """A stage's settings; where it does not say where models run, they run where they train."""
+    names = {"device", "trust_remote_code"} - stage.model_fields_set
+    return stage.model_copy(update={name: getattr(model, name) for name in names})
 
 
 def resolve_demo(user: Sequence[Layer]) -> Resolved[DemoConfig]:
