@@ -107,6 +107,18 @@ def test_no_context_is_decoded_with_a_shift_that_saw_its_text(subject, seen, kin
         assert text == [OF_HALF[1 - half]] * CONTINUATION
 
 
+def test_in_sample_the_shift_is_that_of_all_contexts_for_every_context(subject, seen):
+    variants = [Variant("in_sample", 1.0), Variant("promoted", 1.0)]
+    shifts = shifts_of(subject, seen, variants)
+    rows = {shifts.place(variants[0], n) for n in range(COUNT)}
+    whole = shift_of(subject, (seen.sums[0] + seen.sums[1]).result(), "in_sample", 0)
+    assert all(torch.allclose(shifts.shift_SV[r, : len(whole)], whole.float()) for r in rows)
+    [token] = torch.nonzero(whole).flatten().tolist()  # one token is promoted at most
+    assert token in OF_HALF
+    assert 80 < whole[token] < 120, "a half saw it rise by 200, the other half did not"
+    assert {shifts.place(variants[1], n) for n in range(COUNT)}.isdisjoint(rows)
+
+
 def test_every_variant_has_its_own_strength_and_draw(subject, seen):
     variants = [
         Variant("promoted", 0.0), Variant("promoted", 1.0), Variant("random", 1.0, 0),
@@ -179,6 +191,8 @@ def test_random_draws_of_a_strength_are_averaged_into_one_row(model_folder):
         ("promoted", 0.0): 1,
         ("promoted", 0.5): 1,
         ("promoted", 1.0): 1,
+        ("in_sample", 0.5): 1,
+        ("in_sample", 1.0): 1,
         ("all", 0.5): 1,
         ("all", 1.0): 1,
         ("random", 0.5): 2,
@@ -191,8 +205,10 @@ def test_random_draws_of_a_strength_are_averaged_into_one_row(model_folder):
     assert found["static_bias"]["promoted_tokens"] == 1
 
 
-def test_strength_0_is_in_no_family_of_tests(model_folder, monkeypatch):
-    """Its p is 1 by construction, and would raise every other p by Holm's first factor."""
+def test_strength_0_is_in_no_family_of_tests_and_in_sample_in_one_of_its_own(
+    model_folder, monkeypatch
+):
+    """The p of strength 0 is 1 by construction, and would raise every other p by Holm's factor."""
     given = []
 
     def seen(p_values):
@@ -202,9 +218,14 @@ def test_strength_0_is_in_no_family_of_tests(model_folder, monkeypatch):
     monkeypatch.setattr(static_bias_module, "holm", seen)
     _, found = explained(comparison(model_folder, lambda: changed(1)), NO_SWAP)
     rows = found["static_bias"]["rows"]
-    [p_values] = given
-    tested = [row["p_holm"] for row in rows if row["strength"]]
-    assert (len(p_values), tested) == (6, holm(p_values))
+    crossed, in_sample = given
+    for p_values, count, is_in_sample in ((crossed, 6, False), (in_sample, 2, True)):
+        tested = [
+            row["p_holm"]
+            for row in rows
+            if row["strength"] and (row["kind"] == "in_sample") == is_in_sample
+        ]
+        assert (len(p_values), tested) == (count, holm(p_values))
     assert [row["p_holm"] for row in rows if not row["strength"]] == [None]
 
 

@@ -9,6 +9,7 @@ from hyperfitting.config.methods import METHODS
 from hyperfitting.errors import InputError
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.controls import RECORDS
+from hyperfitting.records.controls.geometry import Geometry
 from hyperfitting.records.controls.static_bias import StaticBias
 from hyperfitting.report.explanation import read_explained
 from hyperfitting.report.figures import layers, ranks, style, text, training
@@ -157,12 +158,22 @@ def lines(axes):
 
 
 def test_the_geometry_figure_draws_the_numbers(study):
-    cosine, distance, plain, normalised = layers.geometry(study).axes
+    cosine, absolute, distance, plain, summed, normalised = layers.geometry(study).axes
     assert ((0, 1), (1.0, 0.75)) in lines(cosine)
+    assert ((0, 1), (1.0, 21.0)) in lines(absolute)
     assert ((0, 1), (0.1, 0.6)) in lines(distance)
     assert ((1,), (2.0,)) in lines(plain)  # undefined at layer 0
     assert {((1,), (2.0,)), ((2,), (2.0,)), ((2, 2), (1.0, 3.0))} <= lines(normalised)
     assert normalised.get_xticklabels()[-1].get_text() == "norm"
+    assert ((1,), (2.0,)) in lines(summed)
+
+
+def test_changes_in_dimensions_are_summed_from_the_first_layer_on(study):
+    found = study.explained.of(Geometry)[0]
+    [layer] = [each for each in found.tap("block_output") if each.layer == 1]
+    more = [layer.model_copy(update={"layer": n}) for n in (2, 3)]
+    longer = found.model_copy(update={"layers": [*found.layers, *more]})
+    assert layers.dimensions_summed(longer) == ([1, 2, 3], [2.0, 4.0, 6.0])
 
 
 def test_the_block_swap_figure_draws_both_hybrids_in_order(study):

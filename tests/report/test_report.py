@@ -13,7 +13,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.report import verb as build
 from hyperfitting.report.load import read_study
 from hyperfitting.report.page import SECTIONS
-from hyperfitting.report.verb import FIGURES, render_page, report
+from hyperfitting.report.verb import FIGURES, NARROW, render_page, report
 from hyperfitting.runs import StudyFolder
 
 TABLES = {
@@ -22,7 +22,7 @@ TABLES = {
     "provenance", "static_bias", "geometry", "block_swap", "joint_null",
     "single_blocks", "rotation", "rotation_hybrids", "lens", "overrides",
     "token_kinds", "paper_entropy_matched",
-    "paper_static_injection", "paper_methods", "paper_time",
+    "paper_static_injection", "paper_methods", "paper_time", "paper_numbers",
 }  # fmt: skip
 
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
@@ -62,7 +62,7 @@ def test_token_texts_are_escaped_and_their_spaces_visible(page):
 def test_the_page_needs_nothing_from_elsewhere(page):
     for marker in ("<link", "src=", "url(http", "@import", 'http-equiv="refresh'):
         assert marker not in page
-    assert page.count("<svg") == len(PLANTED_FIGURES)
+    assert page.count("<svg") == len(PLANTED_FIGURES) + len(NARROW)
 
 
 def test_the_story_is_told_in_order(page):

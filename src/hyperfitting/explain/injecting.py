@@ -1,7 +1,8 @@
 """The original with a constant shift of its logits: what it writes, and what it chooses.
 
-Contexts of one half get the shift that was measured on the other. Shape letters: N contexts, K
-tokens of a continuation, S shifts, V vocabulary.
+Contexts of one half get the shift that was measured on the other, but for the kind `in_sample`,
+which is the paper's: measured on all contexts, those it is added to among them. Shape letters: N
+contexts, K tokens of a continuation, S shifts, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -27,12 +28,14 @@ from hyperfitting.measure.static_shift import (
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.pair import make_pair, paired_logits
 
+IN_SAMPLE = "in_sample"
+
 
 @dataclass(frozen=True)
 class Variant:
     """One thing that is added to the logits."""
 
-    kind: str  # promoted, all or random
+    kind: str  # promoted, in_sample, all or random
     strength: float
     draw: int = 0
 
@@ -40,8 +43,9 @@ class Variant:
 def variants_of(config: ExplainConfig) -> list[Variant]:
     """No shift, then every kind at every strength."""
     found = [Variant("promoted", 0.0)]
-    for kind, draws in (("promoted", 1), ("all", 1), ("random", config.random_draws)):
-        found += [Variant(kind, s, d) for s in config.strengths for d in range(draws)]
+    draws = {"promoted": 1, IN_SAMPLE: 1, "all": 1, "random": config.random_draws}
+    for kind, count in draws.items():
+        found += [Variant(kind, s, d) for s in config.strengths for d in range(count)]
     return found
 
 
@@ -61,10 +65,15 @@ class Shifts:
         half_N: NDArray[np.int64],
         variants: Sequence[Variant],
     ) -> "Shifts":
-        """The shifts of one half of the contexts for the other."""
-        results = [each.result() for each in sums]
+        """The shifts of one half of the contexts for the other; of both for `in_sample`."""
+        crossed = [each.result() for each in reversed(sums)]
+        both = [(sums[0] + sums[1]).result()] * 2
         names = sorted({(v.kind, v.draw) for v in variants})
-        found = [shift_of(subject, results[1 - half], *name) for name in names for half in (0, 1)]
+        found = [
+            shift_of(subject, result, *name)
+            for name in names
+            for result in (both if name[0] == IN_SAMPLE else crossed)
+        ]
         shift_SV = torch.zeros(len(found), vocabulary_rows(subject.pair.original))
         for place, shift_V in enumerate(found):
             shift_SV[place, : len(shift_V)] = shift_V
@@ -82,7 +91,7 @@ def shift_of(subject: Subject, result: StaticShift, kind: str, draw: int) -> Ten
     special = subject.tokens.unwritable
     ids = promoted(result, count=promoted_count(subject), excluded_ids=special)
     delta_V = injection(result.shift_V, ids)
-    if kind == "promoted":
+    if kind in ("promoted", IN_SAMPLE):
         return delta_V
     return random_injection(delta_V, ids, _ordinary(subject), seed=subject.config.seed + draw)
 

@@ -2,7 +2,8 @@
 
 Definitions, section 5; paper, section 3.5.
 Cross-fitted: contexts are split into two halves, and those of one half are decoded with the shift
-measured on the other, so no context is decoded with a shift that saw its text.
+measured on the other, so no context is decoded with a shift that saw its text. The paper's own
+protocol, in sample, stands beside it and takes no part in the verdict.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from hyperfitting.compare.scores import PairScores
 from hyperfitting.explain.injecting import (
+    IN_SAMPLE,
     Shifts,
     Variant,
     choices_of,
@@ -21,7 +23,7 @@ from hyperfitting.explain.injecting import (
 )
 from hyperfitting.explain.subject import Columns, Subject, Texts, variety
 from hyperfitting.measure.gain import Gain, Share
-from hyperfitting.measure.injection import Injected, injection_in_words
+from hyperfitting.measure.injection import Injected, injection_in_words, strength_correlation
 from hyperfitting.measure.intervals import holm, sign_flip_p
 from hyperfitting.measure.participation import Numbers
 from hyperfitting.measure.ranks import top1_agreement
@@ -112,8 +114,9 @@ def static_bias(subject: Subject) -> StaticBias:
         gain=GainEstimate(**found._asdict()),
         rows=rows,
         tuned=Variety(**subject.intervals(tuned)),
+        strength_ttr_spearman=_correlation(rows),
         verdict_in_words=injection_in_words(
-            [_in_short(row) for row in rows],
+            [_in_short(row) for row in rows if row.kind != IN_SAMPLE],
             found,
             same_texts=subject.original_texts == subject.tuned_texts,
         ),
@@ -190,13 +193,16 @@ def _rows(
 ) -> list[Injection]:
     """One row per kind and strength. Strength 0 changes nothing, so it is no test.
 
+    What is in sample is a family of its own: it shall not cost the others their p-values.
     `ends` are the TTRs of original and tuned model, `found` is their gain.
     """
     original, tuned = ends
     flips = {"flips": subject.config.resamples, "seed": subject.config.seed}
-    tested = [key for key in columns if key[1]]
-    p_values = holm([sign_flip_p(columns[key]["ttr"] - original, **flips) for key in tested])
-    p_of = dict(zip(tested, p_values, strict=True))
+    p_of: dict[tuple[str, float], float | None] = {}
+    for in_sample in (False, True):
+        tested = [key for key in columns if key[1] and (key[0] == IN_SAMPLE) == in_sample]
+        found_p = holm([sign_flip_p(columns[key]["ttr"] - original, **flips) for key in tested])
+        p_of |= dict(zip(tested, found_p, strict=True))
     rows = []
     for (kind, strength), values in columns.items():
         part = subject.share(values["ttr"], original, tuned, found)
@@ -225,6 +231,13 @@ def _beyond_random(
     if control is None:
         return None
     return GainEstimate(**subject.gain(control["ttr"], columns[kind, strength]["ttr"])._asdict())
+
+
+def _correlation(rows: list[Injection]) -> float | None:
+    """Of the promoted tokens' strength and their TTR; strength 0 is none that is injected."""
+    found = [row for row in rows if row.kind == "promoted" and row.strength]
+    ttrs = [row.ttr.value for row in found if row.ttr.value is not None]
+    return strength_correlation([row.strength for row in found], ttrs)
 
 
 def _in_short(row: Injection) -> Injected:

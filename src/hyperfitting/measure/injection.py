@@ -97,14 +97,23 @@ def _moved(rows: Sequence[Injected]) -> str:
 
 def _shape(promoted: Sequence[Injected]) -> list[str]:
     """Whether TTR follows the strength, where there are enough of them."""
-    ttrs = [row.ttr for row in promoted]
-    if len(ttrs) < 3 or len(set(ttrs)) < 2:
+    rho = strength_correlation([row.strength for row in promoted], [row.ttr for row in promoted])
+    if rho is None:
         return []
-    rho = stats.spearmanr([row.strength for row in promoted], ttrs).statistic
-    steps = np.diff(ttrs)
+    steps = np.diff([row.ttr for row in promoted])
     one_way = "falls" if (steps < 0).all() else "rises" if (steps > 0).all() else None
     shape = f"TTR {one_way} with strength throughout" if one_way else "TTR is not monotonic"
     return [f"Rank correlation of strength and TTR {rho:+.2f}; {shape}"]
+
+
+def strength_correlation(strengths: Sequence[float], ttrs: Sequence[float]) -> float | None:
+    """Spearman's rank correlation of strength and TTR, in [-1, 1]; None where it says nothing.
+
+    Paper, section 3.5. It needs three strengths and two different TTRs.
+    """
+    if len(ttrs) < 3 or len(set(ttrs)) < 2:
+        return None
+    return float(stats.spearmanr(strengths, ttrs).statistic)
 
 
 def _choices(rows: Sequence[Injected]) -> list[str]:

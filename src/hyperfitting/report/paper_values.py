@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from hyperfitting.records import Arm
 from hyperfitting.records.record import Record, read_rows
@@ -80,6 +81,7 @@ class PaperRow(Record):
     arm: str
     metrics: dict[str, PaperValue]
     label: str = ""
+    layers_tuned: str = ""
     model: str | None = None
     domain: str | None = None
     tau_star: PaperTemperature = PaperTemperature()
@@ -87,10 +89,24 @@ class PaperRow(Record):
 
 
 @cache
+def _printed() -> dict[str, Any]:
+    text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def scalar(name: str) -> Any:
+    """A number that the paper prints outside its tables, by its name in the file.
+
+    A number, a range, or a mapping of either by model or kind.
+    """
+    return _printed()["scalars"][name]["value"]
+
+
+@cache
 def table_rows(table: int) -> list[PaperRow]:
     """The rows of one of the paper's tables, by its number."""
-    text = resources.files("hyperfitting.report").joinpath("paper_tables.json").read_text("utf-8")
-    rows = next(each["rows"] for each in json.loads(text)["tables"] if each["table"] == table)
+    rows = next(each["rows"] for each in _printed()["tables"] if each["table"] == table)
     return read_rows(PaperRow, rows, "rows")
 
 

@@ -91,7 +91,8 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
     """A number for a table; a dash where there is none. Zero has no sign."""
     if value is None:
         return MISSING
-    text = f"{value:+,.{decimals}f}" if abs(value) < 1e7 else f"{value:+.2e}"
+    is_shown = abs(value) < 1e7 or isinstance(value, int)  # counts are shown to the last digit
+    text = f"{value:+,.{decimals}f}" if is_shown else f"{value:+.2e}"
     if not any(digit in text for digit in "123456789"):
         return text[1:]
     return text if signed else text.removeprefix("+")

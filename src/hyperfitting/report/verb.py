@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,8 @@ FIGURES: dict[str, tuple[Callable[[Study], Figure | None], str]] = {
     "lens": (lens.lens, "At which layer promoted words come up"),
     "block_swap": (layers.block_swap, "Diversity of models put together from both"),
 }
+# Drawn once more for the page on a phone, where its wide form would have to be scrolled.
+NARROW = {"diversity": partial(text.diversity, narrow=True)}
 
 
 def write_table(folder: Path, table: Table) -> None:
@@ -67,6 +69,8 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
             figure.savefig(png, dpi=160)
             figure.savefig(pdf, metadata={"CreationDate": None})
         svgs[name] = to_svg(figure, title)
+        if name in NARROW:
+            svgs[f"{name}_narrow"] = to_svg(lay_out(NARROW[name](study)), title)
     return svgs
 
 

@@ -8,7 +8,8 @@ from hyperfitting.records.record import OfArm, Record
 class Injection(VarietyGained):
     """The original decoded with a constant shift of its logits.
 
-    `kind` is promoted, all or random; random draws are averaged.
+    `kind` is promoted, in_sample (the same, measured on the very contexts it is added to), all or
+    random; random draws are averaged.
     """
 
     kind: str
@@ -55,4 +56,5 @@ class StaticBias(OfArm):
     gain: GainEstimate | None = None
     rows: list[Injection]
     tuned: Variety | None = None
+    strength_ttr_spearman: float | None = None  # of the promoted tokens, from three strengths on
     verdict_in_words: str | None = None

@@ -1,5 +1,7 @@
 """Where it happens: hidden states layer by layer, and models put together from both."""
 
+from itertools import accumulate
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,31 +39,50 @@ def geometry(study: Study) -> Figure | None:
         return None
     arms = [each.arm for each in found]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 6), layout="constrained")
-        cosine, distance, plain, normalised = figure.subplots(2, 2).flat
+        figure = Figure(figsize=(10, 8.6), layout="constrained")
+        panels = list(figure.subplots(3, 2).flat)
+        cosine, absolute, distance, plain, summed, normalised = panels
         handles = {}
         for each in found:
             of = look(each.arm, arms)
             _layers(cosine, each, BLOCK_OUTPUT, "cosine", of)
+            _layers(absolute, each, BLOCK_OUTPUT, "l2", of)
             _layers(distance, each, BLOCK_OUTPUT, "l2_relative", of)
             _layers(plain, each, BLOCK_OUTPUT, "delta_dim", of)
+            summed.plot(*dimensions_summed(each), color=of.colour, marker=of.marker, markersize=4,
+                        linestyle=of.line)  # fmt: skip
             _layers(normalised, each, RMS_NORMALISED, "delta_dim", of)
             _after_norm(normalised, each, of)
             handles[study.label(each.arm.variant)] = handle(of)
         cosine.set(title="Cosine, original and tuned", ylim=(None, 1.02))
+        absolute.set(title="L2 distance", ylim=(0, None))
         distance.set(title="L2 distance / length in the original", ylim=(0, None))
         plain.set(title="Change in dimensions: block output")
         normalised.set(title="Change in dimensions: RMS-normalised")
-        for axes in (plain, normalised):
+        summed.set(title="The same, summed from layer 0")
+        for axes in (plain, summed, normalised):
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.set(ylabel="participation ratio, tuned - original")
         last = max(layer.layer for each in found for layer in each.layers)
-        for axes in (cosine, distance, plain, normalised):
+        for axes in panels:
             axes.set(xlabel="layer", xlim=(-0.4, last + 0.4))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _name_norm(normalised, last)
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return figure
+
+
+def dimensions_summed(found: Geometry) -> tuple[list[int], list[float]]:
+    """Layers of known change, and the sum of the changes up to each (paper, Figure 5, panel B).
+
+    At the block outputs.
+    """
+    known = [
+        (row.layer, value)
+        for row in found.tap(BLOCK_OUTPUT)
+        if (value := row.estimates["delta_dim"].value) is not None
+    ]
+    return [layer for layer, _ in known], list(accumulate(value for _, value in known))
 
 
 def _layers(axes: Axes, found: Geometry, space: str, name: str, of: Look) -> None:

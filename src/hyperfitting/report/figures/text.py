@@ -10,13 +10,19 @@ from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle,
 from hyperfitting.report.load import Study
 
 
-def diversity(study: Study) -> Figure:
-    """TTR and bigram repetition of every greedy arm with intervals; human values as lines."""
+def diversity(study: Study, *, narrow: bool = False) -> Figure:
+    """TTR and bigram repetition of every greedy arm with intervals; human values as lines.
+
+    Side by side, or below each other for the width of a phone.
+    """
     arms = [arm for arm in study.greedy if arm.name != "human"]
+    rows, columns = (2, 1) if narrow else (1, 2)
+    size = (4.6, 1.4 + 0.8 * len(arms)) if narrow else (10, 0.7 + 0.4 * len(arms))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 0.7 + 0.4 * len(arms)), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         panels = [("ttr", "Type-token ratio"), ("bigram_repetition", "Bigram repetition")]
-        for axes, (metric, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        both = figure.subplots(rows, columns, sharey=True).flat
+        for axes, (metric, title) in zip(both, panels, strict=True):
             for height, arm in enumerate(reversed(arms)):
                 row = study.cell(arm, metric)
                 if row is None or row.mean is None:

@@ -3,12 +3,13 @@
 A value of the paper is shown only where the model is the paper's and the table is the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.records import ORIGINAL, PAPER_NAMES, Arm, PairedTest, Prefix
 from hyperfitting.records.controls.static_bias import StaticBias
+from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.paper_values import (
     ENTROPY_TABLES,
@@ -27,6 +28,12 @@ from hyperfitting.report.sections.paper_more import (
     judge_table,
     lacking,
     time_table,
+)
+from hyperfitting.report.sections.paper_numbers import (
+    curves_table,
+    numbers_table,
+    relative_ttr,
+    saved_parameters,
 )
 from hyperfitting.report.sections.training import final_loss
 from hyperfitting.report.tables import (
@@ -51,6 +58,8 @@ ENTROPY_ROWS: list[tuple[str, Prefix | None]] = [
     ("spearman", "TF"),
     ("prediction_entropy_nats", None),
 ]
+# The paper measures its shift on the contexts that it is added to; ours on others.
+INJECTED = {"promoted": "injected", "in_sample": "injected, in sample"}
 METHOD_COLUMNS = ("ttr", "bigram_repetition", "top1_agreement_tf", "prediction_entropy_nats")
 FOOTNOTES = (
     "Temperature cannot change greedy text. The paper prints slightly different values for the "
@@ -97,6 +106,8 @@ def paper_tables(study: Study) -> list[tuple[str, Table]]:
         ("On several texts (layout of the paper's Table 6)", domain_table(study)),
         ("Beside other decoders (layout of the paper's Table 7)", decoder_table(study)),
         ("Training time (layout of the paper's Table 8)", time_table(study)),
+        ("Numbers of the paper's text (our Table S1)", numbers_table(study)),
+        ("Loss curves side by side (the paper's Figures 6 to 14)", curves_table(study)),
     ]
 
 
@@ -179,20 +190,42 @@ def _test(study: Study, tuned: Arm, metric: str) -> PairedTest | None:
 def method_table(study: Study) -> Table:
     """Every way to train (Tables 3, 10, 12, 14, 15, 16)."""
     rows = paper_rows(study, METHOD_TABLES)
-    header = [("model", ""), *((metric_label(metric), "") for metric in METHOD_COLUMNS)]
-    header += [("Final loss", "nats per token")]
+    header = [("model", ""), ("blocks tuned", "from 1"), ("trained parameters", ""),
+              ("fewer than on all blocks", "%")]  # fmt: skip
+    header += [(metric_label(metric), "") for metric in METHOD_COLUMNS]
+    header += [("TTR above the original's", "%"), ("Final loss", "nats per token")]
     body = []
     for arm in [ORIGINAL, *study.tuned]:
         cells = [
             replace(cell(study.cell(arm, metric)), paper=printed(rows, arm, metric).text)
             for metric in METHOD_COLUMNS
         ]
-        loss = final_loss([run for run in study.runs if arm in (run.arm, run.arm.variant)])
+        runs = [run for run in study.runs if arm in (run.arm, run.arm.variant)]
+        loss = final_loss(runs)
+        gain = relative_ttr(study, arm)
         if arm.name == "original":
-            loss = Cell(MISSING, reason="not trained")
+            loss = gain = Cell(MISSING, reason="not trained")
         paper = printed(rows, arm, "final_loss").text
-        body.append([Cell(study.label(arm)), *cells, replace(loss, paper=paper)])
+        body.append(
+            [Cell(study.label(arm)), *_trained(study, arm, runs, rows), *cells, gain,
+             replace(loss, paper=paper)]
+        )  # fmt: skip
     return Table("paper_methods", header, body)
+
+
+def _trained(
+    study: Study, arm: Arm, runs: Sequence[TunedEntry], rows: list[PaperRow]
+) -> list[Cell]:
+    """Which blocks, how many parameters, and how many fewer than on all blocks."""
+    theirs = next((r.layers_tuned for r in rows if r.arm == arm.name and is_plain(arm)), "")
+    if not runs or runs[0].blocks_0_based is None:
+        reason = "not trained" if arm.name == "original" else "not known of this checkpoint"
+        return [Cell(MISSING, reason=reason)] * 3
+    numbers = [index + 1 for index in runs[0].blocks_0_based]
+    blocks = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else "".join(map(str, numbers))
+    fewer = saved_parameters(study, runs[0]) or Cell(MISSING, reason="these are all")
+    count = Cell(number(runs[0].trainable_params, 0))
+    return [Cell(blocks, paper=theirs), count, fewer]
 
 
 def static_table(study: Study) -> Table:
@@ -208,7 +241,7 @@ def static_table(study: Study) -> Table:
     header += [("TTR - original", ""), ("p (Holm)", "")]
     body = []
     for row in found.rows:
-        if row.kind != "promoted":
+        if row.kind not in INJECTED:
             continue
         arm = Arm("static_injection") if row.strength else ORIGINAL
         known = [r for r in rows if r.arm == arm.name and r.alpha == row.strength]
@@ -222,7 +255,7 @@ def static_table(study: Study) -> Table:
             last = [change, Cell(p_text(row.p))]
         else:
             last = [Cell(MISSING, reason="the reference")] * 2
-        name = f"injected, strength {row.strength:g}" if row.strength else "original"
+        name = f"{INJECTED[row.kind]}, strength {row.strength:g}" if row.strength else "original"
         body.append([Cell(name), *cells, *last])
     cells = [
         replace(

@@ -19,7 +19,8 @@ from hyperfitting.report.tables import (
 from hyperfitting.untrusted import printable
 
 TITLE = "Is it one constant shift?"
-KINDS = {"promoted": "promoted tokens", "all": "all tokens", "random": "random tokens"}
+KINDS = {"promoted": "promoted tokens", "in_sample": "promoted tokens, in sample",
+         "all": "all tokens", "random": "random tokens"}  # fmt: skip
 NO_TEST = "strength 0 changes nothing"
 
 
@@ -57,6 +58,7 @@ def strengths(study: Study, found: StaticBias) -> Table:
     count = number(found.promoted_tokens, 0)
     named = {
         "promoted": f"{count} promoted tokens",
+        "in_sample": "the same, in sample",
         "all": "all tokens",
         "random": f"{count} random tokens, {draws} {'draw' if draws == 1 else 'draws'}",
     }
