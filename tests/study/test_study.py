@@ -110,10 +110,24 @@ def test_a_killed_study_goes_on_where_it_was(grid):
 def test_what_is_done_is_never_repeated(grid, model_folder, texts_file):
     out, cell, _ = grid
     before = {path: path.stat().st_mtime_ns for path in cell.path.rglob("*.json")}
+    noted = out.grid().steps
     said = Said()
     study(plan_of(model_folder, texts_file), out.path, said)
     assert said.begun == []
     assert {path: path.stat().st_mtime_ns for path in cell.path.rglob("*.json")} == before
+    assert out.grid().steps == noted, "what a step took is kept"
+    assert all(step.seconds and step.command for step in noted)
+
+
+def test_a_damaged_note_of_the_steps_costs_no_step(grid, model_folder, texts_file):
+    out, _, _ = grid
+    whole = out.grid_file.read_text()
+    out.grid_file.write_text(whole[:-20])
+    said = Said()
+    study(plan_of(model_folder, texts_file), out.path, said)
+    assert said.begun == []
+    assert {step.seconds for step in out.grid().steps} == {None}
+    out.grid_file.write_text(whole)
 
 
 def test_the_states_that_enter_the_trained_blocks_are_computed_once(grid):

@@ -8,7 +8,7 @@ import pytest
 
 from hyperfitting.study import work
 from hyperfitting.study.steps import Step
-from hyperfitting.study.work import Workers, message_in
+from hyperfitting.study.work import Progressed, Workers, message_in
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,9 @@ class Plan:
         def tell(known):
             self.told.append({each.step.name: each.state for each in known})
 
+        known = [Progressed(s, "done" if s.is_done() else "waiting") for s in self.steps]
         workers = Workers(
-            self.steps, parallel, tell, self.said.append, self.folder / "logs", [{}] * parallel
+            known, parallel, tell, self.said.append, self.folder / "logs", [{}] * parallel
         )
         self.workers = workers
         return {each.step.name: each for each in workers.work()}

@@ -15,7 +15,7 @@ class StepEntry(Record):
     command: list[str]
     state: StepState
     tries: int = 0
-    seconds: float | None = None  # of the last try; None of what was done before
+    seconds: float | None = None  # of the last try; None of what no grid did
     exit_code: int | None = None
     said: str | None = None
 

@@ -1,10 +1,11 @@
 """`hyperfit study`: do what a plan lacks, note how far it is, and report all of it together."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hyperfitting.config.plan import Cell, Plan, cells
-from hyperfitting.errors import InterruptedGridError, UnfinishedGridError
+from hyperfitting.errors import InputError, InterruptedGridError, UnfinishedGridError
 from hyperfitting.evaluate.plan import check as check_evaluation
 from hyperfitting.explain.plan import require_settings
 from hyperfitting.progress import Progress
@@ -57,7 +58,8 @@ def study(
             write_file(folder.grid_file, _grid(plan, prepared, known))
 
         parallel = plan.config.parallel
-        workers = Workers(steps, parallel, tell, progress.say, folder.logs, environments(parallel))
+        known = _known(folder, steps, missing)
+        workers = Workers(known, parallel, tell, progress.say, folder.logs, environments(parallel))
         try:
             ended = workers.work()
         except KeyboardInterrupt:
@@ -68,6 +70,31 @@ def study(
         is_input = all(each.exit_code == 2 for each in failed)
         raise UnfinishedGridError(folder.path, len(failed), _told(failed), is_input=is_input)
     return folder
+
+
+def _known(
+    folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]
+) -> list[Progressed]:
+    """Every step; what is done keeps what was noted of it when it was."""
+    noted = {}
+    with suppress(InputError):  # a damaged note costs what it said, and no step
+        before = folder.grid().steps if folder.grid_file.exists() else []
+        done = [each for each in before if each.state == "done"]
+        noted = {f"{each.cell}/{each.name}": each for each in done}
+    lacking = {step.key for step in missing}
+    known = []
+    for step in steps:
+        entry = noted.get(step.key)
+        if step.key in lacking:
+            known.append(Progressed(step))
+        elif entry is None:
+            known.append(Progressed(step, "done"))
+        else:
+            known.append(
+                Progressed(step, "done", entry.tries, entry.seconds, entry.exit_code, None,
+                           entry.command)
+            )  # fmt: skip
+    return known
 
 
 def _report(folder: GridFolder, prepared: Sequence[Cell], progress: Progress) -> None:

@@ -60,18 +60,21 @@ class _Running:
 
 
 class Workers:
-    """Runs the steps of all cells; `tell` hears of every change, `say` is for a person."""
+    """Runs the steps of all cells; `tell` hears of every change, `say` is for a person.
+
+    `known` are all steps in order; those that are done say so.
+    """
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        known: Sequence[Progressed],
         parallel: int,
         tell: Callable[[Sequence[Progressed]], None],
         say: Callable[[str], None],
         logs: Path,
         environments: Sequence[Mapping[str, str]],
     ) -> None:
-        self.all = [Progressed(step) for step in steps]
+        self.all = list(known)
         self.parallel, self.tell, self.say, self.logs = parallel, tell, say, logs
         self.environments = environments  # of each of `parallel` places
         self.running: dict[str, _Running] = {}
@@ -82,9 +85,6 @@ class Workers:
         Raises:
             KeyboardInterrupt: Ctrl-C, after the steps under way have saved what they had.
         """
-        for each in self.all:
-            if each.step.is_done():
-                each.state = "done"
         self.tell(self.all)
         try:
             while not all(each.has_ended for each in self.all):
