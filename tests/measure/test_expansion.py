@@ -8,7 +8,7 @@ from hyperfitting.measure.expansion import (
     has_terminal_expansion,
     terminal_expansion_in_words,
 )
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.trend import FEW_CONTEXTS, NO_LAYER, ONE_BLOCK, ONLY_LAST, trend
 
 UP, DOWN, OPEN = Bounded(8.0, 2.0, 12.0), Bounded(-8.0, -12.0, -2.0), Bounded(1.0, -3.0, 4.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.pareto import dominated, nearness, standings, told_apart, up_to
 
 NAN = float("nan")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyperfitting.measure.gain import Share
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.regions import regions, regions_in_words
 from hyperfitting.measure.trend import ONLY_LAST, Trend
 

@@ -4,6 +4,8 @@ import csv
 import html
 import io
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -208,3 +210,16 @@ def test_damaged_files_are_named(folder, name, content):
     words = r"measurements\.json|study\.json" if content == "{" else "run `hyperfit evaluate` again"
     with pytest.raises(InputError, match=words):
         read_study(folder)
+
+
+def test_a_page_is_made_anew_without_torch(folder):
+    code = (
+        "import sys; from hyperfitting.cli.main import app\n"
+        "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", code, "report", str(folder.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert folder.report_file.exists()

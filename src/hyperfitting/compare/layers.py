@@ -13,7 +13,8 @@ from hyperfitting.measure.expansion import (
     terminal_expansion_in_words,
 )
 from hyperfitting.measure.gain import Share, fewest_contexts, ratio_interval
-from hyperfitting.measure.geometry import Bounded, layer_geometry, rms_normalise
+from hyperfitting.measure.geometry import layer_geometry, rms_normalise
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.participation import Numbers, full_sample_ratios
 from hyperfitting.measure.regions import Regions, regions, regions_in_words
 from hyperfitting.measure.trend import Trend, trend

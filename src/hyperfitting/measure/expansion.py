@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.regions import is_above
 from hyperfitting.measure.trend import NO_LAYER, ONLY_LAST, Trend
 

@@ -5,13 +5,12 @@ contexts. The caller leaves position 0 out and says which space the states come 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hyperfitting.measure.intervals import percentiles_around
+from hyperfitting.measure.intervals import Bounded, percentiles_around
 from hyperfitting.measure.participation import (
     Numbers,
     check_states,
@@ -20,14 +19,6 @@ from hyperfitting.measure.participation import (
     precise_dtype,
     to_host,
 )
-
-
-class Bounded(NamedTuple):
-    """A value on the full sample and its bootstrap interval over contexts."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ class Interval(NamedTuple):
     high: float | None
 
 
+class Bounded(NamedTuple):
+    """A value on the full sample and its bootstrap interval over contexts."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
 def bootstrap_mean(
     values: NDArray[np.float64], *, resamples: int, confidence: float, seed: int
 ) -> Interval:

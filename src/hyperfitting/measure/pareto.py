@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 
 Values = NDArray[np.float64]
 

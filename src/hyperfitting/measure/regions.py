@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hyperfitting.measure.gain import Share
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.trend import ONLY_LAST, Trend
 
 STABLE_COSINE = 0.86

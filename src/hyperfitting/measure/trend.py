@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperfitting.measure.gain import fewest_contexts
-from hyperfitting.measure.geometry import Bounded
-from hyperfitting.measure.intervals import percentiles_around
+from hyperfitting.measure.intervals import Bounded, percentiles_around
 from hyperfitting.measure.participation import Numbers
 
 NO_LAYER = "no layer differs"

@@ -72,9 +72,7 @@ def study(
     return folder
 
 
-def _known(
-    folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]
-) -> list[Progressed]:
+def _known(folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]) -> list[Progressed]:
     """Every step; what is done keeps what was noted of it when it was."""
     noted = {}
     with suppress(InputError):  # a damaged note costs what it said, and no step

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.report.figures.labels import Named, place_labels, shortened
 from hyperfitting.report.figures.style import COLOURS, INK, STYLE, Look, handle, look, marker_of

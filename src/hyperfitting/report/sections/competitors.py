@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from hyperfitting.measure.geometry import Bounded
+from hyperfitting.measure.intervals import Bounded
 from hyperfitting.measure.pareto import (
     Standing,
     Values,
