@@ -97,6 +97,9 @@ def test_decoders_stand_between_the_original_and_the_tuned_model(study):
     assert table.rows[0][3].paper == "0.01 to 0.08"
 
 
+LATE = "late_stage_lora"
+
+
 def timed(study, *runs):
     shared = {"epochs": 2, "num_train": 2, "peak_bytes": None}
     entries = [study.info.runs[0].model_copy(update=shared | run) for run in runs]
@@ -104,7 +107,7 @@ def timed(study, *runs):
 
 
 def test_time_is_in_hours_beside_full_fine_tuning_of_the_same_length(study):
-    late = {"arm": Arm("late_stage_lora", 0), "method": "late_stage_lora"}
+    late = {"arm": Arm(LATE, 0), "method": LATE}
     several = timed(
         study,
         {"train_seconds": 7200.0, "peak_bytes": 3_600_000_000},
@@ -117,6 +120,13 @@ def test_time_is_in_hours_beside_full_fine_tuning_of_the_same_length(study):
     assert hours == ["2.000", "0.500", "0.250"]
     assert [row[3].value for row in table.rows] == ["1.00", "4.00", "–"]
     assert "another number of epochs" in table.rows[2][3].reason
+    two = timed(
+        study,
+        {"train_seconds": 100.0},
+        {"train_seconds": 50.0, "arm": Arm("hyperfitted", 1)},
+        {"train_seconds": 10.0, "arm": Arm(LATE, 1), "method": LATE},
+    )
+    assert [row[3].value for row in time_table(two).rows] == ["1.00", "1.00", "5.00"]
     assert table.rows[0][3].paper == "1.000"
     assert table.rows[1][2].paper == "10.400"
     assert [row[-1].value for row in table.rows] == ["3.6", "–", "–"]

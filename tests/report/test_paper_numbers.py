@@ -93,6 +93,8 @@ def test_saved_parameters_are_of_the_same_kind(study):
     alone = trained(study, {"trainable_params": 217, **LATE})
     assert "full_lora" in saved_parameters(alone, alone.runs[0]).reason
     foreign = trained(study, {"method": None})
+    everything = trained(study, {"blocks_0_based": None, "trainable_params": 7})
+    assert paper.method_table(everything).rows[1][1].value == "everything"
     assert "not known" in saved_parameters(foreign, foreign.runs[0]).reason
 
 

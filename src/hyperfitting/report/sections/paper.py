@@ -218,14 +218,20 @@ def _trained(
 ) -> list[Cell]:
     """Which blocks, how many parameters, and how many fewer than on all blocks."""
     theirs = next((r.layers_tuned for r in rows if r.arm == arm.name and is_plain(arm)), "")
-    if not runs or runs[0].blocks_0_based is None:
+    if not runs or runs[0].trainable_params is None:
         reason = "not trained" if arm.name == "original" else "not known of this checkpoint"
         return [Cell(MISSING, reason=reason)] * 3
-    numbers = [index + 1 for index in runs[0].blocks_0_based]
-    blocks = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else "".join(map(str, numbers))
     fewer = saved_parameters(study, runs[0]) or Cell(MISSING, reason="these are all")
     count = Cell(number(runs[0].trainable_params, 0))
-    return [Cell(blocks, paper=theirs), count, fewer]
+    return [Cell(_blocks(runs[0].blocks_0_based), paper=theirs), count, fewer]
+
+
+def _blocks(blocks_0_based: Sequence[int] | None) -> str:
+    """Blocks by their numbers from 1; without numbers everything trains, embeddings too."""
+    if blocks_0_based is None:
+        return "everything"
+    first, last = min(blocks_0_based) + 1, max(blocks_0_based) + 1
+    return f"{first} to {last}" if last > first else str(first)
 
 
 def static_table(study: Study) -> Table:

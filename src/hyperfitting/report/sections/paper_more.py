@@ -124,7 +124,6 @@ def time_table(study: Study) -> Table:
     if not on_texts:
         return Table("paper_time", [], [])
     printed = {row.arm: row.metrics for row in _of_no_model(study, TIME_TABLE)}
-    base = next((run for run in on_texts if run.method == "full_sft"), None)
     body = []
     for run in on_texts:
         values = printed.get(run.arm.name, {}) if not run.arm.settings else {}
@@ -133,7 +132,7 @@ def time_table(study: Study) -> Table:
             paper=values["train_hours"].text if values else "",
         )
         speed = replace(
-            _speedup(run, base),
+            _speedup(run, [each for each in on_texts if each.method == "full_sft"]),
             paper=values["speedup_vs_full_sft"].text if values else "",
         )
         body.append(
@@ -147,7 +146,10 @@ def time_table(study: Study) -> Table:
     return Table("paper_time", header, body)
 
 
-def _speedup(run: TunedEntry, base: TunedEntry | None) -> Cell:
+def _speedup(run: TunedEntry, whole: Sequence[TunedEntry]) -> Cell:
+    """Beside full fine-tuning of the same seed, or the first there is."""
+    of_seed = (each for each in whole if each.arm.seed == run.arm.seed)
+    base = next(of_seed, whole[0] if whole else None)
     if base is None or not base.train_seconds or not run.train_seconds:
         return Cell(MISSING, reason="no full fine-tuning in this study")
     if (run.epochs, run.num_train) != (base.epochs, base.num_train):

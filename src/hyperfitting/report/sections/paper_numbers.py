@@ -33,7 +33,7 @@ def numbers_table(study: Study) -> Table:
     """What the paper says in its text only, beside the first tuned arm and Late-Stage LoRA."""
     if study.first is None:
         return Table("paper_numbers", [], [])
-    header = [("section", ""), ("what", ""), ("here", "")]
+    header = [("section", ""), ("what", ""), ("here", study.label(study.first))]
     rows = [
         *_of_texts(study, study.first),
         *_of_explanation(study, study.first),
@@ -98,8 +98,7 @@ def _of_explanation(study: Study, arm: Arm) -> list[list[Cell]]:
     if static is None:
         found = Cell(MISSING, reason="needs hyperfit explain STUDY --only static_bias")
     else:
-        found = Cell(number(static.strength_ttr_spearman, 2, signed=True),
-                     reason="needs three strengths, and texts that they change")  # fmt: skip
+        found = _known(static.strength_ttr_spearman, "needs three strengths that change texts")
     paper = scalar("static_injection_strength_quality_spearman") if is_first else None
     rows = [_row("3.5", "Rank correlation of strength and TTR", found, _text(paper, 2))]
     geometry = _of(study.explained.of(Geometry), arm)
@@ -123,6 +122,12 @@ def _of_explanation(study: Study, arm: Arm) -> list[list[Cell]]:
     rows.append(_row("6" if news else "4.2", "Change in dimensions at the last layer", found,
                      _text(changes.get(theirs), 1)))  # fmt: skip
     return rows
+
+
+def _known(correlation: float | None, reason: str) -> Cell:
+    if correlation is None:
+        return Cell(MISSING, reason=reason)
+    return Cell(number(correlation, 2, signed=True))
 
 
 def _of(found: Sequence[Any], arm: Arm) -> Any:
@@ -207,8 +212,7 @@ def curves_table(study: Study) -> Table:
         found = together(losses, curves[beside])
         if found is None:
             continue
-        same = Cell(number(found.correlation, 2, signed=True),
-                    reason="too few epochs, or a curve that keeps its pace")  # fmt: skip
+        same = _known(found.correlation, "too few epochs, or a curve that keeps its pace")
         rows.append(
             [Cell(study.label(arm)), Cell(study.label(beside)), same,
              Cell(number(found.largest_gap, 2)), Cell(str(found.gap_epoch)),
