@@ -124,3 +124,10 @@ class ConsoleProgress(Progress):
     def _abort(self, stage: Stage) -> None:
         if isinstance(stage, _LiveStage):
             stage.close()
+
+
+def in_bytes(size: float) -> str:
+    """Bytes in words: two decimals below 10 GB, one above."""
+    if size < 1e7:
+        return f"{size / 1e6:.2f} MB"
+    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:.1f} GB"

@@ -9,6 +9,7 @@ from hyperfitting.config.plans import PLANS
 from hyperfitting.config.resolve import preset_layer, resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.study.steps import changed, training_command
+from hyperfitting.verbs import study
 
 SMALL = {"models": ["builtin"], "sources": ["builtin:fiction"], "methods": ["full_sft"]}
 
@@ -141,3 +142,18 @@ def test_a_file_is_read_as_yaml_and_key_value_wins(tmp_path):
     assert plan.config.seeds == (7,)
     assert plan.config.parallel == 2
     assert cells(plan)[0].runs[0].config.data.num_heldout == 40  # what the corpus brings
+
+
+def test_what_a_named_plan_brings_for_controls_that_do_not_run_is_let_go(tmp_path):
+    """Its user, who asks for one control, has not given the strengths of another."""
+
+    def shown(*words):
+        plan = resolve_plan([named_plan("builtin"), read_overrides(list(words))])
+        steps = []
+        study(plan, tmp_path / "grid", show=lambda missing, _: steps.extend(missing))
+        return steps
+
+    assert plan_of().brought == {}
+    assert [step.name for step in shown("explain.only=[geometry]", "seeds=[0]")][-1] == "explain"
+    with pytest.raises(InputError, match="is given without static_bias"):
+        shown("explain.only=[geometry]", "explain.strengths=[0.5]")

@@ -78,7 +78,7 @@ def _show(missing: "list[Step]", estimated: "Estimated") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from hyperfitting.study.estimate import gigabytes
+    from hyperfitting.progress import in_bytes
     from hyperfitting.terminal import Terminal
 
     console, costs = Terminal(), estimated.costs
@@ -95,14 +95,14 @@ def _show(missing: "list[Step]", estimated: "Estimated") -> None:
         cost = costs.get(step.key)
         about = ("–", "–", "–")
         if cost is not None:
-            disk = gigabytes(cost.disk) if cost.disk else ""
-            about = (_clock(cost.seconds), gigabytes(cost.memory), disk)
+            disk = in_bytes(cost.disk) if cost.disk else ""
+            about = (_clock(cost.seconds), in_bytes(cost.memory), disk)
         table.add_row(Text("" if step.cell == before else step.cell), Text(step.name), *about)
         before = step.cell
     console.print(table, width=max(console.width, WIDTH), crop=False)
     seconds, disk = (sum(getattr(c, name) for c in costs.values()) for name in ("seconds", "disk"))
     console.print(
-        f"\n{len(missing)} steps, about {_clock(seconds)} and {gigabytes(disk)} of disk; times are "
+        f"\n{len(missing)} steps, about {_clock(seconds)} and {in_bytes(disk)} of disk; times are "
         "right to a factor of about two"
     )
     for model, why in estimated.unknown.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, build, flatten, leaf_fields
-from hyperfitting.config.methods import METHODS
+from hyperfitting.config.methods import METHODS, Settings
 from hyperfitting.config.plans import PLANS, PlanConfig
 from hyperfitting.config.resolve import (
     METHOD,
@@ -16,9 +16,7 @@ from hyperfitting.config.resolve import (
     preset_layer,
     resolve_run,
 )
-from hyperfitting.config.stages import (
-    RunConfig,
-)
+from hyperfitting.config.stages import ExplainConfig, RunConfig
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.written import settle
 
@@ -31,6 +29,7 @@ class Plan:
     given: Mapping[str, Any]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     judge: JudgeConfig | None = None
+    brought: Mapping[str, Any] = field(default_factory=dict)  # of `explain`, by a plan of a name
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,17 @@ def resolve_plan(user: Sequence[Layer]) -> Plan:
     config = resolved.config
     stages = {name: beside(config.model, getattr(config, name)) for name in ("evaluate", "explain")}
     config = config.model_copy(update=stages)
-    plan = Plan(config, given, _variants(user), _judge(user))
+    plan = Plan(config, given, _variants(user), _judge(user), _brought(user))
     _require_used(plan)
     cells(plan)  # refuses what no training can have
     return plan
+
+
+def _brought(user: Sequence[Layer]) -> dict[str, Any]:
+    """The settings of `explain` that come with a plan's name, and not from its user."""
+    names = {f"plan {name}": own.get("explain", {}) for name, own in PLANS.items()}
+    of_plan: Settings = next((names[e.source] for e in user if e.source in names), {})
+    return {name: getattr(ExplainConfig(**of_plan), name) for name in of_plan}
 
 
 def _is_open(key: str) -> bool:

@@ -23,6 +23,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.devices import DTYPE, choose_device, free_bytes
 from hyperfitting.models.load import load_model_config
+from hyperfitting.progress import in_bytes
 from hyperfitting.runs import GridFolder
 from hyperfitting.study.steps import Step
 
@@ -217,8 +218,8 @@ def require_room(estimated: Estimated, plan: Plan, folder: GridFolder) -> None:
     if needed > free:
         beside = f", {plan.config.parallel} times" if plan.config.parallel > 1 else ""
         raise InputError(
-            f"{key} takes about {gigabytes(costs[key].memory)} of memory{beside}; "
-            f"{gigabytes(free)} are free",
+            f"{key} takes about {in_bytes(costs[key].memory)} of memory{beside}; "
+            f"{in_bytes(free)} are free",
             needed="more memory, parallel=1, or a method that trains less",
             hint=hint,
         )
@@ -227,13 +228,8 @@ def require_room(estimated: Estimated, plan: Plan, folder: GridFolder) -> None:
     disk, total = shutil.disk_usage(existing).free, sum(cost.disk for cost in costs.values())
     if total > disk:
         raise InputError(
-            f"the plan takes about {gigabytes(total)} of disk; {gigabytes(disk)} are free at "
+            f"the plan takes about {in_bytes(total)} of disk; {in_bytes(disk)} are free at "
             f"{existing}",
             needed="more disk, or another --out",
             hint=hint,
         )
-
-
-def gigabytes(size: float) -> str:
-    """Bytes in words."""
-    return f"{size / 1e9:.1f} GB"

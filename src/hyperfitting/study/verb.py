@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hyperfitting.config.plan import Cell, Plan, cells
 from hyperfitting.errors import InputError, InterruptedGridError, UnfinishedGridError
 from hyperfitting.evaluate.plan import check as check_evaluation
-from hyperfitting.explain.plan import require_settings
+from hyperfitting.explain.plan import require_settings, without_unused
 from hyperfitting.progress import Progress
 from hyperfitting.records.grid import CellEntry, GridFile, StepEntry
 from hyperfitting.records.record import write_file
@@ -44,6 +45,8 @@ def study(
         UnfinishedGridError: steps failed twice; all others are done.
     """
     progress, folder = progress or Progress(), GridFolder(Path(out))
+    explaining = without_unused(plan.config.explain, plan.brought)
+    plan = replace(plan, config=plan.config.model_copy(update={"explain": explaining}))
     prepared, steps = prepare(plan, folder, progress)
     missing = [step for step in steps if not step.is_done()]
     estimated = estimate(plan, prepared, missing)

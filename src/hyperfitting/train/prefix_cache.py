@@ -26,7 +26,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import Anatomy
 from hyperfitting.models.blocks import hidden_entering
 from hyperfitting.models.devices import free_bytes, wait_for
-from hyperfitting.progress import Progress
+from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
 from hyperfitting.storage import only_writer, sweep_temporaries
 
@@ -142,9 +142,9 @@ def choose_place(
     for place in candidates:
         if size <= room[place]:
             return place
-    left = ", ".join(f"{_gb(room[p])} usable in {p}" for p in candidates)
+    left = ", ".join(f"{in_bytes(room[p])} usable in {p}" for p in candidates)
     raise InputError(
-        f"the prefix cache takes {_gb(size)}, and there are {left}"
+        f"the prefix cache takes {in_bytes(size)}, and there are {left}"
         + (f" ({folder})" if "disk" in candidates else ""),
         needed="room for it, fewer windows (data.num_train), or --prefix-cache off",
         hint="train.prefix_cache.folder puts it on another disk",
@@ -154,10 +154,6 @@ def choose_place(
 def _free_disk(folder: Path) -> int:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     return shutil.disk_usage(existing).free
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
 
 
 def make_store(
@@ -203,7 +199,7 @@ def make_store(
             wait_for(device)
         blocks = f"entering block {key.cut} (0-based)"
         at = f" at {target}" if place == "disk" else ""
-        stage.update(key.num_windows, f"{_gb(size)} {blocks}, kept in {place}{at}")
+        stage.update(key.num_windows, f"{in_bytes(size)} {blocks}, kept in {place}{at}")
     return built
 
 
@@ -223,7 +219,7 @@ def _reopen(
     try:
         with progress.stage("prefix cache", key.num_windows) as stage:
             store = _open_shards(target, key, device)
-            stage.update(key.num_windows, f"{_gb(key.num_bytes())} on disk, reused: {target}")
+            stage.update(key.num_windows, f"{in_bytes(key.num_bytes())} on disk, reused: {target}")
     except DamagedError as error:
         progress.say(f"{error}; the prefix cache is computed again")
         return None
