@@ -16,6 +16,7 @@ from hyperfitting.records.record import as_json
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.manifest import training_outcome
+from hyperfitting.train.memorised import spread_windows
 from hyperfitting.train.monitor import Monitoring
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
@@ -91,11 +92,13 @@ def test_what_is_known_by_heart_is_read_off_the_training_tokens(method, family):
     trainer.monitor, trainer.every_epochs = monitoring(trainable, setup, rows), 20
     trainer.run()
     count = min(len(setup.train), len(setup.heldout))
-    ids = setup.train.ids_NT[:count]
+    picked = spread_windows(len(setup.train), count)
+    assert picked.tolist() == [0, 4, 8]
+    ids = setup.train.ids_NT[picked]
     for row, read in ((rows[0], tiny_model()), (rows[-1], trainable.model)):
         with torch.no_grad():
             logits = read(ids).logits[:, :-1].double()
-        target, probability = setup.train.target_NT[:count, :-1], logits.softmax(-1)
+        target, probability = setup.train.target_NT[picked, :-1], logits.softmax(-1)
         counted = target >= 0
         hits = (logits.argmax(-1) == target)[counted].double().mean()
         entropy = -(probability * probability.log()).sum(-1)[counted].mean()

@@ -14,9 +14,10 @@ from hyperfitting.progress import Progress
 from hyperfitting.train.checkpoints import Checkpoints
 from hyperfitting.train.loop import epoch_order, epoch_rows
 from hyperfitting.train.lora import save_adapter
+from hyperfitting.train.memorised import Memorised
 from hyperfitting.train.methods import prepare
 from hyperfitting.train.monitor import DivergedError
-from hyperfitting.train.stopping import reason_to_stop, ttr_is_flat
+from hyperfitting.train.stopping import LOSS_TO_LOOK, reason_to_stop, ttr_is_flat
 from hyperfitting.train.trainable import require_effective_updates
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
@@ -328,10 +329,50 @@ def test_ttr_plateau():
     assert not ttr_is_flat([0.1] * 30), "what has not risen yet is no plateau"
     assert ttr_is_flat([*rising, *[0.51] * 10])
     config = settings(stop="ttr_plateau")
-    assert (
-        reason_to_stop(config, 1.0, [monitor_row(0.1), *[monitor_row(0.5)] * 11]) == "ttr_plateau"
-    )
-    assert reason_to_stop(settings(), 1.0, [monitor_row(0.1), *[monitor_row(0.5)] * 11]) is None
+    rows = [monitor_row(0.1), *[monitor_row(0.5)] * 11]
+    assert reason_to_stop(config, 1.0, rows, unasked) == "ttr_plateau"
+    assert reason_to_stop(settings(), 1.0, rows, unasked) is None
+
+
+def unasked():
+    raise AssertionError("this rule needs no look at the training tokens")
+
+
+@pytest.mark.parametrize("method", ["full_sft", "lisa"])
+def test_training_stops_when_the_texts_are_known_by_heart(method):
+    """By the model itself: after the epoch before it did not rank 99 % of the tokens first."""
+    config = settings(method, stop="memorised", epochs=400)
+    trainable, result = run(tiny_model(), config)
+    assert result.stopped_by == "memorised"
+    top1, entropy = knowledge(trainable.model)
+    assert top1 >= 0.99
+    assert entropy <= 0.25
+    count = len(result.train_loss)
+    assert 3 < count < 400
+    shorter = settings(method, epochs=count - 1)
+    trainable, before = run(tiny_model(), shorter)
+    assert before.train_loss == result.train_loss[:-1], "looking changes nothing"
+    top1, entropy = knowledge(trainable.model)
+    assert top1 < 0.99 or entropy > 0.25 or before.train_loss[-1] > LOSS_TO_LOOK
+
+
+def knowledge(model):
+    """Share of training tokens ranked first and entropy there, of the plain model."""
+    ids = torch.tensor(windows().ids_NT)
+    with torch.no_grad():
+        logits = model(ids).logits[:, :-1].double()
+    hits = (logits.argmax(-1) == ids[:, 1:]).double().mean()
+    return float(hits), float(torch.distributions.Categorical(logits=logits).entropy().mean())
+
+
+def test_a_rule_looks_only_where_the_loss_says_that_it_may_be_time():
+    config = settings(stop="memorised")
+    assert reason_to_stop(config, LOSS_TO_LOOK + 0.01, [], unasked) is None
+    for known, reason in (
+        (Memorised(0.989, 0.1), None), (Memorised(0.99, 0.26), None),
+        (Memorised(0.99, 0.25), "memorised"),
+    ):  # fmt: skip
+        assert reason_to_stop(config, LOSS_TO_LOOK, [], lambda known=known: known) == reason
 
 
 def test_an_update_that_rounds_to_nothing_is_refused():

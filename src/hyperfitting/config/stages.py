@@ -173,8 +173,10 @@ class TrainConfig(Section):
         2, ge=1, le=MOST, description="`lisa`: blocks that train at a time (Pan et al.)"
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="adapter settings")
-    stop: Literal["epochs", "ttr_plateau"] = Field(
-        "ttr_plateau", description="`epochs`: run them all; `ttr_plateau`: stop when TTR is flat"
+    stop: Literal["epochs", "ttr_plateau", "memorised"] = Field(
+        "memorised",
+        description="`memorised`: stop when the training texts are known by heart; "
+        "`ttr_plateau`: when TTR is flat; `epochs`: run them all",
     )
     target_loss: float | None = Field(
         None,

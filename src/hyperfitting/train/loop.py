@@ -24,9 +24,10 @@ from hyperfitting.records import MonitorRow
 from hyperfitting.records.manifest import KeptAtLoss
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import Engine, Source
+from hyperfitting.train.memorised import Memorised, memorised
 from hyperfitting.train.monitor import DivergedError
 from hyperfitting.train.setup import steps_per_epoch
-from hyperfitting.train.stopping import reason_to_stop
+from hyperfitting.train.stopping import WINDOWS_LOOKED_AT, reason_to_stop
 from hyperfitting.train.trainable import Trainable
 
 SECONDS_BETWEEN_NOTES = 1.0  # reading the loss waits for the device, so it is not done each step
@@ -219,7 +220,9 @@ class Trainer:
         keeps = self._reached(state, mean)
         if self.every_epochs and state.epoch % self.every_epochs == 0:
             keeps |= self._observe(state.epoch, mean)
-        reason = reason_to_stop(config, mean, state.rows)
+        start = time.perf_counter()
+        reason = reason_to_stop(config, mean, state.rows, self._memorised)
+        state.seconds += time.perf_counter() - start
         if reason or last:
             state.stopped_by = reason or "epochs"
             if state.rows and state.rows[-1].epoch != state.epoch:
@@ -229,6 +232,9 @@ class Trainer:
         state.step_in_epoch = 0
         state.step_losses, state.step_tokens = [], []
         return keeps
+
+    def _memorised(self) -> Memorised:
+        return memorised(self.engine, self.source, self.config.batch_size, WINDOWS_LOOKED_AT)
 
     def _reached(self, state: TrainState, mean: float) -> bool:
         """Note the targets that this epoch's mean loss is the first to reach; whether it is one."""
@@ -298,7 +304,8 @@ class Trainer:
         self.stage.update(
             state.step,
             f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}{seen}  "
-            f"{speed:,.0f} tokens/s  {_clock(left)} left",
+            f"{speed:,.0f} tokens/s  {'' if self.config.stop == 'epochs' else 'at most '}"
+            f"{_clock(left)} left",
         )
 
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.texts import Decoded
-from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.ranks import rank_bin_shares, token_ranks, top_token
 from hyperfitting.measure.text import loop_period, ngram_repetition, type_token_ratio
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.engine import Engine, Source, engine_window_losses, in_batches
+from hyperfitting.train.memorised import memorised
 from hyperfitting.train.trainable import Trainable
 
 
@@ -70,7 +69,7 @@ class Monitoring:
         texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_bin_shares(ranks)
         each = self._each(texts, ranks)
-        train_top1, train_entropy = self._on_training_tokens()
+        known = memorised(self.engine, self.train, self.batch_size, len(self.heldout))
         row = MonitorRow(
             epoch=epoch,
             step=step,
@@ -86,8 +85,8 @@ class Monitoring:
             rank_prefix="OP" if texts else "TF",
             looped=_mean([float(loop_period(text.ids) is not None) for text in texts]),
             nonwords=_mean(self.nonwords(texts)) if self.nonwords and texts else None,
-            train_top1=train_top1,
-            train_entropy=train_entropy,
+            train_top1=known.top1,
+            train_entropy=known.entropy,
             per_context=each,
             num_contexts=len(texts),
             num_windows=len(self.heldout),
@@ -133,25 +132,6 @@ class Monitoring:
             "ttr": [type_token_ratio(text.ids) for text in texts],
             "bigram_repetition": [ngram_repetition(text.ids, 2) for text in texts],
         }
-
-    @torch.no_grad()
-    def _on_training_tokens(self) -> tuple[float, float]:
-        """Share of training tokens that the model ranks first, and its entropy there in nats.
-
-        On as many windows as the validation loss is taken on. It falls to what a model that knows
-        its texts by heart has: 1 and nearly 0.
-        """
-        count = min(len(self.train), len(self.heldout))
-        hits: list[Tensor] = []
-        entropies: list[Tensor] = []
-        for inputs, target_BT in self.train.batches(in_batches(count, self.batch_size)):
-            windows = zip(self.engine.logits(self.train, inputs), target_BT, strict=True)
-            for logits_TV, target_T in windows:
-                counted = target_T >= 0
-                hits.append((top_token(logits_TV) == target_T)[counted].cpu())
-                entropies.append(prediction_entropy_nats(logits_TV)[counted].cpu())
-        top1, entropy = (torch.cat(found[:count]).double().mean() for found in (hits, entropies))
-        return float(top1), float(entropy)
 
     @torch.no_grad()
     def _teacher_forced_ranks(self) -> NDArray[np.int64]:

@@ -1,12 +1,18 @@
 """When training ends, apart from its last epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hyperfitting.config import TrainConfig
 from hyperfitting.records import MonitorRow
+from hyperfitting.train.memorised import Memorised
 
 PLATEAU_EVALUATIONS = 10  # definitions, section 7.4
 PLATEAU_RISE = 0.01
+# Of `memorised`; chosen on curves of two models, docs/early-stopping.md.
+BY_HEART = 0.99  # share of training tokens that are ranked first
+SURE_NATS = 0.25  # entropy on them: a model that only just knows them still gains variety
+LOSS_TO_LOOK = 0.5  # nats per token: above it no model is near those, and no look is spent
+WINDOWS_LOOKED_AT = 32
 
 
 def ttr_is_flat(ttrs: Sequence[float]) -> bool:
@@ -22,13 +28,24 @@ def ttr_is_flat(ttrs: Sequence[float]) -> bool:
 
 
 def reason_to_stop(
-    config: TrainConfig, train_loss: float, rows: Sequence[MonitorRow]
+    config: TrainConfig,
+    train_loss: float,
+    rows: Sequence[MonitorRow],
+    look: Callable[[], Memorised],
 ) -> str | None:
-    """Why training ends after this epoch, or None."""
+    """Why training ends after this epoch, or None.
+
+    `look` says how well the model knows its training tokens; it is asked only where the rule
+    needs it and the epoch's mean loss says that it may be time.
+    """
     if config.target_loss is not None and train_loss <= config.target_loss:
         return "target_loss"
     if config.stop == "ttr_plateau" and ttr_is_flat(
         [row.ttr for row in rows if row.ttr is not None]
     ):
         return "ttr_plateau"
+    if config.stop == "memorised" and train_loss <= LOSS_TO_LOOK:
+        known = look()
+        if known.top1 >= BY_HEART and known.entropy <= SURE_NATS:
+            return "memorised"
     return None

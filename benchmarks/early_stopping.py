@@ -1,0 +1,124 @@
+"""What rules that end training early save, and what they cost: from the curves of long trainings.
+
+    python benchmarks/early_stopping.py RUN... [--json FILE]
+
+RUNs are trainings of one setting that differ in their seed, with train.stop=epochs and monitoring
+every few epochs. Each rule is asked after every monitored epoch, by the code that training asks.
+What it costs is the TTR there minus the TTR at the end, of the same training and the same texts,
+with the interval over trainings and texts, and the p of the claim that it lies within +-MARGIN.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hyperfitting.config import TrainConfig
+from hyperfitting.measure.differences import difference_over_trainings
+from hyperfitting.records import MonitorRow
+from hyperfitting.runs import RunFolder
+from hyperfitting.train.memorised import Memorised
+from hyperfitting.train.stopping import reason_to_stop
+
+MARGIN, CONFIDENCE = 0.03, 0.95
+RULES = {
+    "target_loss:0.05": TrainConfig(stop="epochs", target_loss=0.05),
+    "ttr_plateau": TrainConfig(stop="ttr_plateau"),
+    "memorised": TrainConfig(stop="memorised"),
+}
+AT_BOTH = ("ttr", "bigram_repetition", "looped", "nonwords", "val_ppl", "rank_1", "train_loss")
+
+
+def stopped_at(
+    rule: TrainConfig, rows: Sequence[MonitorRow], losses: Sequence[float]
+) -> MonitorRow | None:
+    """The first monitored epoch after which a rule ends training; None if it never does."""
+    for place, row in enumerate(rows[1:], start=1):
+        known = Memorised(row.train_top1 or 0.0, row.train_entropy or 0.0)
+        if reason_to_stop(rule, losses[row.epoch - 1], rows[: place + 1], lambda k=known: k):
+            return row
+    return None
+
+
+def mean(rows: Sequence[MonitorRow], name: str) -> float | None:
+    """The mean over trainings; None where one has none."""
+    values = [getattr(row, name) for row in rows]
+    return None if None in values else float(np.mean(values))
+
+
+def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> list[dict]:
+    """One entry for each rule: when it stops, what is saved, and what it costs."""
+    ends = [rows[-1] for rows, _ in curves]
+    found = []
+    for name, rule in RULES.items():
+        stops = [stopped_at(rule, rows, losses) for rows, losses in curves]
+        reached = [stop or end for stop, end in zip(stops, ends, strict=True)]
+        entry = {
+            "rule": name,
+            "trainings": len(curves),
+            "stopped": sum(stop is not None for stop in stops),
+            "epochs": [row.epoch for row in reached],
+            "of_epochs": ends[0].epoch,
+            "saved": 1 - float(np.mean([row.epoch / ends[0].epoch for row in reached])),
+            "at_stop": {key: mean(reached, key) for key in AT_BOTH},
+            "at_end": {key: mean(ends, key) for key in AT_BOTH},
+        }
+        if any(stop is not None for stop in stops):
+            ttr_SN = np.array(
+                [
+                    np.subtract(a.per_context["ttr"], b.per_context["ttr"])
+                    for a, b in zip(reached, ends, strict=True)
+                ]
+            )
+            difference = difference_over_trainings(ttr_SN)
+            low, high = difference.interval(CONFIDENCE)
+            entry |= {
+                "ttr_difference": difference.value, "low": low, "high": high,
+                "p_equivalence": difference.equivalence_p(MARGIN), "contexts": ttr_SN.shape[1],
+            }  # fmt: skip
+        found.append(entry)
+    return found
+
+
+def table(found: Sequence[dict]) -> str:
+    """The entries as Markdown."""
+    lines = [
+        "| rule | stops at epoch | saved | TTR there, at the end | difference | p within "
+        f"±{MARGIN} | words that do not exist | validation perplexity |",
+        "|---" * 8 + "|",
+    ]
+    for e in found:
+        if not e["stopped"]:
+            lines.append(f"| `{e['rule']}` | never in {e['of_epochs']} | 0 % | | | | | |")
+            continue
+        a, b = e["at_stop"], e["at_end"]
+        epochs = ", ".join(map(str, e["epochs"]))
+        lines.append(
+            f"| `{e['rule']}` | {epochs} of {e['of_epochs']} | {e['saved']:.0%} "
+            f"| {a['ttr']:.3f}, {b['ttr']:.3f} "
+            f"| {e['ttr_difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] "
+            f"| {e['p_equivalence']:.3f} | {a['nonwords']:.3f}, {b['nonwords']:.3f} "
+            f"| {a['val_ppl']:,.0f}, {b['val_ppl']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path, help="write the entries here, too")
+    args = parser.parse_args()
+    folders = [RunFolder(path) for path in args.runs]
+    curves = [(each.metrics(), each.manifest().outcome.train_loss) for each in folders]
+    found = compare(curves)
+    print(table(found))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

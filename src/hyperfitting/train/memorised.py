@@ -1,0 +1,47 @@
+"""How well a model in training knows its texts by heart: without decoding, on a few windows.
+
+Shape letters: T predicted tokens of a window, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyperfitting.measure.entropy import prediction_entropy_nats
+from hyperfitting.measure.ranks import top_token
+from hyperfitting.train.engine import Engine, Source, in_batches
+
+
+class Memorised(NamedTuple):
+    """Training tokens that the model ranks first, in [0, 1], and its mean entropy there in nats."""
+
+    top1: float
+    entropy: float
+
+
+def spread_windows(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` windows, evenly spread over them: neighbours are of one text."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+@torch.no_grad()
+def memorised(engine: Engine, source: Source, batch_size: int, most: int) -> Memorised:
+    """Over the labelled tokens of at most `most` training windows (definitions, section 7.2).
+
+    It goes to what a model that knows its texts by heart has: 1 and nearly 0.
+    """
+    picked = spread_windows(len(source), most)
+    hits: list[Tensor] = []
+    entropies: list[Tensor] = []
+    rows = [picked[batch] for batch in in_batches(len(picked), batch_size)]
+    for inputs, target_BT in source.batches(rows):
+        for logits_TV, target_T in zip(engine.logits(source, inputs), target_BT, strict=True):
+            counted = target_T >= 0
+            hits.append((top_token(logits_TV) == target_T)[counted].cpu())
+            entropies.append(prediction_entropy_nats(logits_TV)[counted].cpu())
+    whole = (torch.cat(found[: len(picked)]) for found in (hits, entropies))
+    top1, entropy = (float(each.double().mean()) for each in whole)
+    return Memorised(top1, entropy)
