@@ -1,24 +1,31 @@
-"""What rules that end training early save, and what they cost: from the curves of long trainings.
+"""What rules that end training early save, and what they cost.
 
-    python benchmarks/early_stopping.py RUN... [--json FILE]
+    python benchmarks/early_stopping.py LONG... [--stopped RUN...]
 
-RUNs are trainings of one setting that differ in their seed, with train.stop=epochs and monitoring
-every few epochs. Each rule is asked after every monitored epoch, by the code that training asks.
-What it costs is the TTR there minus the TTR at the end, of the same training and the same texts,
-with the interval over trainings and texts, and the p of the claim that it lies within +-MARGIN.
+LONG are trainings of one setting that differ in their seed, with train.stop=epochs and monitoring
+every few epochs: from their curves every rule is asked after every monitored epoch, by the code
+that training asks. What it costs is the TTR there minus the TTR at the end, of the same training
+and the same texts, with the interval over trainings and texts, and the p of the claim that it lies
+within +-MARGIN. Monitored texts are few. So trainings that did stop can be given: their models and
+the LONG ones' continue the held-out contexts, all of them, and are compared alike.
 """
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from common import Result, finish, parser_of
 
-from hyperfitting.config import TrainConfig
+from hyperfitting.config import ModelConfig, TrainConfig
+from hyperfitting.generate.decode import decode
+from hyperfitting.generate.verb import open_model
 from hyperfitting.measure.differences import difference_over_trainings
+from hyperfitting.measure.text import type_token_ratio
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
 from hyperfitting.runs import RunFolder
+from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.memorised import Memorised
 from hyperfitting.train.stopping import reason_to_stop
 
@@ -48,14 +55,14 @@ def mean(rows: Sequence[MonitorRow], name: str) -> float | None:
     return None if None in values else float(np.mean(values))
 
 
-def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> list[dict]:
+def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> list[Result]:
     """One entry for each rule: when it stops, what is saved, and what it costs."""
     ends = [rows[-1] for rows, _ in curves]
     found = []
     for name, rule in RULES.items():
         stops = [stopped_at(rule, rows, losses) for rows, losses in curves]
         reached = [stop or end for stop, end in zip(stops, ends, strict=True)]
-        entry = {
+        entry: Result = {
             "rule": name,
             "trainings": len(curves),
             "stopped": sum(stop is not None for stop in stops),
@@ -82,7 +89,7 @@ def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> l
     return found
 
 
-def table(found: Sequence[dict]) -> str:
+def table(found: Sequence[Result]) -> str:
     """The entries as Markdown."""
     lines = [
         "| rule | stops at epoch | saved | TTR there, at the end | difference | p within "
@@ -105,19 +112,58 @@ def table(found: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
+def continued_ttr(run: Path, most: int) -> list[float]:
+    """TTR of a trained model's greedy continuations of its held-out contexts."""
+    config = RunFolder(run).manifest().settings
+    contexts = read_dataset(config, Progress()).contexts.contexts[:most]
+    model, tokenizer = open_model(ModelConfig(name=str(run)))
+    texts = decode(
+        model, contexts, max_new_tokens=config.data.continuation_tokens,
+        banned=Tokens.of(model, tokenizer).banned("fixed_length"),
+    )  # fmt: skip
+    return [type_token_ratio(text.ids) for text in texts]
+
+
+def stopped_beside_long(stopped: Sequence[Path], long: Sequence[Path], most: int) -> Result:
+    """TTR of trainings that stopped minus that of those that went on, over all contexts."""
+    a_SN, b_SN = (np.array([continued_ttr(run, most) for run in runs]) for runs in (stopped, long))
+    difference = difference_over_trainings(a_SN, b_SN)
+    low, high = difference.interval(CONFIDENCE)
+    return {
+        "epochs": [RunFolder(run).manifest().outcome.epochs for run in stopped],
+        "of_epochs": [RunFolder(run).manifest().outcome.epochs for run in long],
+        "contexts": a_SN.shape[1],
+        "ttr_stopped": float(a_SN.mean()), "ttr_long": float(b_SN.mean()),
+        "ttr_difference": difference.value, "low": low, "high": high,
+        "p_equivalence": difference.equivalence_p(MARGIN),
+    }  # fmt: skip
+
+
+def show(result: Result) -> None:
+    """The result as Markdown."""
+    print(table(result["rules"]))
+    if beside := result.get("trainings"):
+        print(
+            f"\ntrainings that stopped after {beside['epochs']} epochs minus those of "
+            f"{beside['of_epochs']}, {beside['contexts']} contexts: "
+            f"TTR {beside['ttr_stopped']:.3f} and {beside['ttr_long']:.3f}, "
+            f"{beside['ttr_difference']:+.3f} [{beside['low']:+.3f}, {beside['high']:+.3f}], "
+            f"p within ±{result['margin']} = {beside['p_equivalence']:.4f}"
+        )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--json", type=Path, help="write the entries here, too")
+    parser = parser_of(__doc__, quick="8 contexts")
+    parser.add_argument("long", nargs="+", type=Path)
+    parser.add_argument("--stopped", nargs="+", type=Path, default=[], help="two or more")
     args = parser.parse_args()
-    folders = [RunFolder(path) for path in args.runs]
+    folders = [RunFolder(path) for path in args.long]
     curves = [(each.metrics(), each.manifest().outcome.train_loss) for each in folders]
-    found = compare(curves)
-    print(table(found))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    result: Result = {"margin": MARGIN, "rules": compare(curves)}
+    if args.stopped:
+        most = 8 if args.quick else 1_000_000
+        result["trainings"] = stopped_beside_long(args.stopped, args.long, most)
+    finish(args, result, show)
 
 
 if __name__ == "__main__":

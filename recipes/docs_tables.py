@@ -53,7 +53,7 @@ def trained() -> str:
         config = resolve_run([Layer("", given)]).config.train
         rows.append((
             f"`{name}`", _trains(method), "`adapter/`" if method.has_adapters else "`model/`",
-            _rate(method), str(config.epochs),
+            _rate(method), ("" if config.stop == "epochs" else "at most ") + str(config.epochs),
         ))  # fmt: skip
     return _table(("method", "trains", "result", "default rate", "epochs"), rows)
 

@@ -266,7 +266,7 @@ def test_a_recipe_asks_for_at_most_so_many_windows_and_a_preset_for_the_papers()
     recipe = resolve_run([BASE]).config
     assert (recipe.data.max_train, recipe.data.num_train) == (32, None)
     assert (recipe.data.window_tokens, recipe.train.batch_size, recipe.train.stop) == (
-        128, 2, "epochs",
+        128, 2, "memorised",
     )  # fmt: skip
     for method, rate in (("full_sft", 5e-6), ("late_half_sft", 5e-6), ("late_stage_lora", 2e-4)):
         user = [BASE, Layer("flag", {"train.method": method}), *preset_layer("paper", method)]

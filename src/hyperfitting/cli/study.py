@@ -103,7 +103,7 @@ def _show(missing: "list[Step]", estimated: "Estimated") -> None:
     seconds, disk = (sum(getattr(c, name) for c in costs.values()) for name in ("seconds", "disk"))
     console.print(
         f"\n{len(missing)} steps, about {_clock(seconds)} and {in_bytes(disk)} of disk; times are "
-        "right to a factor of about two"
+        "right to a factor of about two, and of trainings that may end early the most"
     )
     for model, why in estimated.unknown.items():
         console.print(Text(f"{model}: not estimated: {why}"), soft_wrap=True)
