@@ -24,7 +24,7 @@ def content(study: Study, svgs: Mapping[str, str], _config: ReportConfig) -> Con
             (r.num_contexts for rows in study.curves.values() for r in rows), 0
         ),
         "has_loss_interval": any(run.final_loss_interval is not None for run in study.runs),
-        "has_plateau": any(run.stopped_by == "ttr_plateau" for run in study.runs),
+        "stopped_by": {run.stopped_by for run in study.runs},
     }
 
 
