@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import Result, finish, parser_of
 
-from hyperfitting.config import ModelConfig, TrainConfig
+from hyperfitting.config import ModelConfig, RunConfig, TrainConfig
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.verb import open_model
 from hyperfitting.measure.differences import difference_over_trainings
@@ -114,7 +114,7 @@ def table(found: Sequence[Result]) -> str:
 
 def continued_ttr(run: Path, most: int) -> list[float]:
     """TTR of a trained model's greedy continuations of its held-out contexts."""
-    config = RunFolder(run).manifest().settings
+    config = RunConfig.model_validate(RunFolder(run).manifest().config)
     contexts = read_dataset(config, Progress()).contexts.contexts[:most]
     model, tokenizer = open_model(ModelConfig(name=str(run)))
     texts = decode(
@@ -125,15 +125,19 @@ def continued_ttr(run: Path, most: int) -> list[float]:
 
 
 def stopped_beside_long(stopped: Sequence[Path], long: Sequence[Path], most: int) -> Result:
-    """TTR of trainings that stopped minus that of those that went on, over all contexts."""
+    """TTR of trainings that stopped minus that of the same that went on, over all contexts.
+
+    Both are in the order of their seeds.
+    """
     a_SN, b_SN = (np.array([continued_ttr(run, most) for run in runs]) for runs in (stopped, long))
-    difference = difference_over_trainings(a_SN, b_SN)
+    difference = difference_over_trainings(a_SN - b_SN)
     low, high = difference.interval(CONFIDENCE)
     return {
         "epochs": [RunFolder(run).manifest().outcome.epochs for run in stopped],
         "of_epochs": [RunFolder(run).manifest().outcome.epochs for run in long],
         "contexts": a_SN.shape[1],
         "ttr_stopped": float(a_SN.mean()), "ttr_long": float(b_SN.mean()),
+        "each": [a_SN.mean(axis=1).tolist(), b_SN.mean(axis=1).tolist()],
         "ttr_difference": difference.value, "low": low, "high": high,
         "p_equivalence": difference.equivalence_p(MARGIN),
     }  # fmt: skip
@@ -155,7 +159,9 @@ def show(result: Result) -> None:
 def main() -> None:
     parser = parser_of(__doc__, quick="8 contexts")
     parser.add_argument("long", nargs="+", type=Path)
-    parser.add_argument("--stopped", nargs="+", type=Path, default=[], help="two or more")
+    parser.add_argument(
+        "--stopped", nargs="+", type=Path, default=[], help="the same trainings, which stopped"
+    )
     args = parser.parse_args()
     folders = [RunFolder(path) for path in args.long]
     curves = [(each.metrics(), each.manifest().outcome.train_loss) for each in folders]
