@@ -1,6 +1,7 @@
 """No line calls a text varied without saying that it is broken: planted arms."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -163,3 +164,12 @@ def test_the_column_of_a_reference_model_has_its_name(tmp_path):
     study = read_study(folder)
     assert heading(study, "coherence_nats") == "Coherence under gpt2-large"
     assert heading(study, "coherence_original_nats") == "Coherence"
+
+
+def test_broken_text_that_is_not_varied_either_is_no_contrast(tmp_path):
+    study = read_study(planted(tmp_path, -8.3, 0.3))
+    assert soundness(study, TUNED).in_words.startswith(", but the text is broken")
+    rows = [replace(r, mean=0.05) if (r.arm, r.metric) == (TUNED.name, "ttr") else r
+            for r in study.rows]  # fmt: skip
+    looping = replace(study, rows=rows)
+    assert soundness(looping, TUNED).in_words.startswith(", and the text is broken")

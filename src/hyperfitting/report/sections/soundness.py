@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hyperfitting.records import HUMAN, Arm, Measurement
+from hyperfitting.records import HUMAN, ORIGINAL, Arm, Measurement
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import cell, number
 
@@ -25,6 +25,7 @@ class Soundness:
     broken_words: Sequence[str] = ()  # words do not exist
     intact: Sequence[str] = ()
     unknown: Sequence[str] = ()
+    is_varied: bool = True  # more than the original
 
     @property
     def is_broken(self) -> bool:
@@ -44,7 +45,7 @@ class Soundness:
     def in_words(self) -> str:
         """What goes on after a sentence's "TTR 0.684", from its comma on."""
         if self.is_broken:
-            return f", but {self.lost_in_words}"
+            return f", {'but' if self.is_varied else 'and'} {self.lost_in_words}"
         if not self.intact:
             return f", whether the text is intact is not known: {', '.join(self.unknown)}"
         by = "both measures" if not self.unknown else "one measure"
@@ -57,7 +58,11 @@ def soundness(study: Study, arm: Arm) -> Soundness:
     found: dict[str, list[str]] = {}
     for name, words in (_coherence(study, arm), _nonwords(study, arm)):
         found.setdefault(name, []).append(words)
-    return Soundness(**found)
+    own, original = study.cell(arm, "ttr"), study.cell(ORIGINAL, "ttr")
+    is_varied = True
+    if own and original and own.mean is not None and original.mean is not None:
+        is_varied = own.mean > original.mean
+    return Soundness(is_varied=is_varied, **found)
 
 
 def _coherence(study: Study, arm: Arm) -> tuple[str, str]:
