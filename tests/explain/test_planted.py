@@ -158,8 +158,10 @@ def test_one_shifted_logit_is_a_static_bias_and_its_injection_is_the_tuned_model
     tuned = ids(arms["tuned"].fixed)
     assert tuned != explanation.texts, "the bias changes texts"
     [variants] = written
-    assert len(variants) == 1 + 2 + 2 + 2 * 2
-    at_one = {("promoted", 1.0): variants[2], ("all", 1.0): variants[4]}
+    assert len(variants) == 1 + 2 + 2 + 2 + 2 * 2
+    at_one = {
+        ("promoted", 1.0): variants[2], ("in_sample", 1.0): variants[4], ("all", 1.0): variants[6]
+    }  # fmt: skip
     assert variants[0] == explanation.texts
     assert all(found_texts == tuned for found_texts in at_one.values())
     for row in bias["rows"]:

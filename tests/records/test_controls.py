@@ -79,7 +79,7 @@ KEYS = {
     "provenance.human.histogram": "edges counts",
     "static_bias": "static_share static_share_low static_share_high static_share_reason in_words "
     "promoted_tokens positions rank_positions most_promoted strength_0_equals_original gain rows "
-    "tuned verdict_in_words reason",
+    "tuned strength_ttr_spearman verdict_in_words reason",
     "static_bias.gain": "value low high reason",
     "static_bias.most_promoted[0]": "id text mean_rank_improvement mean_logit_shift",
     "static_bias.rows[1]": "kind strength p_holm draws ttr bigram_repetition looped "
@@ -131,7 +131,7 @@ SINCE = {
         "static_share_low", "static_share_high", "static_share_reason", "reason", "gain",
         "rows[1].top1_agreement_tuned", "rows[1].share_of_gain_low", "rows[1].share_of_gain_high",
         "rows[1].share_of_gain_reason", "rows[1].equals_tuned", "rows[1].ttr_minus_random",
-        "rows[1].p_holm",
+        "rows[1].p_holm", "strength_ttr_spearman",
     ],
     "joint_null": ["gain", "original", "tuned", "agreement_without", "reason"],
     "block_swap": [
