@@ -7,6 +7,7 @@ The only file that knows what a name is made of. On disk an arm is `arm` (its na
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from hyperfitting.foreign import plain_name
@@ -119,10 +120,10 @@ class Arm:
             raise ValueError(f"{self.name} is matched to no arm")
         return replace(self, model=self.matched_to, matched_to=None)
 
-    @property
+    @cached_property  # a report asks tens of thousands of times
     def variant(self) -> "Arm":
         """The arm without its seed: what trainings that differ in the seed have in common."""
-        return replace(self, seed=None)
+        return self if self.seed is None else replace(self, seed=None)
 
     @property
     def is_sampled(self) -> bool:
