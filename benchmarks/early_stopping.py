@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from common import Result, finish, parser_of
+from numpy.typing import NDArray
 
 from hyperfitting.config import ModelConfig, RunConfig, TrainConfig
 from hyperfitting.generate.decode import decode
@@ -55,6 +56,16 @@ def mean(rows: Sequence[MonitorRow], name: str) -> float | None:
     return None if None in values else float(np.mean(values))
 
 
+def beside(ttr_SN: NDArray[np.float64]) -> Result:
+    """The mean of differences in TTR, how sure it is, and whether it is within the margin."""
+    difference = difference_over_trainings(ttr_SN)
+    low, high = difference.interval(CONFIDENCE)
+    return {
+        "ttr_difference": difference.value, "low": low, "high": high,
+        "p_equivalence": difference.equivalence_p(MARGIN), "contexts": ttr_SN.shape[1],
+    }  # fmt: skip
+
+
 def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> list[Result]:
     """One entry for each rule: when it stops, what is saved, and what it costs."""
     ends = [rows[-1] for rows, _ in curves]
@@ -79,12 +90,7 @@ def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> l
                     for a, b in zip(reached, ends, strict=True)
                 ]
             )
-            difference = difference_over_trainings(ttr_SN)
-            low, high = difference.interval(CONFIDENCE)
-            entry |= {
-                "ttr_difference": difference.value, "low": low, "high": high,
-                "p_equivalence": difference.equivalence_p(MARGIN), "contexts": ttr_SN.shape[1],
-            }  # fmt: skip
+            entry |= beside(ttr_SN)
         found.append(entry)
     return found
 
@@ -130,29 +136,24 @@ def stopped_beside_long(stopped: Sequence[Path], long: Sequence[Path], most: int
     Both are in the order of their seeds.
     """
     a_SN, b_SN = (np.array([continued_ttr(run, most) for run in runs]) for runs in (stopped, long))
-    difference = difference_over_trainings(a_SN - b_SN)
-    low, high = difference.interval(CONFIDENCE)
-    return {
+    return beside(a_SN - b_SN) | {
         "epochs": [RunFolder(run).manifest().outcome.epochs for run in stopped],
         "of_epochs": [RunFolder(run).manifest().outcome.epochs for run in long],
-        "contexts": a_SN.shape[1],
         "ttr_stopped": float(a_SN.mean()), "ttr_long": float(b_SN.mean()),
         "each": [a_SN.mean(axis=1).tolist(), b_SN.mean(axis=1).tolist()],
-        "ttr_difference": difference.value, "low": low, "high": high,
-        "p_equivalence": difference.equivalence_p(MARGIN),
     }  # fmt: skip
 
 
 def show(result: Result) -> None:
     """The result as Markdown."""
     print(table(result["rules"]))
-    if beside := result.get("trainings"):
+    if found := result.get("trainings"):
         print(
-            f"\ntrainings that stopped after {beside['epochs']} epochs minus those of "
-            f"{beside['of_epochs']}, {beside['contexts']} contexts: "
-            f"TTR {beside['ttr_stopped']:.3f} and {beside['ttr_long']:.3f}, "
-            f"{beside['ttr_difference']:+.3f} [{beside['low']:+.3f}, {beside['high']:+.3f}], "
-            f"p within ±{result['margin']} = {beside['p_equivalence']:.4f}"
+            f"\ntrainings that stopped after {found['epochs']} epochs minus those of "
+            f"{found['of_epochs']}, {found['contexts']} contexts: "
+            f"TTR {found['ttr_stopped']:.3f} and {found['ttr_long']:.3f}, "
+            f"{found['ttr_difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], "
+            f"p within ±{result['margin']} = {found['p_equivalence']:.4f}"
         )
 
 

@@ -29,6 +29,11 @@ class Explained:
         found = (record for records in self.by_control.values() for record in records)
         return [record for record in found if isinstance(record, kind)]
 
+    def of_arm(self, kind: type[Found], arm: Arm | None) -> Found | None:
+        """The first record of one kind that is of an arm, whichever of its seeds; or None."""
+        wanted = arm and arm.variant
+        return next((each for each in self.of(kind) if each.arm.variant == wanted), None)
+
     @property
     def arms(self) -> list[Arm]:
         """Every tuned model that some control ran on."""

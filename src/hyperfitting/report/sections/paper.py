@@ -237,9 +237,7 @@ def _blocks(blocks_0_based: Sequence[int] | None) -> str:
 def static_table(study: Study) -> Table:
     """The original with the promoted tokens' shift at every strength (Table 2)."""
     rows = paper_rows(study, STATIC_TABLES)
-    wanted = study.first and study.first.variant
-    every = study.explained.of(StaticBias)
-    found = next((each for each in every if each.arm.variant == wanted), None)
+    found = study.explained.of_arm(StaticBias, study.first)
     if found is None or not found.rows:
         return Table("paper_static_injection", [], [])
     metrics = ("ttr", "bigram_repetition")

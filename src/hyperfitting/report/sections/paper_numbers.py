@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from hyperfitting.config.methods import METHODS
 from hyperfitting.measure.curves import together
 from hyperfitting.records import ORIGINAL, Arm, Prefix
 from hyperfitting.records.controls.geometry import BLOCK_OUTPUT, Geometry, Layer
 from hyperfitting.records.controls.static_bias import StaticBias
-from hyperfitting.records.record import OfArm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.paper_values import model_in_paper, scalar
@@ -94,14 +92,14 @@ def relative_ttr(study: Study, arm: Arm) -> Cell:
 def _of_explanation(study: Study, arm: Arm) -> list[list[Cell]]:
     theirs = model_in_paper(study.info.model.name)
     is_first = theirs == FIRST_MODEL
-    static = _of(study.explained.of(StaticBias), arm)
+    static = study.explained.of_arm(StaticBias, arm)
     if static is None:
         found = Cell(MISSING, reason="needs hyperfit explain STUDY --only static_bias")
     else:
         found = _known(static.strength_ttr_spearman, "needs three strengths that change texts")
     paper = scalar("static_injection_strength_quality_spearman") if is_first else None
     rows = [_row("3.5", "Rank correlation of strength and TTR", found, _text(paper, 2))]
-    geometry = _of(study.explained.of(Geometry), arm)
+    geometry = study.explained.of_arm(Geometry, arm)
     before, last = _last_layers(geometry)
     stable = geometry.regions.stable if geometry and geometry.regions else []
     paper = scalar("stable_layers_tinyllama") if is_first else None
@@ -128,12 +126,6 @@ def _known(correlation: float | None, reason: str) -> Cell:
     if correlation is None:
         return Cell(MISSING, reason=reason)
     return Cell(number(correlation, 2, signed=True))
-
-
-def _of(found: Sequence[Any], arm: Arm) -> Any:
-    """What is known of the first training of an arm, or None."""
-    of_arm: list[OfArm] = [each for each in found if each.arm.variant == arm.variant]
-    return of_arm[0] if of_arm else None
 
 
 def _last_layers(found: Geometry | None) -> tuple[Layer | None, Layer | None]:
