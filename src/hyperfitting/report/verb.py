@@ -16,7 +16,7 @@ from hyperfitting.config import ReportConfig
 from hyperfitting.faults import writing
 from hyperfitting.progress import Progress
 from hyperfitting.report.figures import front, layers, lens, ranks, text, training
-from hyperfitting.report.figures.style import lay_out, to_svg
+from hyperfitting.report.figures.style import to_files, to_svg
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study, require_evaluated
 from hyperfitting.report.page import sections, tables
@@ -64,13 +64,10 @@ def _write_files(folder: StudyFolder, study: Study) -> dict[str, str]:
         pdf.unlink(missing_ok=True)
         if figure is None:
             continue
-        lay_out(figure)
         with writing(folder.figures):
-            figure.savefig(png, dpi=160)
-            figure.savefig(pdf, metadata={"CreationDate": None})
-        svgs[name] = to_svg(figure, title)
+            svgs[name] = to_files(figure, title, png, pdf)
         if name in NARROW:
-            svgs[f"{name}_narrow"] = to_svg(lay_out(NARROW[name](study)), title)
+            svgs[f"{name}_narrow"] = to_svg(NARROW[name](study), title)
     return svgs
 
 

@@ -4,12 +4,17 @@ import html
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
+import matplotlib.image
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -18,6 +23,8 @@ from hyperfitting.records import Arm
 from hyperfitting.records.estimates import Estimate
 
 INK = "#5a6070"
+PNG_DPI = 160
+POINTS_PER_INCH = 72
 ANY_MARKER = "P"  # of decoders, and of methods that have no look of their own
 # Beside those of `METHODS`: told apart with any colour vision, on white and on black (Okabe and
 # Ito).
@@ -120,19 +127,32 @@ def handle(of: Look) -> Line2D:
     )
 
 
-def lay_out(figure: Figure) -> Figure:
-    """Lay the figure out, once for all files of it: that takes as long as drawing."""
+def to_files(figure: Figure, title: str, png: Path, pdf: Path) -> str:
+    """Write a figure as PNG and PDF; returns it as SVG.
+
+    Each is drawn once. `Figure.savefig` draws twice, and a layout pass of its own is a third time:
+    drawing for the PNG lays out too.
+    """
     with matplotlib.rc_context(STYLE):
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
+        figure.set_dpi(PNG_DPI)
+        canvas: Any = FigureCanvasAgg(figure)  # untyped, as those below
+        canvas.draw()
+        matplotlib.image.imsave(png, canvas.buffer_rgba(), dpi=PNG_DPI)
+        figure.set_layout_engine("none")
+        canvas = FigureCanvasPdf(figure)
+        canvas.print_pdf(pdf, metadata={"CreationDate": None})
+    return to_svg(figure, title)
 
 
 def to_svg(figure: Figure, title: str) -> str:
     """An SVG element for a page: no fixed size, the page's text colour, a title for readers."""
     buffer = io.StringIO()
+    figure.set_dpi(POINTS_PER_INCH)  # of an SVG, whatever the figure was drawn at before
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set_facecolor("none")  # the page's own background shows
+    canvas: Any = FigureCanvasSVG(figure)
     with matplotlib.rc_context(STYLE):  # its salt makes the file the same every time
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        canvas.print_svg(buffer, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", svg, count=1)

@@ -59,10 +59,6 @@ def triad(curves: Sequence[Curve], references: Mapping[str, float]) -> Figure | 
         figure = Figure(figsize=(10, 5.8), layout="constrained")
         loss, perplexity, ttr, ranks = figure.subplots(2, 2).flat
         _panel(loss, curves, "train_loss", "Training loss", "nats per token", "log")
-        for curve in curves:  # every epoch: what happens between two monitored ones is seen
-            loss.plot(
-                range(1, 1 + len(curve.losses)), curve.losses, color=curve.look.colour, linewidth=1
-            )
         _panel(perplexity, curves, "val_ppl", "Validation perplexity", "held-out windows", "log")
         _panel(ttr, curves, "ttr", "Type-token ratio, greedy", "distinct / all tokens")
         for name, value in references.items():
@@ -89,6 +85,19 @@ def _series(rows: Sequence[MonitorRow], name: str) -> tuple[list[int], list[floa
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
+def _points(curve: Curve, name: str) -> tuple[list[int], list[float], list[int] | None]:
+    """Epochs, values, and which of them are marked; all where None.
+
+    The training loss is drawn of every epoch, so that a spike between two monitored ones is seen.
+    """
+    if name != "train_loss" or not curve.losses:
+        return *_series(curve.rows, name), None
+    epochs = list(range(1, 1 + len(curve.losses)))
+    monitored = {row.epoch for row in curve.rows}
+    marked = [place for place, epoch in enumerate(epochs) if epoch in monitored]
+    return epochs, list(curve.losses), marked
+
+
 def _band(axes: Axes, curve: Curve, name: str) -> None:
     """The interval over the contexts of every point that has its contexts' values."""
     points = []
@@ -108,10 +117,13 @@ def _panel(
     axes: Axes, curves: Sequence[Curve], name: str, title: str, unit: str, scale: str = "linear"
 ) -> None:
     for curve in curves:
+        epochs, values, marked = _points(curve, name)
         axes.plot(
-            *_series(curve.rows, name),
+            epochs,
+            values,
             color=curve.look.colour,
             marker=curve.look.marker,
+            markevery=marked,
             linestyle=curve.look.line,
             markersize=4,
             label=curve.label,
