@@ -40,12 +40,13 @@ PLACEHOLDERS = {"", "...", "{}", "N", "NAME", "MODEL", "PRICE", "TEXTS", "value"
 NO_SETTINGS = {
     "key", "alpha", "base", "beams", "breakers", "decay", "eta", "k", "length_penalty",
     "normalised", "num_beams", "q", "tau", "window", "width", "height", "role", "n",
-    "safe_serialization",
+    "safe_serialization", "return_tensors", "do_sample",
 }  # fmt: skip
 # Options of other programs.
 NO_FLAGS = {
     "--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu", "--models",
-    "--arms", "--rounds",
+    "--arms", "--rounds", "--outfile", "--outtype", "--build", "--temp", "--repeat-penalty",
+    "--model", "--max-lora-rank", "--prompt",
 }  # fmt: skip
 # Whose settings the messages of a part speak of; of the rest, any verb's.
 VERBS_OF = {

@@ -49,6 +49,9 @@ ALLOWED = {
     "explain": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},
+    "export": BASE
+    | FILES_OF_A_RUN
+    | {"environment", "data", "models", "generate", "measure", "report"},
     "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate"},
     "stops": {"errors", "runs"},
     "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
@@ -59,6 +62,7 @@ ALLOWED = {
         "demo",
         "evaluate",
         "explain",
+        "export",
         "generate",
         "judge",
         "train",
@@ -69,7 +73,7 @@ ALLOWED = {
     | FILES_OF_A_RUN
     | {"report", "measure", "verbs", "allocation", "terminal", "interrupts", "__init__"}
     # When a command runs, never at the top: see below.
-    | {"models", "compare", "generate", "study"},
+    | {"models", "compare", "generate", "study", "export"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train", "study"},
@@ -127,6 +131,7 @@ COMMANDS = (
     "judge",
     "generate",
     "report",
+    "export",
     "config",
 )
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]

@@ -45,6 +45,7 @@ BASES = {
     "judge": ["study", "--a", "x", "--b", "y", "--model", "m"],
     "generate": ["m", "--prompt", "p"],
     "report": ["study"],
+    "export": ["run", "--out", "o"],
 }
 PAIR = ["--base", "a", "--tuned", "b", "--data", "d", "--out", "o"]
 # How a command prints, which is not what its stage is given.

@@ -166,6 +166,21 @@ class StudyFolder:
         return _rows(Generation, path, "run `hyperfit evaluate` again")
 
 
+class ExportFolder:
+    """Paths of what `hyperfit export` writes; a whole model or adapter lies in the folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record_file = path / "export.json"
+        self.card = path / "README.md"
+        self.merged = path / "merged"  # what a conversion starts from
+        self.modelfile = path / "Modelfile"
+
+    def gguf_file(self, name: str, kind: str) -> Path:
+        """The GGUF file of a model with weights of this kind."""
+        return self.path / f"{name}-{kind.upper()}.gguf"
+
+
 class GridFolder:
     """Paths of what `hyperfit study` writes: a STUDY for each model and source, side by side."""
 
@@ -221,6 +236,15 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
         self.model = path / "model"
+        self.exports = path / "exports"  # what was found of each export, wherever it lies
+
+    def export_file(self, key: str) -> Path:
+        """What `hyperfit export` found; `key` digests form, type and strength."""
+        return self.exports / f"{key}.json"
+
+    def exported(self) -> list[Path]:
+        """What `hyperfit export` found, one file for each form, type and strength."""
+        return sorted(self.exports.glob("*.json"))
 
     def require_own(self) -> None:
         """Refuse a folder whose links would have its files written elsewhere.

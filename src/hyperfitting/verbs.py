@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hyperfitting.demo import demo
     from hyperfitting.evaluate.verb import evaluate
     from hyperfitting.explain.verb import explain
+    from hyperfitting.export.verb import check_export, export
     from hyperfitting.generate.verb import generate
     from hyperfitting.judge.verb import judge
     from hyperfitting.report.together import report_together
@@ -27,6 +28,8 @@ DOORS = {
     "train": "hyperfitting.train.verb",
     "evaluate": "hyperfitting.evaluate.verb",
     "explain": "hyperfitting.explain.verb",
+    "export": "hyperfitting.export.verb",
+    "check_export": "hyperfitting.export.verb",
     "judge": "hyperfitting.judge.verb",
     "report": "hyperfitting.report.verb",
     "report_together": "hyperfitting.report.together",
@@ -35,9 +38,11 @@ DOORS = {
 }
 
 __all__ = [
+    "check_export",
     "demo",
     "evaluate",
     "explain",
+    "export",
     "generate",
     "judge",
     "report",

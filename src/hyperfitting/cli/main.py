@@ -6,7 +6,18 @@ import typer
 
 from hyperfitting import __version__
 from hyperfitting.allocation import keep_large_buffers
-from hyperfitting.cli import config, demo, evaluate, explain, generate, judge, report, study, train
+from hyperfitting.cli import (
+    config,
+    demo,
+    evaluate,
+    explain,
+    export,
+    generate,
+    judge,
+    report,
+    study,
+    train,
+)
 from hyperfitting.cli.common import write_line
 
 app = typer.Typer(
@@ -43,6 +54,7 @@ app.command("study")(study.study)
 app.command("judge")(judge.judge)
 app.command("generate")(generate.generate)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.add_typer(config.app, name="config")
 
 

@@ -15,6 +15,7 @@ from hyperfitting.config import (
     Section,
     require_effect,
 )
+from hyperfitting.config.export import ExportConfig
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import OVERRIDE, Layer, Resolved, build, flatten, leaf_fields, peek
 from hyperfitting.config.methods import (
@@ -282,6 +283,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "train": RunConfig,
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
+    "export": ExportConfig,
     "generate": GenerateConfig,
     "judge": JudgeConfig,
     "report": ReportConfig,

@@ -164,6 +164,13 @@ def file_of(checkpoint: Checkpoint) -> Path:
     return Path(checkpoint.path, str(checkpoint.gguf))
 
 
+def stored_types(checkpoint: Checkpoint) -> set[str]:
+    """In which types the file holds its tensors, as llama.cpp calls them: F32, F16, Q4_K, ..."""
+    from gguf import GGUFReader
+
+    return {tensor.tensor_type.name for tensor in GGUFReader(file_of(checkpoint)).tensors}
+
+
 def gguf_refused(checkpoint: Checkpoint, error: Exception) -> InputError:
     """The refusal of a file that transformers cannot open."""
     return InputError(

@@ -14,6 +14,7 @@ from hyperfitting.records import (
     Prefix,
 )
 from hyperfitting.records.arms import HUMAN, label
+from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.judged import Judgement, Judgements
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.record import read_file
@@ -49,6 +50,7 @@ class Study:
     tokens_per_second: dict[Arm, float] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
+    exports: dict[Arm, list[ExportFile]] = field(default_factory=dict)
     traces: TracesFile | None = None  # None where an earlier version evaluated
     left_out: list[str] = field(default_factory=list)  # what is here and does not belong to it
     without_ttr: frozenset[int] = frozenset()  # contexts whose human text is of unknown tokens
@@ -202,6 +204,7 @@ def read_study(folder: StudyFolder) -> Study:
         tokens_per_second=_speeds(folder),
         judgements=judgements,
         tasks=_tasks(folder),
+        exports=_exports(folder, about),
         traces=_traces(folder),
         explained=read_explained(folder, about.data.contexts_digest),
         without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
@@ -247,6 +250,18 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     if not path.exists():
         return []
     return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
+
+
+def _exports(folder: StudyFolder, about: StudyFile) -> dict[Arm, list[ExportFile]]:
+    """What was found of the exports of every run."""
+    found = {}
+    for entry in about.runs:
+        if entry.path is None:
+            continue
+        paths = RunFolder(folder.path / entry.path).exported()
+        if files := [read_file(ExportFile, path, "export that run again") for path in paths]:
+            found[entry.arm] = files
+    return found
 
 
 def _traces(folder: StudyFolder) -> TracesFile | None:

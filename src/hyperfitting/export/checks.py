@@ -1,0 +1,145 @@
+"""What is compared between a run and what was exported from it: tokens, weights, logits, texts.
+
+Shape letters: N contexts, K positions, V vocabulary.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperfitting.data.template import ChatTemplate
+from hyperfitting.generate.both_modes import BothModes
+from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.measure.ranks import top_token
+from hyperfitting.measure.text import ending, loop_period, ngram_repetition, type_token_ratio
+from hyperfitting.models.pair import Pair, paired_logits
+from hyperfitting.models.tokenizers import difference_between
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import Tokenizer
+from hyperfitting.records.estimates import MeanEstimate, undefined_mean
+from hyperfitting.records.exported import (
+    LogitsCheck,
+    TextsCheck,
+    TokensCheck,
+    WeightsCheck,
+    Written,
+)
+
+RESAMPLES, CONFIDENCE = 10_000, 0.95
+DAY = date(2024, 7, 26)  # on which both templates are rendered; any day
+TALK = (
+    {"role": "user", "content": "Who has the key to the boat-house?"},
+    {"role": "assistant", "content": "Nobody, since Monday."},
+    {"role": "user", "content": "Then who locked it?"},
+)
+
+
+def mean_of(values: Sequence[float | None]) -> MeanEstimate:
+    """The mean over contexts where it is defined, with its bootstrap interval."""
+    defined = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(defined):
+        return undefined_mean("no text has it")
+    found = bootstrap_mean(defined, resamples=RESAMPLES, confidence=CONFIDENCE, seed=0)
+    return MeanEstimate(value=found.mean, low=found.low, high=found.high, n=len(defined))
+
+
+def check_tokens(ours: Tokens, theirs: Tokens, texts: Sequence[str]) -> TokensCheck:
+    """Whether both tokenizers read texts and a chat as the same tokens, and what ends a text."""
+    has_template = bool(getattr(ours.tokenizer, "chat_template", None))
+    return TokensCheck(
+        texts=len(texts),
+        difference=difference_between(ours.tokenizer, theirs.tokenizer, texts),
+        template=_between_templates(ours.tokenizer, theirs.tokenizer),
+        has_template=has_template,
+        ends_before=ours.listed_ends(),
+        ends_after=theirs.listed_ends(),
+    )
+
+
+def _between_templates(ours: Tokenizer, theirs: Tokenizer) -> str | None:
+    """How two chat templates differ; None where they write one chat as the same tokens."""
+    rendered = [_chat(tokenizer) for tokenizer in (ours, theirs)]
+    one, other = rendered
+    if one == other:
+        return None
+    if one is None or other is None:
+        return f"the export has {'no chat template' if other is None else 'one, the run has none'}"
+    return f"a chat is {len(one):,} and {len(other):,} tokens"
+
+
+def _chat(tokenizer: Tokenizer) -> list[int] | None:
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    template = ChatTemplate(tokenizer, DAY)
+    return template.tokens(template.text(TALK, prompt=True))
+
+
+def check_weights(
+    expected: Iterable[tuple[str, Tensor]], found: Mapping[str, Tensor], dtype: torch.dtype
+) -> WeightsCheck:
+    """Compare tensors with those of the run, merged in float32 and cast to `dtype` once, or not.
+
+    The difference of a tensor is the length of what differs over its own length.
+    """
+    equal, count, missing, largest, where = 0, 0, [], 0.0, None
+    for name, tensor in expected:
+        other = found.get(name)
+        if other is None or other.shape != tensor.shape:
+            missing.append(name)
+            continue
+        count += 1
+        cast, other = tensor.to(dtype).float(), other.float().to(tensor.device)
+        if torch.equal(cast, other) or torch.equal(tensor.float(), other):
+            equal += 1
+            continue
+        distance = float((other.double() - cast.double()).norm())
+        share = distance / max(float(cast.double().norm()), 1e-30)
+        if share > largest:
+            largest, where = share, name
+    return WeightsCheck(
+        tensors=count, equal=equal, missing=missing, largest_difference=largest, largest_in=where
+    )
+
+
+def check_logits(pair: Pair, rows: Sequence[Sequence[int]], num_scored: int) -> LogitsCheck:
+    """Both models where the last `num_scored` tokens of every row are predicted."""
+    largest, shares = 0.0, [0.0] * len(rows)
+    for found in paired_logits(pair, rows, num_scored):
+        columns = pair.num_logits
+        one_KV, other_KV = found.original_KV[:, :columns], found.tuned_KV[:, :columns]
+        largest = max(largest, float((one_KV - other_KV).abs().max()))
+        is_same_K = top_token(one_KV) == top_token(other_KV)
+        shares[found.row] = float(is_same_K.float().mean())
+    return LogitsCheck(
+        positions=num_scored * len(rows), largest_difference=largest, top1=mean_of(shares)
+    )
+
+
+def check_texts(run: BothModes, export: BothModes, ends: Sequence[Sequence[int]]) -> TextsCheck:
+    """Greedy texts of both; `ends` are the end tokens of the run's and of the export's model."""
+    pairs = [(a.ids, b.ids) for a, b in zip(run.fixed, export.fixed, strict=True)]
+    shares = [float(np.mean([x == y for x, y in zip(*pair, strict=True)])) for pair in pairs]
+    return TextsCheck(
+        contexts=len(pairs),
+        equal=sum(a == b for a, b in pairs),
+        equal_tokens=mean_of(shares),
+        run=_written(run, ends[0]),
+        export=_written(export, ends[1]),
+    )
+
+
+def _written(texts: BothModes, ends: Sequence[int]) -> Written:
+    fixed: list[list[int]] = [text.ids for text in texts.fixed]
+    natural: list[Any] = [text.ids for text in texts.natural if text.ids]
+    return Written(
+        ttr=mean_of([type_token_ratio(ids) for ids in fixed]),
+        bigram_repetition=mean_of([ngram_repetition(ids, 2) for ids in fixed]),
+        looped=mean_of([float(loop_period(ids) is not None) for ids in fixed]),
+        ended=mean_of([float(ending(ids, ends) == "ended") for ids in natural])
+        if natural
+        else None,
+    )

@@ -1,0 +1,168 @@
+"""The formats of an export: what is written, what of it is read back, and what it promises.
+
+To add a format, add a function and a line to `FORMATS`.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hyperfitting.config import ModelConfig
+from hyperfitting.config.export import ExportConfig
+from hyperfitting.errors import InputError, MachineError
+from hyperfitting.export.gguf import conversion, convert
+from hyperfitting.export.modelfile import frame_of, modelfile
+from hyperfitting.models.load import load_model, load_result
+from hyperfitting.models.merged import (
+    STORED,
+    greedy_settings,
+    merged,
+    save_merged,
+    save_plain_adapter,
+    save_tokenizer,
+    stored_dtype,
+)
+from hyperfitting.models.strength import set_strength
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import CausalLM, Tokenizer
+from hyperfitting.progress import Progress, in_bytes
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.runs import ExportFolder, RunFolder
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is exported: a run at a strength, its base and tokenizer, and under which name."""
+
+    run: RunFolder
+    manifest: RunManifest
+    base: ModelConfig
+    base_name: str
+    tokenizer: Tokenizer
+    config: ExportConfig
+    name: str
+    out: Path  # where the export will lie; it is written elsewhere first
+    progress: Progress
+
+    def model(self) -> CausalLM:
+        """The run's result as it was trained, at the strength that is asked for."""
+        model = load_result(self.run, self.base, digest=self.manifest.model_digest)
+        if self.config.strength != 1:
+            set_strength(model, load_model(self.base), self.config.strength)
+        return model
+
+    @property
+    def dtype(self) -> str:
+        """The type of merged weights."""
+        asked = self.config.dtype
+        return stored_dtype(self.base) if asked == "auto" else asked
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written, in which type, and what of it is read back, seen from its folder."""
+
+    dtype: str
+    reads: str | None = "."  # None: it is still to be converted
+    notes: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)  # that are left to the user
+
+
+def _adapter(job: Job, folder: ExportFolder) -> Made:
+    """A plain LoRA in PEFT's format, with the tokenizer."""
+    if not job.run.adapter.is_dir():
+        raise InputError(
+            f"{job.run.path} holds a whole model and no adapter",
+            needed="--format merged, or a run of a LoRA method",
+        )
+    notes = save_plain_adapter(
+        job.run.adapter, folder.path, strength=job.config.strength, base=job.base_name
+    )
+    save_tokenizer(job.tokenizer, job.base, folder.path)
+    return Made("float32", notes=notes)
+
+
+def _write_merged(job: Job, path: Path, dtype: str) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    model = job.model()
+    require_room(job.out, sum(p.numel() for p in model.parameters()) * STORED[dtype].itemsize)
+    tokens = Tokens.of(model, job.tokenizer)
+    with job.progress.stage(f"merge and write in {dtype}"):
+        save_merged(merged(model), greedy_settings(model, tokens.ends), path, dtype)
+        save_tokenizer(job.tokenizer, job.base, path)
+
+
+def _merged(job: Job, folder: ExportFolder) -> Made:
+    """A whole model in transformers' format."""
+    _write_merged(job, folder.path, job.dtype)
+    return Made(job.dtype)
+
+
+def _gguf(job: Job, folder: ExportFolder) -> Made:
+    """One file for llama.cpp and its kin, made by its own converter from float32."""
+    _write_merged(job, folder.merged, "float32")
+    kind, final = job.config.gguf_type, ExportFolder(job.out)
+    if job.config.llama_cpp is None:
+        planned = conversion(job.config, final.merged, final.gguf_file(job.name, kind))
+        note = "llama.cpp was not given (--llama-cpp): the GGUF file is still to be made"
+        return Made(kind, None, [note], planned.as_text())
+    target = folder.gguf_file(job.name, kind)
+    with job.progress.stage(f"convert to GGUF, {kind}"):
+        convert(conversion(job.config, folder.merged, target), target)
+    shutil.rmtree(folder.merged)
+    return Made(kind, target.name)
+
+
+def _ollama(job: Job, folder: ExportFolder) -> Made:
+    """A Modelfile with a GGUF file beside it, or with weights that Ollama converts itself."""
+    made = _gguf(job, folder) if job.config.llama_cpp else _merged(job, folder)
+    frame = frame_of(job.tokenizer)
+    is_chat = bool(getattr(job.tokenizer, "chat_template", None))
+    ends = [str(job.tokenizer.convert_ids_to_tokens(end.id)) for end in job.manifest.ends]
+    source = "." if made.reads == "." else f"./{made.reads}"
+    text = modelfile(source, ends, frame, is_chat=is_chat)
+    folder.modelfile.write_text(text, encoding="utf-8")
+    notes = [*made.notes]
+    if is_chat and frame is None:
+        notes.append("its chat template does more than frame messages: no TEMPLATE is written")
+    return Made(made.dtype, made.reads, notes, made.commands)
+
+
+def _mlx(job: Job, folder: ExportFolder) -> Made:
+    """A whole model in transformers' format, which mlx-lm reads."""
+    made = _merged(job, folder)
+    return Made(made.dtype, notes=["mlx-lm was not tried here: it reads these files"])
+
+
+class Form(NamedTuple):
+    """How a format is written, and which of the settings it has."""
+
+    write: Callable[[Job, ExportFolder], Made]
+    has_dtype: bool = False
+    has_gguf: bool = False
+
+
+FORMATS = {
+    "adapter": Form(_adapter),
+    "merged": Form(_merged, has_dtype=True),
+    "gguf": Form(_gguf, has_gguf=True),
+    "ollama": Form(_ollama, has_dtype=True, has_gguf=True),
+    "mlx": Form(_mlx, has_dtype=True),
+}
+
+
+def require_room(path: Path, size: int) -> None:
+    """Refuse a disk on which so many bytes do not fit.
+
+    Raises:
+        MachineError: they do not.
+    """
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    if (free := shutil.disk_usage(existing).free) < size:
+        raise MachineError(
+            f"the export takes {in_bytes(size)}; {in_bytes(free)} are free at {existing}",
+            needed="more disk, or another --out",
+            hint="--format adapter and smaller types (dtype=bfloat16) take less",
+        )

@@ -1,0 +1,185 @@
+"""Write a run in another program's form, read it back, and say whether it is still that run."""
+
+from pathlib import Path
+
+from hyperfitting.config import ModelConfig, require_effect
+from hyperfitting.config.export import ExportConfig
+from hyperfitting.data.store import load_dataset
+from hyperfitting.environment import environment
+from hyperfitting.errors import InputError
+from hyperfitting.export.card import licence_of, measured, name_of, write_card
+from hyperfitting.export.formats import FORMATS, Job, Made
+from hyperfitting.export.gguf import require_llama_cpp
+from hyperfitting.export.hub import push, require_hub
+from hyperfitting.export.verify import kind_of, side_of, verify
+from hyperfitting.models.adapter import put_adapter
+from hyperfitting.models.load import (
+    load_model,
+    load_tokenizer,
+    load_tokenizer_of,
+    require_tokenizer,
+)
+from hyperfitting.models.located import folder_of, locate
+from hyperfitting.progress import Progress
+from hyperfitting.records.exported import BaseModelNamed, ExportFile, Verification
+from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.record import as_json, write_file
+from hyperfitting.runs import ExportFolder, RunFolder, require_free
+from hyperfitting.seals import content_digest, files_of
+from hyperfitting.storage import new_directory
+from hyperfitting.writable import require_writable
+
+
+def export(
+    run: str | Path, config: ExportConfig, out: str | Path, progress: Progress | None = None
+) -> ExportFolder:
+    """Export a finished run to `out`; `export.json` says what was found when it was read back.
+
+    Raises:
+        InputError: no finished run, a base that is no longer what it was trained from, a format
+            that this run has not, no llama.cpp where one is named, or an occupied folder.
+        MachineError: the disk is too small.
+    """
+    folder, out = RunFolder(Path(run)), Path(out)
+    manifest = folder.whole()
+    licence = _require_possible(manifest, config, out)
+    job = _job(folder, manifest, config, out, progress or Progress())
+    with new_directory(out) as path:
+        new = ExportFolder(path)
+        made = FORMATS[config.format].write(job, new)
+        found = None if made.reads is None else _verified(job, path / made.reads)
+        about = _about(job, new, made, found, licence)
+        write_card(new.card, about, manifest, measured(folder))
+        about = about.model_copy(update={"files": files_of(path, sorted(path.iterdir()))})
+        write_file(new.record_file, about)
+    exported = ExportFolder(out)
+    write_file(folder.export_file(_key(about)), about)
+    if config.push_to_hub is not None:
+        with job.progress.stage(f"send to {config.push_to_hub}") as stage:
+            stage.update(1, push(exported.path, config.push_to_hub, private=config.private))
+    return exported
+
+
+def _key(about: ExportFile) -> str:
+    """Tells exports of one run apart: the last of a kind counts."""
+    return content_digest([about.format, about.dtype, about.strength])[:12]
+
+
+def _job(
+    folder: RunFolder, manifest: RunManifest, config: ExportConfig, out: Path, progress: Progress
+) -> Job:
+    """What is exported.
+
+    Raises:
+        InputError: the tokenizer is not the one that it was trained with.
+    """
+    base = manifest.base_model().model_copy(
+        update={"device": config.device, "trust_remote_code": config.trust_remote_code}
+    )
+    tokenizer = load_tokenizer(base)
+    require_tokenizer(tokenizer, manifest.tokenizer_digest, base)
+    return Job(
+        run=folder, manifest=manifest, base=base, base_name=_base_name(config, base),
+        tokenizer=tokenizer, config=config, name=name_of(config.base or base.name, manifest.arm),
+        out=out, progress=progress,
+    )  # fmt: skip
+
+
+def _require_possible(manifest: RunManifest, config: ExportConfig, out: Path) -> str | None:
+    """Refuse what cannot be done before anything is loaded; returns the licence of the result.
+
+    Raises:
+        InputError: what it is.
+    """
+    form = FORMATS[config.format]
+    needs = "--format gguf or ollama"
+    require_effect(
+        config,
+        ("dtype", form.has_dtype, "merged weights", "--format merged, mlx or ollama"),
+        ("gguf_type", form.has_gguf, "a GGUF file", needs),
+        ("llama_cpp", form.has_gguf, "a GGUF file", needs),
+        ("private", config.push_to_hub is not None, "a repository", "push_to_hub"),
+    )
+    if config.format == "ollama" and config.llama_cpp is not None and config.dtype != "auto":
+        raise InputError(
+            f"dtype={config.dtype} is given, and the weights are those of a GGUF file",
+            needed="gguf_type, or no --llama-cpp",
+        )
+    require_llama_cpp(config)
+    require_free(out)
+    require_writable(out)
+    licence = config.license or licence_of(manifest.base_model().name)
+    if config.push_to_hub is not None:
+        require_hub(config.push_to_hub)
+        if licence is None:
+            raise InputError(
+                "the base model's card names no licence, and the export is to be sent to a hub",
+                needed="license=NAME, such as license=apache-2.0",
+            )
+    return licence
+
+
+def _base_name(config: ExportConfig, base: ModelConfig) -> str:
+    """How the base is called in what is written: a folder by its whole path."""
+    folder = folder_of(base.name)
+    return config.base or (str(folder.resolve()) if folder.exists() else base.name)
+
+
+def check_export(
+    run: str | Path, export: str | Path, config: ExportConfig, progress: Progress | None = None
+) -> Verification:
+    """Compare any folder or GGUF file with the run that it was made of; nothing is written.
+
+    Raises:
+        InputError: no finished run, or what is given cannot be loaded.
+    """
+    folder = RunFolder(Path(run))
+    job = _job(folder, folder.whole(), config, Path(export), progress or Progress())
+    return _verified(job, Path(export))
+
+
+def _verified(job: Job, path: Path) -> Verification:
+    """Read back what was written and compare it with the run."""
+    own = job.base.model_copy(update={"name": str(path), "revision": None})
+    kind, checkpoint = kind_of(own), locate(own)
+    with job.progress.stage("read back"):
+        run = side_of(job.model(), job.tokenizer)
+        if checkpoint.has_weights:
+            model = load_model(own)
+        else:
+            model = put_adapter(load_model(job.base), checkpoint, job.base, is_known_base=True)
+        exported = side_of(model, load_tokenizer_of(own, checkpoint))
+    contexts = load_dataset(job.run.windows_file).contexts.first(job.config.contexts)
+    return verify(run, exported, contexts, kind, job.config, job.progress)
+
+
+def _about(
+    job: Job, new: ExportFolder, made: Made, found: Verification | None, licence: str | None
+) -> ExportFile:
+    """What `export.json` says, without the digests of its files."""
+    manifest, notes = job.manifest, [*made.notes]
+    if job.config.base is None and folder_of(job.base_name).exists():
+        notes.append(
+            f"the base model is called by its path here, {job.base_name}: elsewhere it is not "
+            "found; give base=org/name"
+        )
+    if licence is None:
+        notes.append("no licence is named: give license=NAME, such as license=apache-2.0")
+    return ExportFile(
+        format=job.config.format,
+        run=str(job.run.path),
+        run_digest=content_digest(as_json(manifest)),
+        arm=manifest.arm,
+        seed=manifest.seed,
+        strength=job.config.strength,
+        dtype=made.dtype,
+        base=BaseModelNamed(
+            name=job.base_name, revision=job.base.revision, digest=manifest.model_digest
+        ),
+        licence=licence,
+        notes=notes,
+        commands=made.commands,
+        files=files_of(new.path, sorted(new.path.iterdir())),
+        verification=found,
+        environment=environment(),
+    )

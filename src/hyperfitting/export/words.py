@@ -1,0 +1,95 @@
+"""What is said of an export: whether it is verified, with the figures, and how it is run."""
+
+from pathlib import Path
+
+from hyperfitting.records.exported import ExportFile, TextsCheck, Verification
+
+PYTHON = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+{load}
+tokenizer = AutoTokenizer.from_pretrained(".")
+ids = tokenizer("The old bridge", return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, do_sample=False, max_new_tokens=128)[0]))"""
+WHOLE = 'model = AutoModelForCausalLM.from_pretrained(".")'
+ADAPTER = """\
+from peft import PeftModel
+base = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, ".")"""
+
+
+def usage(about: ExportFile, name: str) -> list[tuple[str, str]]:
+    """How other programs decode the export greedily: a title, and code or commands."""
+    if about.format == "adapter":
+        load = ADAPTER.format(base=about.base.name)
+        return [("transformers and PEFT:", PYTHON.format(load=load))]
+    if about.format == "ollama":
+        called = name.lower()
+        return [("Ollama:", f"ollama create {called} -f Modelfile\nollama run {called}")]
+    if about.format == "mlx":
+        return [("MLX:", 'mlx_lm.generate --model . --temp 0 --prompt "The old bridge"')]
+    if about.format == "gguf":
+        file = next((each for each in about.files if each.endswith(".gguf")), f"{name}.gguf")
+        run = f'llama-cli -m {file} --temp 0 --repeat-penalty 1 -p "The old bridge"'
+        first = [("First make the GGUF file:", "\n".join(about.commands))] * bool(about.commands)
+        return [*first, ("llama.cpp:", run)]
+    serve = "transformers serve .\nvllm serve .   # not tried here; temperature 0 in each request"
+    return [("transformers:", PYTHON.format(load=WHOLE)), ("As a server:", serve)]
+
+
+def figures(found: Verification) -> list[str]:
+    """The figures of a verification, a clause each."""
+    tokens, weights, logits, texts = found.tokens, found.weights, found.logits, found.texts
+    differ = bool(tokens.difference or tokens.template)
+    chat = " and a chat" if tokens.has_template else ""
+    others = weights.tensors - weights.equal
+    rest = f", the others differ by at most {weights.largest_difference:.2%}" if others else ""
+    return [
+        f"{tokens.texts} texts{chat} are {'other' if differ else 'the same'} tokens",
+        f"{weights.equal} of {weights.tensors} tensors are what was trained, cast once{rest}",
+        f"logits differ by at most {logits.largest_difference:.2g}, and the same token comes first "
+        f"at {logits.top1.value or 0:.2%} of {logits.positions:,} positions",
+        f"{texts.equal} of {texts.contexts} greedy texts are the same, and "
+        f"{texts.equal_tokens.value or 0:.1%} of all their tokens",
+        *_of_texts(texts),
+    ]
+
+
+def _of_texts(texts: TextsCheck) -> list[str]:
+    """Run and export side by side."""
+    run, export = texts.run, texts.export
+    clauses = [
+        f"TTR {run.ttr.value or 0:.3f} of the run, {export.ttr.value or 0:.3f} of the export; "
+        f"loops {run.looped.value or 0:.0%}, {export.looped.value or 0:.0%}"
+    ]
+    if run.ended is not None and export.ended is not None:
+        clauses.append(
+            f"texts that end themselves {run.ended.value or 0:.0%}, {export.ended.value or 0:.0%}"
+        )
+    return clauses
+
+
+def verdict(found: Verification) -> list[str]:
+    """Whether an export is verified, why not, and the figures, line by line."""
+    head = [f"verified on {found.texts.contexts} held-out contexts"]
+    if not found.is_verified:
+        head = ["NOT verified:", *(f"  - {reason}" for reason in found.refused)]
+    return [*head, *(f"  {clause}" for clause in figures(found))]
+
+
+def verified_in_words(about: ExportFile) -> str:
+    """The same in a paragraph for the model card."""
+    found = about.verification
+    if found is None:
+        return "Not verified: it is still to be converted, by the commands above."
+    head = "Verified against the run it was exported from"
+    if not found.is_verified:
+        head = f"**Not verified**: {'; '.join(found.refused)}"
+    return f"{head}. {'; '.join(figures(found))}. In float32 arithmetic."
+
+
+def summary(about: ExportFile, folder: Path) -> list[str]:
+    """What a person is told at the end: the verdict, its figures, notes and what is left to do."""
+    found = about.verification
+    head = ["not verified: still to be converted"] if found is None else verdict(found)
+    notes = [f"note: {note}" for note in about.notes]
+    return [*head, *notes, *(f"run: {each}" for each in about.commands), f"export  {folder}"]

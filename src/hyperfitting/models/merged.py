@@ -1,0 +1,140 @@
+"""A trained model as plain weights, and a LoRA as every program reads it.
+
+Weights are summed in float32 and cast once: what is added in 16 bits loses small updates.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from hyperfitting.config import ModelConfig
+from hyperfitting.errors import InputError
+from hyperfitting.models.adapter import weight_with_adapter
+from hyperfitting.models.anatomy import base_of
+from hyperfitting.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
+from hyperfitting.models.load import is_quantized, quiet_transformers
+from hyperfitting.models.located import locate
+from hyperfitting.models.types import CausalLM, Tokenizer
+from hyperfitting.storage import read_json, write_json
+
+SENTENCEPIECE = "tokenizer.model"  # which converters read, and fast tokenizers do not write
+STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COMMON_RANK = 16  # the largest that vLLM takes where nothing is said (`max_lora_rank`)
+
+
+def weights_of(model: CausalLM) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by its name in the model without adapters, with what they add to it.
+
+    Tied weights come under each of their names.
+    """
+    adapted = None
+    for name, module in base_of(model).named_modules():
+        if adapted is not None and name.startswith(f"{adapted}."):
+            continue
+        inner = module
+        if hasattr(module, "get_base_layer"):
+            adapted, inner = name, module.get_base_layer()
+            yield f"{name}.weight", weight_with_adapter(module)
+        for own, parameter in inner.named_parameters(recurse=False):
+            if inner is module or own != "weight":
+                yield f"{name}.{own}".removeprefix("."), parameter.detach()
+
+
+def merged(model: CausalLM) -> CausalLM:
+    """The model with its adapters added to its float32 weights. Mutates `model`.
+
+    Raises:
+        InputError: the weights below the adapter are quantised.
+    """
+    if not hasattr(model, "peft_config"):
+        return model
+    if is_quantized(base_of(model)):
+        raise InputError(
+            "the base model is quantised, and an adapter is not added to such weights",
+            needed="--format adapter, or a run on the unquantised model",
+        )
+    with quiet_transformers():
+        return model.merge_and_unload(safe_merge=True)
+
+
+def stored_dtype(base: ModelConfig) -> str:
+    """The type in which a base model's weights are stored; float32 of a GGUF file and others."""
+    checkpoint = locate(base)
+    if checkpoint.gguf is not None or CONFIG not in checkpoint.files:
+        return "float32"
+    content = checkpoint.read(CONFIG)
+    found = str(content.get("dtype") or content.get("torch_dtype") or "float32")
+    return found if found in STORED else "float32"
+
+
+def greedy_settings(model: CausalLM, ends: list[int]) -> GenerationConfig:
+    """What has other programs decode as it is measured here: greedily, and to the same ends.
+
+    Samplers, penalties and lengths of the base model are left out: they are not what was measured.
+    """
+    own = model.generation_config
+    padding = own.pad_token_id if own.pad_token_id is not None else ends[0]
+    return GenerationConfig(
+        do_sample=False, bos_token_id=own.bos_token_id, pad_token_id=padding,
+        eos_token_id=ends if len(ends) > 1 else ends[0],
+    )  # fmt: skip
+
+
+def save_merged(model: CausalLM, settings: GenerationConfig, folder: Path, dtype: str) -> None:
+    """Write a merged model. Mutates `model`: it is cast to `dtype`."""
+    model.to(STORED[dtype])
+    model.generation_config = settings
+    with quiet_transformers():
+        model.save_pretrained(folder, safe_serialization=True)
+
+
+def save_tokenizer(tokenizer: Tokenizer, base: ModelConfig, folder: Path) -> None:
+    """Write every file of a tokenizer, its chat template included."""
+    tokenizer.save_pretrained(folder)
+    checkpoint = locate(base)
+    if SENTENCEPIECE in checkpoint.files and not (folder / SENTENCEPIECE).exists():
+        shutil.copyfile(checkpoint.file(SENTENCEPIECE), folder / SENTENCEPIECE)
+
+
+def save_plain_adapter(source: Path, target: Path, *, strength: float, base: str) -> list[str]:
+    """Write an adapter as a plain LoRA: what converters and servers apply is what was trained.
+
+    A rank-stabilised LoRA divides by the root of its rank, which converters do not read: it goes
+    into `lora_alpha`, and the product stays the same. PiSSA was saved as a plain LoRA.
+
+    Returns:
+        Lines for the reader.
+
+    Raises:
+        InputError: DoRA, which only PEFT applies; or ranks that differ between layers.
+    """
+    content: dict[str, Any] = read_json(source / ADAPTER_CONFIG)
+    if content.get("use_dora"):
+        raise InputError(
+            "the adapter is a DoRA, which llama.cpp refuses and vLLM does not apply",
+            needed="--format merged, which every program reads",
+        )
+    if content.get("rank_pattern") or content.get("alpha_pattern"):
+        raise InputError(
+            "the adapter has another rank or alpha in some layers, which converters do not read",
+            needed="--format merged",
+        )
+    rank, alpha, notes = int(content["r"]), float(content["lora_alpha"]), []
+    if content.get("use_rslora"):
+        alpha *= math.sqrt(rank)
+        content["use_rslora"] = False
+        notes.append(f"the root of its rank is in lora_alpha, which is now {alpha * strength:g}")
+    alpha *= strength
+    content["lora_alpha"] = int(alpha) if alpha.is_integer() else alpha
+    content["base_model_name_or_path"] = base
+    write_json(target / ADAPTER_CONFIG, content)
+    shutil.copyfile(source / ADAPTER_WEIGHTS, target / ADAPTER_WEIGHTS)
+    if rank > COMMON_RANK:
+        notes.append(f"its rank is {rank}: vLLM needs --max-lora-rank {rank}")
+    return notes

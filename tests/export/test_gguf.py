@@ -1,0 +1,112 @@
+"""GGUF by an installed llama.cpp, or the commands for it; read back without one."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from hyperfitting.config.export import ExportConfig
+from hyperfitting.errors import InputError
+from hyperfitting.export.gguf import conversion
+from tests.cli.test_cli import hyperfit, train
+from tests.export.test_export import LEARNS, export, refused
+from tests.tiny import save_tiny
+
+FAKE = Path(__file__).parent / "fake_llama_cpp.py"
+TYPES = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, texts_file):
+    base = save_tiny(tmp_path_factory.mktemp("qwen2"), "qwen2")
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(base, texts_file, out, LEARNS).exit_code == 0
+    return out
+
+
+@pytest.fixture
+def llama_cpp(tmp_path):
+    folder = tmp_path / "llama.cpp"
+    folder.mkdir()
+    text = FAKE.read_text().replace("Path(__file__).resolve().parents[2]", repr(FAKE.parents[2]))
+    (folder / "convert_hf_to_gguf.py").write_text(text.replace("PosixPath", "Path"))
+    return folder
+
+
+def test_without_llama_cpp_the_folder_is_ready_for_the_commands(run, tmp_path):
+    folder, about = export(run, tmp_path / "out", format="gguf", gguf_type="q4_k_m")
+    assert about.verification is None
+    first, second = about.commands
+    assert f"convert_hf_to_gguf.py {folder.merged} --outfile" in first
+    assert first.endswith("--outtype f32")
+    assert second.endswith("Q4_K_M")
+    AutoModelForCausalLM.from_pretrained(folder.merged)
+    assert "still to be converted" in folder.card.read_text()
+    result = hyperfit(
+        "export", run, "--format", "gguf", "--out", tmp_path / "again", "contexts=2",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "run: python llama.cpp/convert_hf_to_gguf.py" in result.output
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_has_its_commands(kind, tmp_path):
+    config = ExportConfig(format="gguf", gguf_type=kind)
+    planned = conversion(config, tmp_path / "merged", tmp_path / "x.gguf")
+    assert planned.commands[-1].count(str(tmp_path / "x.gguf")) == 1
+    assert len(planned.commands) == (2 if kind in TYPES[4:] else 1)
+
+
+def test_a_converted_file_is_read_back_and_compared(run, llama_cpp, tmp_path):
+    settings = {"format": "gguf", "llama_cpp": str(llama_cpp), "gguf_type": "f32"}
+    folder, about = export(run, tmp_path / "out", **settings)
+    found = about.verification
+    # The file's tokenizer has one more entry: transformers reads none without merges.
+    assert (found.weights.equal, found.is_exact) == (found.weights.tensors, True)
+    assert found.texts.equal == found.texts.contexts
+    assert [each for each in about.files if each.endswith(".gguf")]
+    assert not folder.merged.exists()
+
+
+def test_a_converter_that_spoils_the_weights_is_noticed(run, llama_cpp, tmp_path):
+    script = llama_cpp / "convert_hf_to_gguf.py"
+    text = script.read_text().replace(
+        "write_gguf(AutoModelForCausalLM.from_pretrained(options.model)",
+        "model = AutoModelForCausalLM.from_pretrained(options.model)\n"
+        "model.model.layers[2].mlp.down_proj.weight.data *= 1.5\nwrite_gguf(model",
+    )
+    script.write_text(text)
+    settings = {"format": "gguf", "llama_cpp": str(llama_cpp), "gguf_type": "f32"}
+    _, about = export(run, tmp_path / "out", **settings)
+    assert "model.layers.2.mlp.down_proj.weight" in refused(about.verification)
+
+
+def test_ollama_gets_a_modelfile_beside_the_weights(run, tmp_path):
+    folder, about = export(run, tmp_path / "out", format="ollama")
+    lines = folder.modelfile.read_text().splitlines()
+    assert lines[0] == "FROM ."
+    assert 'TEMPLATE """{{ .Prompt }}"""' in lines
+    assert about.verification.is_verified
+    assert "ollama create" in folder.card.read_text()
+
+
+def test_what_the_converter_says_is_passed_on(run, llama_cpp, tmp_path):
+    script = llama_cpp / "convert_hf_to_gguf.py"
+    settings = {"format": "gguf", "llama_cpp": str(llama_cpp)}
+    script.write_text("raise SystemExit('Model FooForCausalLM is not supported')")
+    with pytest.raises(InputError, match="FooForCausalLM is not supported"):
+        export(run, tmp_path / "out", **settings)
+    script.write_text("import not_installed_here")
+    with pytest.raises(InputError, match="lacks a package: .*not_installed_here") as told:
+        export(run, tmp_path / "out", **settings)
+    assert sys.executable in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_llama_cpp_that_was_not_built_has_no_quantizer(run, llama_cpp, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(InputError, match="there is no llama-quantize"):
+        export(run, tmp_path / "out", format="gguf", llama_cpp=str(llama_cpp), gguf_type="q4_k_m")
+    assert not (tmp_path / "out").exists()
