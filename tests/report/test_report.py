@@ -29,8 +29,11 @@ TABLES = {
 
 TITLES = {name: section.TITLE for name, section in SECTIONS.items()}
 # Sections of what `plant` does not write.
-NOT_PLANTED = {TITLES[name] for name in ("noise", "quality", "judge", "domains", "tasks", "nulls",
-                                         "strength", "front", "matched_loss", "exports")}  # fmt: skip
+NOT_PLANTED = {
+    TITLES[name]
+    for name in ("noise", "quality", "judge", "domains", "tasks", "nulls", "strength", "front",
+                 "matched_loss", "exports")
+}  # fmt: skip
 EXPLAINED = ("static", "joint", "place", "overrides", "lens", "rotation")
 PLANTED_FIGURES = FIGURES.keys() - {"front"}
 

@@ -16,23 +16,29 @@ def _config() -> None:
 
 @app.command("show")
 def show(
-    verb: Annotated[
-        str, typer.Argument(help="demo, train, evaluate, explain, generate, judge or report.")
-    ] = "train",
+    verb: Annotated[str, typer.Argument(help="A verb with settings, or study.")] = "train",
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print a file that --config reads.")
+    ] = False,
 ) -> None:
     """Print every setting of a verb, its value, its source and what it means.
 
     Example: hyperfit config show train model.name=builtin train.method=full_sft
+    A file to begin with: hyperfit config show train --yaml > run.yaml
     """
     with one_message():
+        from hyperfitting.config import written_out
         from hyperfitting.config.resolve import describe
 
         rows = describe(verb, layers(config, {}, overrides))
+        if as_yaml:
+            write_line(written_out.as_yaml(verb, rows).rstrip())
+            return
         if as_json:
             print_json({row.key: {"value": row.value, "source": row.source} for row in rows})
             return
@@ -43,6 +49,20 @@ def show(
                 f"{row.key:<{width_key}}  {_text(row.value):<{width_value}}  "
                 f"({row.source}) {row.description}"
             )
+
+
+@app.command("schema")
+def schema(
+    verb: Annotated[str, typer.Argument(help="A verb with settings, or study.")] = "train",
+) -> None:
+    """Print the JSON schema of a verb's --config file, which editors complete and check by.
+
+    Example: hyperfit config schema train > hyperfit-train.schema.json
+    """
+    with one_message():
+        from hyperfitting.config.written_out import json_schema
+
+        print_json(json_schema(verb))
 
 
 def _text(value: Any) -> str:

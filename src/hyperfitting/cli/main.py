@@ -23,7 +23,6 @@ from hyperfitting.cli.common import write_line
 app = typer.Typer(
     help="Stop a causal language model from looping under greedy decoding, and show why it works.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 done, 2 wrong input, 1 disk or memory gave out, or a failure of ours, "

@@ -56,6 +56,7 @@ def _method(user: Sequence[Layer]) -> Any:
     return peek(user, METHOD) or DEFAULT_METHOD
 
 
+REQUIRED = "required, not given"  # source of a setting that has no value yet
 METHOD, NULL_SOURCE = "train.method", "data.null_source"
 _BLOCKS = {f"train.{name}" for name in get_args(BlockSetting)}
 
@@ -290,24 +291,33 @@ SCHEMAS: Mapping[str, type[Section]] = {
 }
 
 
+def schema_of(verb: str) -> type[Section]:
+    """The settings of a verb.
+
+    Raises:
+        InputError: no such verb.
+    """
+    schemas: Mapping[str, type[Section]] = {**SCHEMAS, "study": PlanConfig}
+    if verb not in schemas:
+        raise InputError(
+            f"there are no settings for {verb!r}",
+            needed=f"one of {', '.join(schemas)}",
+            hint=did_you_mean(verb, schemas),
+        )
+    return schemas[verb]
+
+
 def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     """Every setting of `verb` as the user's layers leave it.
 
     Raises:
         InputError: no such verb, an unknown key or a value that is not accepted.
     """
+    schema = schema_of(verb)
     if verb == "study":
         return _describe_study(user)
-    if verb not in SCHEMAS:
-        verbs = [*SCHEMAS, "study"]
-        raise InputError(
-            f"there are no settings for {verb!r}",
-            needed=f"one of {', '.join(verbs)}",
-            hint=did_you_mean(verb, verbs),
-        )
     if verb == "demo":
         return _describe_demo(user)
-    schema = SCHEMAS[verb]
     has_method = any(key == METHOD for key, _ in leaf_fields(schema))
     presets = _preset_layers(user, _method(user) if has_method else None)
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
@@ -315,9 +325,7 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     stand_in = Layer("", dict.fromkeys(missing, "-"))  # what is required takes any text
     rows = _setting_rows(schema, build(schema, [stand_in, *presets, *user]))
     return [
-        SettingRow(row.key, None, "required, not given", row.description)
-        if row.key in missing
-        else row
+        SettingRow(row.key, None, REQUIRED, row.description) if row.key in missing else row
         for row in rows
     ]
 
@@ -335,9 +343,7 @@ def _describe_study(user: Sequence[Layer]) -> list[SettingRow]:
     lists = Layer("", dict.fromkeys(needed, ("-",)))
     rows = _setting_rows(PlanConfig, build(PlanConfig, [stand_in, lists, *user]))
     return [
-        SettingRow(row.key, None, "required, not given", row.description)
-        if row.key in needed
-        else row
+        SettingRow(row.key, None, REQUIRED, row.description) if row.key in needed else row
         for row in rows
         if row.key not in trained
     ]
