@@ -40,7 +40,7 @@ PLACEHOLDERS = {"", "...", "{}", "N", "NAME", "MODEL", "PRICE", "TEXTS", "value"
 NO_SETTINGS = {
     "key", "alpha", "base", "beams", "breakers", "decay", "eta", "k", "length_penalty",
     "normalised", "num_beams", "q", "tau", "window", "width", "height", "role", "n",
-    "safe_serialization", "return_tensors", "do_sample", "schema",
+    "safe_serialization", "return_tensors", "do_sample", "schema", "add_special_tokens",
 }  # fmt: skip
 # Options of other programs.
 NO_FLAGS = {

@@ -49,10 +49,11 @@ ALLOWED = {
     "explain": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},
+    "diagnose": BASE | FILES_OF_A_RUN | {"environment", "data", "models", "generate", "measure"},
     "export": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "report"},
-    "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate"},
+    "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate", "measure"},
     "stops": {"errors", "runs"},
     "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
     "study": BASE | FILES_OF_A_RUN | {"interrupts", "models", "evaluate", "explain", "report"},
@@ -60,6 +61,7 @@ ALLOWED = {
     "verbs": {
         "interrupts",
         "demo",
+        "diagnose",
         "evaluate",
         "explain",
         "export",
@@ -132,6 +134,7 @@ COMMANDS = (
     "generate",
     "report",
     "export",
+    "diagnose",
     "config",
 )
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]

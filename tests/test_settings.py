@@ -46,6 +46,7 @@ BASES = {
     "generate": ["m", "--prompt", "p"],
     "report": ["study"],
     "export": ["run", "--out", "o"],
+    "diagnose": ["m"],
 }
 PAIR = ["--base", "a", "--tuned", "b", "--data", "d", "--out", "o"]
 # How a command prints, which is not what its stage is given.

@@ -12,6 +12,7 @@ from hyperfitting.interrupts import begin_work
 
 if TYPE_CHECKING:
     from hyperfitting.demo import demo
+    from hyperfitting.diagnose.verb import diagnose
     from hyperfitting.evaluate.verb import evaluate
     from hyperfitting.explain.verb import explain
     from hyperfitting.export.verb import check_export, export
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Where each verb stands: the front of its wing.
 DOORS = {
     "demo": "hyperfitting.demo",
+    "diagnose": "hyperfitting.diagnose.verb",
     "train": "hyperfitting.train.verb",
     "evaluate": "hyperfitting.evaluate.verb",
     "explain": "hyperfitting.explain.verb",
@@ -40,6 +42,7 @@ DOORS = {
 __all__ = [
     "check_export",
     "demo",
+    "diagnose",
     "evaluate",
     "explain",
     "export",

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from hyperfitting.config import ModelConfig
-from hyperfitting.export.checks import check_logits, check_texts, check_weights, mean_of
+from hyperfitting.export.checks import check_logits, check_texts, check_weights
 from hyperfitting.export.verify import Kind, kind_of, reasons_against
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
+from hyperfitting.measure.intervals import mean_estimate
 from hyperfitting.models.pair import make_pair
 from hyperfitting.records.exported import LogitsCheck, TokensCheck, Verification, WeightsCheck
 from tests.conftest import random_rows
@@ -28,7 +29,7 @@ def modes(fixed, natural=()):
 
 def verification(run, export, *, top1=1.0, ends=((END,), (END,))):
     texts = check_texts(run, export, ends)
-    logits = LogitsCheck(positions=10, largest_difference=0, top1=mean_of([top1]))
+    logits = LogitsCheck(positions=10, largest_difference=0, top1=mean_estimate([top1]))
     return Verification(
         tokens=SAME, weights=NO_WEIGHTS, logits=logits, texts=texts, is_exact=False, refused=[]
     )

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hyperfitting.judge.score import (
-    clopper_pearson,
     outcome,
     pair_verdict,
     position_bias,
+    rate,
     sign_test,
 )
 
@@ -53,10 +53,10 @@ def test_the_sign_test_is_the_binomial_sum(wins, losses):
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (7, 7), (1, 200), (114, 199), (82, 199)])
 def test_the_interval_holds_exactly_the_shares_that_the_tails_allow(count, n):
-    rate = clopper_pearson(count, n, confidence=0.95)
+    found = rate(count, n, confidence=0.95)
     low = stats.beta.ppf(0.025, count, n - count + 1) if count else 0
     high = stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1
-    assert ends(rate) == pytest.approx((100 * count / n, 100 * low, 100 * high))
+    assert ends(found) == pytest.approx((100 * count / n, 100 * low, 100 * high))
     # Clopper and Pearson's own words: each bound leaves 2.5 % in one tail.
     tails = [
         sum(math.comb(n, k) * low**k * (1 - low) ** (n - k) for k in range(count, n + 1)),
@@ -103,7 +103,7 @@ def test_what_is_undefined_says_why():
 
 def test_the_interval_covers_the_truth():
     rng = np.random.default_rng(0)
-    bounds = [clopper_pearson(int(k), 40) for k in rng.binomial(40, 0.3, 200)]
+    bounds = [rate(int(k), 40) for k in rng.binomial(40, 0.3, 200)]
     assert np.mean([rate.low <= 30 <= rate.high for rate in bounds]) >= 0.95
 
 
@@ -141,7 +141,7 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="pair_verdict needs"):
         pair_verdict([2, 0])
     with pytest.raises(ValueError, match="clopper_pearson needs"):
-        clopper_pearson(5, 4)
+        rate(5, 4)
     with pytest.raises(ValueError, match="sign_test needs"):
         sign_test(-1, 4)
     with pytest.raises(ValueError, match="outcome needs"):

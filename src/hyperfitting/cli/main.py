@@ -9,6 +9,7 @@ from hyperfitting.allocation import keep_large_buffers
 from hyperfitting.cli import (
     config,
     demo,
+    diagnose,
     evaluate,
     explain,
     export,
@@ -54,6 +55,7 @@ app.command("judge")(judge.judge)
 app.command("generate")(generate.generate)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(config.app, name="config")
 
 

@@ -15,6 +15,7 @@ from hyperfitting.config import (
     Section,
     require_effect,
 )
+from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import OVERRIDE, Layer, Resolved, build, flatten, leaf_fields, peek
@@ -282,6 +283,7 @@ class SettingRow:
 SCHEMAS: Mapping[str, type[Section]] = {
     "demo": DemoConfig,
     "train": RunConfig,
+    "diagnose": DiagnoseConfig,
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
     "export": ExportConfig,

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from hyperfitting.data.template import ChatTemplate
 from hyperfitting.generate.both_modes import BothModes
-from hyperfitting.measure.intervals import bootstrap_mean
+from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.text import ending, loop_period, ngram_repetition, type_token_ratio
 from hyperfitting.models.pair import Pair, paired_logits
 from hyperfitting.models.tokenizers import difference_between
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import Tokenizer
-from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 from hyperfitting.records.exported import (
     LogitsCheck,
     TextsCheck,
@@ -29,22 +28,12 @@ from hyperfitting.records.exported import (
     Written,
 )
 
-RESAMPLES, CONFIDENCE = 10_000, 0.95
 DAY = date(2024, 7, 26)  # on which both templates are rendered; any day
 TALK = (
     {"role": "user", "content": "Who has the key to the boat-house?"},
     {"role": "assistant", "content": "Nobody, since Monday."},
     {"role": "user", "content": "Then who locked it?"},
 )
-
-
-def mean_of(values: Sequence[float | None]) -> MeanEstimate:
-    """The mean over contexts where it is defined, with its bootstrap interval."""
-    defined = np.array([value for value in values if value is not None], dtype=np.float64)
-    if not len(defined):
-        return undefined_mean("no text has it")
-    found = bootstrap_mean(defined, resamples=RESAMPLES, confidence=CONFIDENCE, seed=0)
-    return MeanEstimate(value=found.mean, low=found.low, high=found.high, n=len(defined))
 
 
 def check_tokens(ours: Tokens, theirs: Tokens, texts: Sequence[str]) -> TokensCheck:
@@ -115,7 +104,7 @@ def check_logits(pair: Pair, rows: Sequence[Sequence[int]], num_scored: int) -> 
         is_same_K = top_token(one_KV) == top_token(other_KV)
         shares[found.row] = float(is_same_K.float().mean())
     return LogitsCheck(
-        positions=num_scored * len(rows), largest_difference=largest, top1=mean_of(shares)
+        positions=num_scored * len(rows), largest_difference=largest, top1=mean_estimate(shares)
     )
 
 
@@ -126,7 +115,7 @@ def check_texts(run: BothModes, export: BothModes, ends: Sequence[Sequence[int]]
     return TextsCheck(
         contexts=len(pairs),
         equal=sum(a == b for a, b in pairs),
-        equal_tokens=mean_of(shares),
+        equal_tokens=mean_estimate(shares),
         run=_written(run, ends[0]),
         export=_written(export, ends[1]),
     )
@@ -136,10 +125,10 @@ def _written(texts: BothModes, ends: Sequence[int]) -> Written:
     fixed: list[list[int]] = [text.ids for text in texts.fixed]
     natural: list[Any] = [text.ids for text in texts.natural if text.ids]
     return Written(
-        ttr=mean_of([type_token_ratio(ids) for ids in fixed]),
-        bigram_repetition=mean_of([ngram_repetition(ids, 2) for ids in fixed]),
-        looped=mean_of([float(loop_period(ids) is not None) for ids in fixed]),
-        ended=mean_of([float(ending(ids, ends) == "ended") for ids in natural])
+        ttr=mean_estimate([type_token_ratio(ids) for ids in fixed]),
+        bigram_repetition=mean_estimate([ngram_repetition(ids, 2) for ids in fixed]),
+        looped=share_estimate([loop_period(ids) is not None for ids in fixed]),
+        ended=share_estimate([ending(ids, ends) == "ended" for ids in natural])
         if natural
         else None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
+from hyperfitting.measure.intervals import clopper_pearson
 from hyperfitting.records.judged import Outcome, PositionBias, Rate
 
 
@@ -29,18 +30,15 @@ def pair_verdict(orders: Sequence[int]) -> int:
     return sign(sum(orders))
 
 
-def clopper_pearson(count: int, n: int, *, confidence: float = 0.95) -> Rate:
-    """`count` of `n` in percent with the exact interval of Clopper and Pearson (1934).
+def rate(count: int, n: int, *, confidence: float = 0.95) -> Rate:
+    """`count` of `n` in percent with its exact interval (`clopper_pearson`); None of n = 0.
 
     Raises:
         ValueError: `count` outside [0, n], or `confidence` outside (0, 1).
     """
-    if not 0 <= count <= n or not 0 < confidence < 1:
-        raise ValueError(f"clopper_pearson needs 0 <= count <= n, got {count} of {n}")
-    if n == 0:
+    if n == 0 and count == 0:
         return Rate(percent=None, low=None, high=None)
-    interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
-    low, high = float(interval.low), float(interval.high)
+    low, high = clopper_pearson(count, n, confidence=confidence)
     return Rate(percent=100 * count / n, low=100 * low, high=100 * high)
 
 
@@ -72,9 +70,9 @@ def outcome(verdicts: Sequence[int], *, confidence: float = 0.95) -> Outcome:
         wins=wins,
         losses=losses,
         ties=n - wins - losses,
-        win_rate=clopper_pearson(wins, n, confidence=confidence),
-        loss_rate=clopper_pearson(losses, n, confidence=confidence),
-        tie_rate=clopper_pearson(n - wins - losses, n, confidence=confidence),
+        win_rate=rate(wins, n, confidence=confidence),
+        loss_rate=rate(losses, n, confidence=confidence),
+        tie_rate=rate(n - wins - losses, n, confidence=confidence),
         p=p,
         reason="no valid pair" if n == 0 else "every pair is a tie" if p is None else None,
     )
@@ -100,7 +98,7 @@ def position_bias(orders: Sequence[tuple[int, int]], *, confidence: float = 0.95
         n=len(orders),
         flips=flips,
         reversals=sum(first * second == -1 for first, second in orders),
-        flip_rate=clopper_pearson(flips, len(orders), confidence=confidence),
+        flip_rate=rate(flips, len(orders), confidence=confidence),
         favour_first=favour_first,
         favour_second=favour_second,
         p=p,

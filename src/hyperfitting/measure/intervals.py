@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hyperfitting.records import SIGNIFICANT
+from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 
 
 class Interval(NamedTuple):
@@ -27,6 +28,41 @@ class Bounded(NamedTuple):
     value: float
     low: float | None
     high: float | None
+
+
+def clopper_pearson(count: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of Clopper and Pearson (1934) of a share, `count` of `n`, in [0, 1].
+
+    Raises:
+        ValueError: `count` outside [0, n], n of 0, or `confidence` outside (0, 1).
+    """
+    if not 0 <= count <= n or n == 0 or not 0 < confidence < 1:
+        raise ValueError(f"clopper_pearson needs 0 <= count <= n, n > 0; got {count} of {n}")
+    interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def share_estimate(truths: Sequence[bool], *, confidence: float = 0.95) -> MeanEstimate:
+    """The share of texts for which something holds, with its exact interval; None of no texts."""
+    if not truths:
+        return undefined_mean("there are no texts")
+    low, high = clopper_pearson(sum(truths), len(truths), confidence=confidence)
+    return MeanEstimate(value=sum(truths) / len(truths), low=low, high=high, n=len(truths))
+
+
+def mean_estimate(
+    values: Sequence[float | None],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> MeanEstimate:
+    """The mean over the texts that have a value, with its bootstrap interval (`bootstrap_mean`)."""
+    defined = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(defined):
+        return undefined_mean("no text has a value")
+    found = bootstrap_mean(defined, resamples=resamples, confidence=confidence, seed=seed)
+    return MeanEstimate(value=found.mean, low=found.low, high=found.high, n=len(defined))
 
 
 def bootstrap_mean(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.likelihood import token_nll_nats
 from hyperfitting.measure.ranks import token_ranks, top_token
 from hyperfitting.models.anatomy import base_of
@@ -82,6 +83,29 @@ def nll_rows(
         if stage:
             stage.update(done)
     return nll_NK
+
+
+@torch.no_grad()
+def score_rows(
+    model: CausalLM,
+    rows: Sequence[Sequence[int]],
+    num_scored: int,
+    *,
+    stage: Stage | None = None,
+) -> TokenScores:
+    """What a model says about the last `num_scored` tokens of every row: arrays [N, K]."""
+    shape = (len(rows), num_scored)
+    found = TokenScores(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
+    done = 0
+    for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
+        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
+            found.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
+            found.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
+            found.top1_NK[i] = top_token(logits_KV).cpu().numpy()
+        done += len(chosen)
+        if stage:
+            stage.update(done)
+    return found
 
 
 @torch.no_grad()

@@ -1,0 +1,175 @@
+"""From figures to findings, and to the cheapest thing that would help. Pure; limits are ours."""
+
+from collections.abc import Sequence
+
+from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
+from hyperfitting.records.estimates import MeanEstimate
+
+RARELY, OFTEN = 0.1, 0.3  # shares of texts that loop: below, nobody minds; above, everybody does
+# By how much the likelihood of human text falls short of what the model itself expects of its
+# predictions, in nats: near 0 for a model that knows what it does not know.
+OVERCONFIDENT = 2.0
+LESS_LIKELY = 1.0  # nats per token below human text: no longer a text of this model's language
+MORE_BROKEN = 0.02  # share of words that do not exist, above that of human text
+LEAST_TOP1 = 0.95  # of choices that 16 bits have to leave as they are
+
+
+def value(estimate: MeanEstimate) -> float:
+    """A share or mean that is defined wherever there are texts."""
+    assert estimate.value is not None
+    return estimate.value
+
+
+def gap(reading: Reading) -> float:
+    """How much less likely human text is than the model expects, nats per token."""
+    return value(reading.nll) - value(reading.entropy)
+
+
+def is_hyperfitted(found: Diagnosis) -> bool:
+    """Whether it looks trained to near-zero loss: no loops, sure of itself, wrong about text."""
+    return gap(found.reading) >= OVERCONFIDENT and value(plain(found).looped) <= RARELY
+
+
+def plain(found: Diagnosis) -> Looped:
+    """Greedy texts after texts, in float32."""
+    return found.greedy[0]
+
+
+def other(found: Diagnosis, *, arithmetic: str | None = None) -> Looped | None:
+    """Those after chats, or in another arithmetic."""
+    for each in found.greedy[1:]:
+        if (each.arithmetic == arithmetic) if arithmetic else each.arithmetic == "float32":
+            return each
+    return None
+
+
+def loop_finding(each: Looped) -> Finding:
+    """How much it loops after one kind of prompt."""
+    share, n = value(each.looped), each.looped.n
+    where = f"after {each.prompts}, {each.arithmetic}"
+    if each.period is None or each.onset is None:
+        return Finding(name="loops", level="fine", says=f"{where}: none of {n} greedy texts loops")
+    return Finding(
+        name="loops",
+        level="problem" if share > OFTEN else "note" if share > RARELY else "fine",
+        says=f"{where}: {share:.0%} of {n} greedy texts loop, a round has {each.period:.0f} tokens "
+        f"and the first begins after {each.onset:.0f} (medians)",
+    )
+
+
+def ending_finding(each: Looped, *, is_chat: bool) -> Finding:
+    """Whether texts end themselves, which a chat has to."""
+    share = value(each.ended)
+    never = is_chat and share == 0
+    return Finding(
+        name="ending",
+        level="problem" if never else "fine",
+        says=f"after {each.prompts}: {share:.0%} of {each.ended.n} texts end themselves",
+        advice="it never ends an answer: its end was never trained (see `padding` and `template`)"
+        if never
+        else None,
+    )
+
+
+def precision_finding(found: Diagnosis) -> Finding | None:
+    """Whether 16 bits change what it writes."""
+    half, top1 = other(found, arithmetic="bfloat16"), found.precision_top1
+    if half is None or top1 is None:
+        return None
+    more = value(half.looped) - value(plain(found).looped)
+    says = (
+        f"in bfloat16 it chooses the same token at {value(top1):.1%} of places, and "
+        f"{value(half.looped):.0%} of its texts loop ({value(plain(found).looped):.0%} in float32)"
+    )
+    is_broken = more > OFTEN or value(top1) < LEAST_TOP1
+    return Finding(
+        name="precision", level="problem" if is_broken else "fine", says=says,
+        advice="run it in float32 or float16" if is_broken else None,
+    )  # fmt: skip
+
+
+def looks_finding(found: Diagnosis) -> Finding:
+    """Whether it looks hyperfitted already."""
+    read = found.reading
+    says = (
+        f"human text costs it {value(read.nll):.2f} nats a token, and it expects "
+        f"{value(read.entropy):.2f}"
+    )
+    if is_hyperfitted(found):
+        return Finding(name="looks", level="note", says=f"{says}: it looks hyperfitted already")
+    sure = gap(read) >= OVERCONFIDENT
+    return Finding(
+        name="looks", level="note" if sure else "fine",
+        says=f"{says}: " + ("overconfident" if sure else "not hyperfitted"),
+    )  # fmt: skip
+
+
+def is_text(each: Tried, reading: Reading) -> bool:
+    """Whether what a decoder writes is still text: likely enough, of words that exist."""
+    human, words = reading.human_coherence, each.nonwords.value
+    likely = value(each.coherence) >= value(human) - LESS_LIKELY
+    known = reading.human_nonwords.value
+    return likely and (words is None or known is None or words <= known + MORE_BROKEN)
+
+
+def helpful(tried: Sequence[Tried], reading: Reading) -> list[Tried]:
+    """Decoders that would do: those that draw nothing first, then as varied as human text."""
+    would = [each for each in tried if value(each.looped) <= RARELY and is_text(each, reading)]
+    human = value(reading.human_ttr)
+    return sorted(would, key=lambda e: (not e.is_deterministic, abs(value(e.ttr) - human)))
+
+
+def in_words(each: Tried) -> str:
+    """A decoder with its figures."""
+    broken = each.nonwords.value
+    words = "" if broken is None else f", {broken:.1%} of its words do not exist"
+    return (
+        f"{each.decoder} ({value(each.looped):.0%} loops, TTR {value(each.ttr):.2f}, "
+        f"{value(each.coherence):.1f} nats a token{words}, {each.milliseconds:.0f} ms a token)"
+    )
+
+
+def advice(found: Diagnosis) -> str:
+    """The cheapest thing that would help this model."""
+    here = plain(found)
+    wrong = [each for each in found.findings if each.level == "problem" and each.advice]
+    if first := next((each for each in wrong if each.name in ("tokenizer", "precision")), None):
+        return f"{first.says}. {_sentence(first.advice)}"
+    if is_hyperfitted(found):
+        return (
+            "It looks hyperfitted already: it does not loop, and it is far too sure of itself. "
+            "Decode it greedily; there is nothing more to train."
+        )
+    ends = next((each for each in wrong if each.name in ("template", "ending")), None)
+    if value(here.looped) <= RARELY:
+        if ends is not None:
+            return f"It does not loop, but {ends.says}. {_sentence(ends.advice)}"
+        return "It rarely loops under greedy decoding: there is nothing to mend."
+    chat = other(found)
+    if chat is not None and value(chat.looped) <= RARELY:
+        return (
+            f"It loops after plain text ({value(here.looped):.0%}) and not through its chat "
+            f"template ({value(chat.looped):.0%}): use the template."
+        )
+    return _against_loops(found, here)
+
+
+def _against_loops(found: Diagnosis, here: Looped) -> str:
+    """What helps a model that loops, and has nothing else that is wrong."""
+    would = helpful(found.tried, found.reading)
+    train = "hyperfit train MODEL --data TEXTS --out RUN trains that away, for greedy decoding"
+    says = f"It loops: {value(here.looped):.0%} of its greedy texts. "
+    if would and would[0].is_deterministic:
+        return f"{says}Cheapest: decode with {in_words(would[0])}. Where that cannot be: {train}."
+    if would:
+        return (
+            f"{says}No decoder without chance would do. Cheapest where chance is allowed: "
+            f"{in_words(would[0])}. Else: {train}."
+        )
+    if found.tried[1:]:
+        return f"{says}No decoder that was tried writes text without loops; {train}."
+    return f"{says}No decoder was tried; {train}."
+
+
+def _sentence(text: str | None) -> str:
+    return "" if not text else f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,174 @@
+"""Ends of texts, chat templates and what the checkpoint has other programs decode with."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from hyperfitting.data.borders import OF_TURN, borders_of
+from hyperfitting.data.template import ChatTemplate
+from hyperfitting.models.interface import embedding_rows
+from hyperfitting.models.tokenizers import PROBE
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import CausalLM, Tokenizer
+from hyperfitting.records.diagnosed import Finding
+
+DAY = date(2024, 7, 26)  # on which templates are rendered; any day
+EXCHANGE = (
+    {"role": "user", "content": "Who has the key?"},
+    {"role": "assistant", "content": "Nobody."},
+)
+# Settings of a generation config that change what greedy decoding gives, and their neutral values.
+NEUTRAL: dict[str, Any] = {
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0,
+    "length_penalty": 1.0, "num_beams": 1, "min_length": 0, "min_new_tokens": 0, "top_k": 50,
+    "top_p": 1.0, "min_p": 0, "typical_p": 1.0, "temperature": 1.0,
+}  # fmt: skip
+OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "temperature")  # only where it samples
+
+
+def look_at_ends(model: CausalLM, tokens: Tokens) -> list[Finding]:
+    """Everything about ends, template and settings that needs no text of the model."""
+    tokenizer = tokens.tokenizer
+    return [
+        _vocabulary(model, tokenizer),
+        _round_trip(tokenizer),
+        _ends(tokens),
+        *_padding(tokenizer),
+        *_template(model, tokens),
+        _settings(model),
+    ]
+
+
+def _vocabulary(model: CausalLM, tokenizer: Tokenizer) -> Finding:
+    rows, largest = embedding_rows(model), max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        return Finding(
+            name="tokenizer", level="problem",
+            says=f"the tokenizer has token {largest:,}, the model {rows:,} embeddings",
+            advice="take the tokenizer that the model was trained with",
+        )  # fmt: skip
+    return Finding(
+        name="tokenizer", level="fine",
+        says=f"{len(tokenizer):,} tokens, {rows:,} embeddings",
+    )  # fmt: skip
+
+
+def _round_trip(tokenizer: Tokenizer) -> Finding:
+    """Whether texts come back from their tokens; another tokenizer's class breaks that."""
+    borders = borders_of(tokenizer)
+    for text in PROBE:
+        again = str(tokenizer.decode(borders.encode(text)))
+        if "".join(again.split()) != "".join(text.split()):
+            return Finding(
+                name="round trip", level="note",
+                says=f"a text does not come back from its tokens: {text[:30]!r} becomes "
+                f"{again[:30]!r}",
+                advice="if the model writes odd characters, look whether tokenizer_config.json "
+                "names another tokenizer class than the model was trained with",
+            )  # fmt: skip
+    return Finding(name="round trip", level="fine", says="texts come back from their tokens")
+
+
+def _ends(tokens: Tokens) -> Finding:
+    return Finding(name="ends", level="fine", says=tokens.ends_in_words())
+
+
+def _padding(tokenizer: Tokenizer) -> list[Finding]:
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return []
+    return [
+        Finding(
+            name="padding", level="note",
+            says=f"{tokenizer.pad_token} pads and ends texts: trainers that leave padding out of "
+            "the loss by its id never train the end, and a chat fine-tune then never stops",
+            advice="before training it further: another pad token, or labels that keep the end "
+            "(hyperfit train pads by position)",
+        )
+    ]  # fmt: skip
+
+
+def _template(model: CausalLM, tokens: Tokens) -> list[Finding]:
+    """Whether a chat ends its turns, stops at that end, and opens a text once."""
+    tokenizer = tokens.tokenizer
+    if not getattr(tokenizer, "chat_template", None):
+        return [Finding(name="template", level="fine", says="no chat template: a base model")]
+    try:
+        template = ChatTemplate(tokenizer, DAY)
+        text = template.text(EXCHANGE)
+    except Exception as error:
+        return [
+            Finding(
+                name="template", level="problem",
+                says=f"the chat template refuses a plain exchange: {str(error)[:100]}",
+                advice="give a template that takes user and assistant messages",
+            )
+        ]  # fmt: skip
+    closers = [end for end, why in tokens.reasons.items() if OF_TURN in why]
+    return [_turn(model, tokenizer, closers), *_opened_twice(tokenizer, template, text)]
+
+
+def _turn(model: CausalLM, tokenizer: Tokenizer, closers: Sequence[int]) -> Finding:
+    if not closers:
+        return Finding(
+            name="template", level="problem",
+            says="nothing in the chat template surely closes the assistant's turn: whoever is "
+            "trained on it never learns to stop",
+            advice="end each assistant message with the end token in chat_template",
+        )  # fmt: skip
+    declared = model.generation_config.eos_token_id
+    declared = declared if isinstance(declared, list) else [declared]
+    name = str(tokenizer.convert_ids_to_tokens(closers[0]))
+    if not set(closers) & {*declared, tokenizer.eos_token_id}:
+        return Finding(
+            name="template", level="problem",
+            says=f"a turn closes with {name}, at which neither the generation config nor the "
+            "tokenizer stops: other programs go on behind the answer",
+            advice=f"add the id of {name} to eos_token_id in generation_config.json",
+        )  # fmt: skip
+    return Finding(
+        name="template", level="fine", says=f"a turn closes with {name}, and stops there"
+    )
+
+
+def _opened_twice(tokenizer: Tokenizer, template: ChatTemplate, text: str) -> list[Finding]:
+    """Whether tokenising a rendered chat as any text opens it twice."""
+    lead = borders_of(tokenizer).lead
+    alone = template.tokens(text)
+    if not lead or alone[: len(lead)] != lead:
+        return []
+    name = str(tokenizer.convert_ids_to_tokens(lead[0]))
+    return [
+        Finding(
+            name="opened twice", level="note",
+            says=f"template and tokenizer both open a text with {name}: a rendered chat that is "
+            "tokenised like any text opens with it twice",
+            advice="tokenise rendered chats with add_special_tokens=False, or let "
+            "apply_chat_template tokenise",
+        )
+    ]  # fmt: skip
+
+
+def _settings(model: CausalLM) -> Finding:
+    """What the checkpoint has other programs decode with; greedy decoding here has none of it."""
+    config = model.generation_config
+    samples = bool(getattr(config, "do_sample", None))
+    own = {
+        name: value
+        for name, neutral in NEUTRAL.items()
+        if (value := getattr(config, name, None)) not in (None, neutral)
+        and (samples or name not in OF_SAMPLING)
+    }
+    shown = ["do_sample=True"] * samples + [f"{name}={value}" for name, value in own.items()]
+    if not shown:
+        return Finding(
+            name="settings", level="fine", says="the generation config decodes greedily, unchanged"
+        )
+    penalises = any(name not in OF_SAMPLING for name in own)
+    return Finding(
+        name="settings", level="note",
+        says=f"the generation config has {', '.join(shown)}: other programs decode by it, and what "
+        "is measured here is greedy decoding without",
+        advice="a penalty hides loops, and damages texts that repeat for a reason"
+        if penalises
+        else None,
+    )  # fmt: skip

@@ -1,0 +1,166 @@
+"""Find out why a model loops and what would help, in minutes and without training."""
+
+from datetime import date
+from typing import Any
+
+from hyperfitting.config.diagnose import DiagnoseConfig
+from hyperfitting.data.borders import borders_of
+from hyperfitting.data.sources import read_documents
+from hyperfitting.data.template import ChatTemplate
+from hyperfitting.data.windows import build_dataset
+from hyperfitting.diagnose import advice
+from hyperfitting.diagnose.ends import look_at_ends
+from hyperfitting.diagnose.texts import (
+    Prompts,
+    greedy_texts,
+    in_bfloat16,
+    looped,
+    of_texts,
+    reading,
+    tried,
+    words_beside,
+)
+from hyperfitting.environment import environment
+from hyperfitting.errors import InputError
+from hyperfitting.generate.decoders import DECODERS
+from hyperfitting.generate.specs import parse_decoders
+from hyperfitting.generate.verb import open_model
+from hyperfitting.measure.intervals import mean_estimate
+from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.models.fit import check_fit
+from hyperfitting.models.forward import choose_rows
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import CausalLM, Tokenizer
+from hyperfitting.progress import Progress
+from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
+from hyperfitting.records.estimates import MeanEstimate
+
+ASK = "Go on with this text:\n\n"
+DAY = date(2024, 7, 26)  # on which the chat template is rendered; any day
+
+
+def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagnosis:
+    """Look at a model's ends and template, its loops, its precision and what decoders would do.
+
+    Raises:
+        InputError: a model that cannot be loaded, texts that do not serve, or an unknown decoder.
+    """
+    progress = progress or Progress()
+    specs = parse_decoders(config.decoders) if config.decoders.strip() else ()
+    if needy := next((spec for spec in specs if DECODERS[spec.name].needs_amateur), None):
+        raise InputError(f"{needy.name} compares with a second model", needed="other decoders")
+    with progress.stage("load"):
+        model, tokenizer = open_model(config.model)
+    tokens = Tokens.of(model, tokenizer)
+    prompts = _prompts(config, tokenizer, progress)
+    widest = max(map(len, prompts.contexts)) + max(prompts.length, config.natural_tokens)
+    check_fit(model, max(map(max, prompts.contexts)), widest, config.model.name)
+    words = words_beside(tokens, prompts)
+    read, scores = reading(model, tokens, prompts, words, progress)
+
+    texts = greedy_texts(model, tokens, prompts, config, progress, "greedy texts")
+    greedy = [looped(texts, prompts, tokens.ends, "float32")]
+    chat = _chat(prompts, tokens)
+    if chat is not None:
+        through = greedy_texts(model, tokens, chat, config, progress, "greedy answers to a chat")
+        greedy.append(looped(through, chat, tokens.ends, "float32"))
+    found = [
+        of_texts(
+            model, tokens, prompts, [text.ids for text in texts.fixed], words, progress,
+            name="greedy", is_deterministic=True, seconds=texts.seconds,
+        )
+    ]  # fmt: skip
+    found += [tried(model, tokens, prompts, spec, words, config, progress) for spec in specs]
+    static = look_at_ends(model, tokens)
+    top1 = None
+    if config.precision:
+        half, top1 = _in_16_bits(model, tokens, prompts, config, scores.top1_NK, progress)
+        greedy.append(half)
+    return _concluded(
+        config, prompts, tokens, static=static, greedy=greedy, read=read, top1=top1, found=found,
+        is_chat=chat is not None,
+    )  # fmt: skip
+
+
+def _prompts(config: DiagnoseConfig, tokenizer: Tokenizer, progress: Progress) -> Prompts:
+    """The beginnings of held-out texts."""
+    with progress.stage("read texts") as stage:
+        dataset = build_dataset(read_documents(config.data), tokenizer, config.data, stage)
+        chosen = dataset.contexts.first(config.contexts)
+        stage.update(1, f"{len(chosen)} texts")
+    return Prompts(config.data.source, chosen.contexts, chosen.continuations, chosen.length)
+
+
+def _chat(prompts: Prompts, tokens: Tokens) -> Prompts | None:
+    """The same beginnings as a user's messages; None of a model without a usable template."""
+    tokenizer = tokens.tokenizer
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    lead = len(borders_of(tokenizer).lead)
+    try:
+        template = ChatTemplate(tokenizer, DAY)
+        contexts = []
+        for context in prompts.contexts:
+            asked = ASK + str(tokenizer.decode(context[lead:], skip_special_tokens=True))
+            text = template.text([{"role": "user", "content": asked}], prompt=True)
+            contexts.append(template.tokens(text))
+    except Exception:
+        return None  # `look_at_ends` says so: the template is a foreign program
+    return Prompts("its chat template", contexts, [], prompts.length)
+
+
+def _in_16_bits(
+    model: CausalLM,
+    tokens: Tokens,
+    prompts: Prompts,
+    config: DiagnoseConfig,
+    top1_NK: Any,
+    progress: Progress,
+) -> tuple[Looped, MeanEstimate]:
+    """The same texts in bfloat16, and how often it chooses as in float32. Mutates `model`."""
+    half = in_bfloat16(model)
+    texts = greedy_texts(half, tokens, prompts, config, progress, "greedy texts in bfloat16")
+    rows = [[*a, *b] for a, b in zip(prompts.contexts, prompts.continuations, strict=True)]
+    with progress.stage("choices in bfloat16"):
+        agreement = top1_agreement(choose_rows(half, rows, prompts.length), top1_NK)
+    return looped(texts, prompts, tokens.ends, "bfloat16"), mean_estimate(agreement.tolist())
+
+
+def _concluded(
+    config: DiagnoseConfig,
+    prompts: Prompts,
+    tokens: Tokens,
+    *,
+    static: list[Finding],
+    greedy: list[Looped],
+    read: Reading,
+    top1: MeanEstimate | None,
+    found: list[Tried],
+    is_chat: bool,
+) -> Diagnosis:
+    """All figures with what they mean."""
+    diagnosis = Diagnosis(
+        model=config.model.name,
+        texts=prompts.title,
+        contexts=len(prompts.contexts),
+        tokens=prompts.length,
+        ends=tokens.listed_ends(),
+        greedy=greedy,
+        reading=read,
+        precision_top1=top1,
+        tried=found,
+        findings=static,
+        advice="",
+        environment=environment(),
+    )
+    in_full = [each for each in greedy if each.arithmetic == "float32"]
+    findings = [
+        *static,
+        *(advice.loop_finding(each) for each in in_full),
+        advice.ending_finding(in_full[-1], is_chat=is_chat),
+        advice.precision_finding(diagnosis),
+        advice.looks_finding(diagnosis),
+    ]
+    told = [each for each in findings if each is not None]
+    diagnosis = diagnosis.model_copy(update={"findings": told})
+    return diagnosis.model_copy(update={"advice": advice.advice(diagnosis)})

@@ -1,0 +1,182 @@
+"""`diagnose` names what was planted, and the advice follows from the figures."""
+
+import json
+
+import pytest
+from transformers import GenerationConfig
+
+from hyperfitting import verbs
+from hyperfitting.config import DataConfig, ModelConfig
+from hyperfitting.config.diagnose import DiagnoseConfig
+from hyperfitting.diagnose.advice import advice, gap, helpful
+from hyperfitting.errors import InputError
+from hyperfitting.records.estimates import MeanEstimate
+from tests.cli.test_cli import hyperfit
+from tests.diagnose.planted import cyclic
+from tests.tiny import CHAT_TEMPLATE, END
+
+WITHOUT_END = CHAT_TEMPLATE.replace(END, "\n")
+
+
+@pytest.fixture
+def diagnosed(texts_file, tmp_path):
+    data = DataConfig(
+        source=str(texts_file), window_tokens=48, context_tokens=8, continuation_tokens=40,
+        num_heldout=6,
+    )  # fmt: skip
+
+    def run(folder, **settings):
+        config = DiagnoseConfig(
+            model=ModelConfig(name=str(folder), device="cpu"), data=data,
+            **{"contexts": 6, "natural_tokens": 12, "decoders": "", "precision": False} | settings,
+        )  # fmt: skip
+        return verbs.diagnose(config)
+
+    return run
+
+
+def named(found, name):
+    return [each for each in found.findings if each.name == name]
+
+
+def test_a_loop_is_found_with_its_round_and_onset(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", cycle=4))
+    [loops] = named(found, "loops")
+    assert loops.level == "problem"
+    assert "100% of 6 greedy texts loop, a round has 4 tokens and the first begins after 0" in (
+        loops.says
+    )
+    assert found.greedy[0].ttr.value == pytest.approx(4 / 40)
+    assert found.advice.startswith("It loops: 100% of its greedy texts. No decoder was tried")
+
+
+def test_a_healthy_model_is_left_alone(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", sharpness=0.1))
+    assert found.greedy[0].looped.value == 0
+    assert abs(gap(found.reading)) < 0.5
+    assert "there is nothing to mend" in found.advice
+    assert not [each for each in found.findings if each.level == "problem"]
+
+
+def test_a_hyperfitted_model_is_known_by_its_confidence(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", sharpness=30))
+    assert gap(found.reading) > 5
+    assert "looks hyperfitted already" in found.advice
+    assert "hyperfitted already" in named(found, "looks")[0].says
+
+
+def test_a_template_without_an_end_is_named(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", sharpness=0.1, chat=WITHOUT_END))
+    [template] = named(found, "template")
+    assert template.level == "problem"
+    assert "closes the assistant's turn" in template.says
+    assert "It does not loop, but nothing in the chat template" in found.advice
+    assert named(diagnosed(cyclic(tmp_path / "o", chat=True)), "template")[0].level == "fine"
+
+
+def test_a_turn_that_closes_with_what_nothing_stops_at(diagnosed, tmp_path):
+    template = CHAT_TEMPLATE.replace(END, "<turn>")
+    found = diagnosed(cyclic(tmp_path / "m", chat=template, unnamed=["<turn>"]))
+    [said] = named(found, "template")
+    assert said.level == "problem"
+    assert "closes with <turn>, at which neither" in said.says
+
+
+def test_a_chat_that_never_stops_and_pads_with_its_end(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", sharpness=0.1, chat=True, pad=True))
+    assert "pads and ends texts" in named(found, "padding")[0].says
+    [ending] = named(found, "ending")
+    assert ending.level == "problem"
+    assert "It does not loop, but after its chat template: 0% of 6 texts end" in found.advice
+    assert not named(diagnosed(cyclic(tmp_path / "o", chat=True)), "padding")
+
+
+def test_a_penalty_that_hides_loops_is_named_and_not_used(diagnosed, tmp_path):
+    folder = cyclic(tmp_path / "m", cycle=4)
+    GenerationConfig(repetition_penalty=1.3, eos_token_id=0).save_pretrained(folder)
+    found = diagnosed(folder)
+    [settings] = named(found, "settings")
+    assert "repetition_penalty=1.3" in settings.says
+    assert found.greedy[0].looped.value == 1, "measured without it"
+
+
+def test_samplers_count_only_where_they_are_used(diagnosed, tmp_path):
+    folder = cyclic(tmp_path / "m")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"top_k": 7, "eos_token_id": 0}))
+    assert named(diagnosed(folder), "settings")[0].level == "fine"
+    GenerationConfig(do_sample=True, top_k=7, eos_token_id=0).save_pretrained(folder)
+    assert "do_sample=True, top_k=7" in named(diagnosed(folder), "settings")[0].says
+
+
+def test_a_model_that_16_bits_break(diagnosed, tmp_path):
+    whole = diagnosed(cyclic(tmp_path / "a", sharpness=0.1), precision=True)
+    assert named(whole, "precision")[0].level == "fine"
+    assert whole.precision_top1.value > 0.95
+    broken = diagnosed(cyclic(tmp_path / "b", sharpness=0.1, offset=64.0), precision=True)
+    assert broken.greedy[0].looped.value == 0, "float32 does not mind"
+    [precision] = named(broken, "precision")
+    assert precision.level == "problem"
+    assert broken.precision_top1.value < 0.5
+    assert "Run it in float32 or float16." in broken.advice
+
+
+def test_a_doubled_beginning_is_named(diagnosed, tmp_path):
+    template = "<|begin|>" + CHAT_TEMPLATE
+    folder = cyclic(tmp_path / "m", chat=template, around="<|begin|> $A")
+    [twice] = named(diagnosed(folder), "opened twice")
+    assert "both open a text with <|begin|>" in twice.says
+
+
+def test_decoders_are_tried_on_the_same_prompts(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", cycle=4), decoders="no_repeat_ngram,top_p:0.99")
+    by_name = {each.decoder: each for each in found.tried}
+    assert set(by_name) == {"greedy", "no_repeat_ngram", "top_p:0.99"}
+    assert by_name["greedy"].looped.value == 1
+    assert by_name["no_repeat_ngram"].looped.value == 0
+    assert by_name["no_repeat_ngram"].is_deterministic
+    assert not by_name["top_p:0.99"].is_deterministic
+
+
+def estimate(value, n=20):
+    return MeanEstimate(value=value, low=value, high=value, n=n)
+
+
+def test_the_advice_takes_a_decoder_only_where_it_writes_text(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", cycle=4), decoders="frequency,top_p")
+    reading = found.reading.model_copy(
+        update={"human_coherence": estimate(-4), "human_nonwords": estimate(0.0),
+                "human_ttr": estimate(0.8)}
+    )  # fmt: skip
+    greedy, penalty, drawn = found.tried
+
+    def said(**changes):
+        better = {"looped": estimate(0.0), "coherence": estimate(-3.5), "nonwords": estimate(0.0)}
+        one = penalty.model_copy(update=better | changes)
+        other = drawn.model_copy(update=better)
+        return advice(found.model_copy(update={"reading": reading, "tried": [greedy, one, other]}))
+
+    assert "Cheapest: decode with frequency" in said()
+    for changes in ({"nonwords": estimate(0.2)}, {"coherence": estimate(-6)},
+                    {"looped": estimate(0.5)}):  # fmt: skip
+        assert "Cheapest where chance is allowed: top_p" in said(**changes)
+    assert helpful([greedy], reading) == []
+
+
+def test_the_command_prints_findings_table_and_advice(texts_file, tmp_path):
+    folder = cyclic(tmp_path / "m", cycle=4)
+    texts = [f"data.{key}" for key in ("window_tokens=48", "context_tokens=8")]
+    small = [*texts, "data.continuation_tokens=40", "contexts=3", "natural_tokens=8"]
+    small += ["decoders=top_k", "precision=false"]
+    result = hyperfit("diagnose", folder, "--data", texts_file, *small)
+    assert result.exit_code == 0, result.output
+    assert "100% of 3 greedy texts loop" in " ".join(result.output.split())
+    assert "top_k" in result.output
+    found = json.loads(hyperfit("diagnose", folder, "--data", texts_file, "--json", *small).stdout)
+    assert found["advice"]
+    assert [each["decoder"] for each in found["tried"]] == ["greedy", "top_k"]
+
+
+def test_a_decoder_that_needs_a_second_model_is_refused(diagnosed, tmp_path):
+    with pytest.raises(InputError, match="compares with a second model"):
+        diagnosed(cyclic(tmp_path / "m"), decoders="contrastive_decoding")
