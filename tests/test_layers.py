@@ -50,6 +50,7 @@ ALLOWED = {
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},
     "diagnose": BASE | FILES_OF_A_RUN | {"environment", "data", "models", "generate", "measure"},
+    "doctor": BASE | FILES_OF_A_RUN | {"data", "models", "measure"},
     "export": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "report"},
@@ -62,6 +63,7 @@ ALLOWED = {
         "interrupts",
         "demo",
         "diagnose",
+        "doctor",
         "evaluate",
         "explain",
         "export",
@@ -135,6 +137,7 @@ COMMANDS = (
     "report",
     "export",
     "diagnose",
+    "doctor",
     "config",
 )
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]

@@ -47,6 +47,7 @@ BASES = {
     "report": ["study"],
     "export": ["run", "--out", "o"],
     "diagnose": ["m"],
+    "doctor": ["d"],
 }
 PAIR = ["--base", "a", "--tuned", "b", "--data", "d", "--out", "o"]
 # How a command prints, which is not what its stage is given.

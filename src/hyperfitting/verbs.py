@@ -13,6 +13,7 @@ from hyperfitting.interrupts import begin_work
 if TYPE_CHECKING:
     from hyperfitting.demo import demo
     from hyperfitting.diagnose.verb import diagnose
+    from hyperfitting.doctor.verb import doctor
     from hyperfitting.evaluate.verb import evaluate
     from hyperfitting.explain.verb import explain
     from hyperfitting.export.verb import check_export, export
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DOORS = {
     "demo": "hyperfitting.demo",
     "diagnose": "hyperfitting.diagnose.verb",
+    "doctor": "hyperfitting.doctor.verb",
     "train": "hyperfitting.train.verb",
     "evaluate": "hyperfitting.evaluate.verb",
     "explain": "hyperfitting.explain.verb",
@@ -43,6 +45,7 @@ __all__ = [
     "check_export",
     "demo",
     "diagnose",
+    "doctor",
     "evaluate",
     "explain",
     "export",

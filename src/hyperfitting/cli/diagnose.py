@@ -18,8 +18,6 @@ from hyperfitting.cli.common import (
 if TYPE_CHECKING:
     from hyperfitting.records.diagnosed import Diagnosis
 
-MARKS = {"problem": ("✗", "red"), "note": ("·", "yellow"), "fine": ("✓", "green")}
-
 
 def diagnose(
     model: Annotated[
@@ -49,7 +47,7 @@ def diagnose(
     with one_message():
         from hyperfitting import verbs
         from hyperfitting.config.diagnose import DiagnoseConfig
-        from hyperfitting.config.layers import build
+        from hyperfitting.config.resolve import resolve_texts
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.record import as_json as as_json_of
 
@@ -60,7 +58,7 @@ def diagnose(
             "model.device": ("--device", device),
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        settings = build(DiagnoseConfig, layers(config, flags, overrides)).config
+        settings = resolve_texts(DiagnoseConfig, layers(config, flags, overrides)).config
         found = verbs.diagnose(settings, ConsoleProgress())
         if as_json:
             print_json(as_json_of(found))
@@ -73,18 +71,14 @@ def _show(found: "Diagnosis") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from hyperfitting.cli.show import print_findings
     from hyperfitting.report.tables import estimate
     from hyperfitting.terminal import Terminal
 
     console = Terminal()
     width = min(console.width, 110)
     console.print()
-    for each in found.findings:
-        mark, colour = MARKS[each.level]
-        console.print(Text.assemble((f"{mark} ", colour), (each.name, "bold"), f"  {each.says}"),
-                      width=width)  # fmt: skip
-        if each.advice:
-            console.print(Text(f"    {each.advice}", style="dim"), width=width)
+    print_findings(console, found.findings)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     names = ("decoder", "draws", "loops", "TTR", "nats a token", "broken words", "ms")
     for name in names:

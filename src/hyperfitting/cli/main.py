@@ -10,6 +10,7 @@ from hyperfitting.cli import (
     config,
     demo,
     diagnose,
+    doctor,
     evaluate,
     explain,
     export,
@@ -56,6 +57,7 @@ app.command("generate")(generate.generate)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("diagnose")(diagnose.diagnose)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 

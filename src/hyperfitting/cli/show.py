@@ -14,6 +14,7 @@ from hyperfitting.records.arms import label
 from hyperfitting.records.controls.block_swap import BlockSwap
 from hyperfitting.records.controls.geometry import Geometry
 from hyperfitting.records.controls.static_bias import StaticBias
+from hyperfitting.records.diagnosed import Finding
 from hyperfitting.report import tables as report_tables
 from hyperfitting.report.explanation import Explained, read_explained
 from hyperfitting.report.load import Study
@@ -23,6 +24,7 @@ from hyperfitting.runs import StudyFolder
 from hyperfitting.terminal import Terminal
 
 NUM_EXAMPLES = 2
+MARKS = {"problem": ("✗", "red"), "note": ("·", "yellow"), "fine": ("✓", "green")}
 NAMES_WIDTH, ARM_WIDTH = 24, 12  # of the table's columns
 
 
@@ -136,6 +138,17 @@ def _print_findings(
             console.print(Text(f"\n{label(arm, explained.arms)}", style="bold"), width=width)
             for sentence in sentences:
                 console.print(Text(sentence), width=width)
+
+
+def print_findings(console: Terminal, findings: Sequence[Finding]) -> None:
+    """Print what was looked at, line by line, with what to do about it."""
+    width = min(console.width, 110)
+    for each in findings:
+        mark, colour = MARKS[each.level]
+        line = Text.assemble((f"{mark} ", colour), (each.name, "bold"), f"  {each.says}")
+        console.print(line, width=width)
+        if each.advice:
+            console.print(Text(f"    {each.advice}", style="dim"), width=width)
 
 
 def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]) -> None:

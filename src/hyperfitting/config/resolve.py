@@ -16,9 +16,19 @@ from hyperfitting.config import (
     require_effect,
 )
 from hyperfitting.config.diagnose import DiagnoseConfig
+from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.config.judge import JudgeConfig
-from hyperfitting.config.layers import OVERRIDE, Layer, Resolved, build, flatten, leaf_fields, peek
+from hyperfitting.config.layers import (
+    OVERRIDE,
+    ConfigT,
+    Layer,
+    Resolved,
+    build,
+    flatten,
+    leaf_fields,
+    peek,
+)
 from hyperfitting.config.methods import (
     DEFAULT_METHOD,
     METHODS,
@@ -50,6 +60,22 @@ def _preset_layers(user: Sequence[Layer], method: Any) -> list[Layer]:
     if is_builtin and source is not None and source in BUILTIN_MODEL_ON:
         layers.append(Layer(f"tuned for builtin on {source}", flatten(BUILTIN_MODEL_ON[source])))
     return layers
+
+
+def resolve_texts(schema: type[ConfigT], user: Sequence[Layer]) -> Resolved[ConfigT]:
+    """The config of a verb that reads texts as `hyperfit train` would, by its default method.
+
+    Raises:
+        InputError: an unknown setting, or a value that is not accepted.
+    """
+    return build(schema, [*_data_layers(user), *user])
+
+
+def _data_layers(user: Sequence[Layer]) -> list[Layer]:
+    """What the default recipe, the corpus and the model set of the texts."""
+    layers = _preset_layers(user, DEFAULT_METHOD)
+    kept = ({k: v for k, v in each.leaves.items() if k.startswith("data.")} for each in layers)
+    return [Layer(each.source, data) for each, data in zip(layers, kept, strict=True)]
 
 
 def _method(user: Sequence[Layer]) -> Any:
@@ -284,6 +310,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "demo": DemoConfig,
     "train": RunConfig,
     "diagnose": DiagnoseConfig,
+    "doctor": DoctorConfig,
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
     "export": ExportConfig,
@@ -321,7 +348,12 @@ def describe(verb: str, user: Sequence[Layer]) -> list[SettingRow]:
     if verb == "demo":
         return _describe_demo(user)
     has_method = any(key == METHOD for key, _ in leaf_fields(schema))
-    presets = _preset_layers(user, _method(user) if has_method else None)
+    reads_texts = schema in (DiagnoseConfig, DoctorConfig)
+    presets = (
+        _data_layers(user)
+        if reads_texts
+        else _preset_layers(user, _method(user) if has_method else None)
+    )
     required = [key for key, field in leaf_fields(schema) if field.is_required()]
     missing = [key for key in required if peek(user, key) is None]
     stand_in = Layer("", dict.fromkeys(missing, "-"))  # what is required takes any text

@@ -1,0 +1,197 @@
+"""`doctor` names what was planted in texts, and its command trains on what is left."""
+
+import csv
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from hyperfitting import verbs
+from hyperfitting.config import DataConfig, ModelConfig
+from hyperfitting.config.doctor import DoctorConfig
+from hyperfitting.doctor.written import look_at
+from tests.cli.test_cli import hyperfit
+from tests.tiny import CHAT_TEMPLATE, save_tiny
+
+WORDS = (
+    *("stone", "river", "lamp", "under", "seven", "quiet", "doors"),
+    *("letter", "the", "a", "of", "was", "ran", "grey"),
+)
+
+
+def story(seed, words=40):
+    rng = np.random.default_rng(seed)
+    return " ".join(rng.choice(WORDS, words)).capitalize() + "."
+
+
+STORIES = [story(seed) for seed in range(24)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def examined(model, tmp_path):
+    def run(rows, *, name="texts.jsonl", model=model, **data):
+        path = tmp_path / name
+        if name.endswith(".csv"):
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows(rows)
+        else:
+            rows = [row if isinstance(row, dict) else {"text": row} for row in rows]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        sizes = {"window_tokens": 48, "context_tokens": 8, "continuation_tokens": 24}
+        config = DataConfig(source=str(path), **sizes | {"num_heldout": 5} | data)
+        return verbs.doctor(DoctorConfig(model=ModelConfig(name=str(model)), data=config))
+
+    return run
+
+
+def named(found, name):
+    return [each for each in found.findings if each.name == name]
+
+
+def problems(found):
+    return [each.name for each in found.findings if each.level == "problem"]
+
+
+def test_good_texts_have_nothing_to_mend(examined):
+    found = examined(STORIES, windows="documents", window_tokens=400)
+    assert problems(found) == []
+    assert found.texts == 24
+    sizes = sorted(len(text) for text in STORIES)  # a byte is a token
+    assert (found.lengths.smallest, found.lengths.largest) == (sizes[0], sizes[-1])
+    assert named(found, "ends")[0].says == "every text is trained on with its end"
+
+
+WRITTEN = {
+    "encoding": ("He said \u00e2\u20ac\u0153no\u00e2\u20ac\u009d to her.", "3 of 27"),
+    "control characters": ("A line with \x07 in it.", "3 of 27"),
+    "entities": ("Fish &amp; chips, and the  #39;best ones.", "3 of 27"),
+    "markup": ("A line<br/>and <b>another</b>.", "3 of 27"),
+    "addresses": ("See https://example.org/page for more.", "3 of 27"),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_wrongly_is_named_and_counted(name):
+    text, count = WRITTEN[name]
+    found = look_at([*STORIES, *(f"{n}. {text}" for n in range(3))])
+    [finding] = [each for each in found if each.name == name]
+    assert count in finding.says
+    assert [each.name for each in look_at(STORIES)] == []
+
+
+def test_an_entity_that_lost_its_ampersand_is_one():
+    assert [each.name for each in look_at(["It was  #36;10 million."])] == ["entities"]
+    assert look_at(["Room #36; see there."])[0].name == "entities"
+    assert look_at(["We are #1 and #22, he said."]) == []
+
+
+def test_near_copies_are_named(examined):
+    copies = [text.upper().replace(" ", "  ") for text in STORIES[:4]]
+    found = examined([*STORIES, *copies])
+    [finding] = named(found, "duplicates")
+    assert "4 of 28 texts repeat another" in finding.says
+    assert finding.level == "problem"
+
+
+def test_what_many_texts_begin_and_end_with_is_named():
+    head, foot = (
+        "THIS STORY IS FREE TO READ ON OUR SITE, ENJOY. ",
+        " All rights reserved by the owners of it, 2020.",
+    )
+    found = look_at([*STORIES[:12], *(head + text for text in STORIES[12:])])
+    assert [each.name for each in found] == ["boilerplate"]
+    assert "12 of 24 texts begin with 'THIS STORY IS FREE" in found[0].says
+    found = look_at([*STORIES[:12], *(text + foot for text in STORIES[12:])])
+    assert "12 of 24 texts end with" in found[0].says
+
+
+def test_texts_that_break_off_are_named():
+    found = look_at([text[:-5] for text in STORIES])
+    assert [each.name for each in found] == ["unfinished"]
+
+
+def test_a_csv_without_header_is_read_as_one(examined):
+    rows = [[str(n % 4), f"Title {n}", text] for n, text in enumerate(STORIES)]
+    found = examined(rows, name="news.csv")
+    [finding] = named(found, "header")
+    assert finding.advice == "data.csv_header=false --text-field column_3"
+    assert found.texts == 24
+    assert "data.csv_header=false" in found.command
+    assert "--text-field column_3" in found.command
+    with_header = examined([["class", "title", "text"], *rows], name="news.csv")
+    assert named(with_header, "header") == []
+
+
+def test_texts_too_short_for_a_window_get_shorter_windows(examined):
+    found = examined([story(seed, words=8) for seed in range(30)], window_tokens=128,
+                     context_tokens=32, continuation_tokens=96)  # fmt: skip
+    [finding] = named(found, "short")
+    assert "30 of 30 texts have fewer than 128 tokens" in finding.says
+    assert "data.window_tokens=32" in finding.advice
+    assert "data.window_tokens=32 data.context_tokens=8" in " ".join(found.command.split())
+    assert found.windows > 0
+
+
+def test_texts_that_are_cut_before_their_end_are_counted(examined):
+    found = examined(STORIES, windows="documents")
+    [finding] = named(found, "ends")
+    assert finding.level == "problem"
+    assert "24 of 24 texts are cut after 48 tokens" in finding.says
+    longest = max(map(len, STORIES)) + 1
+    assert finding.advice == f"data.window_tokens={longest} holds the longest"
+
+
+def test_held_out_texts_that_are_trained_on_are_counted(examined):
+    """Each text once more with another beginning: no copy, and the same text."""
+    found = examined([*STORIES, *(f"Chapter {n}. {t}" for n, t in enumerate(STORIES))])
+    [finding] = named(found, "shared")
+    assert finding.level == "problem"
+    assert "4 of 5 held-out texts share a run" in finding.says, "the other one's twin is held out"
+
+
+def test_a_script_that_the_tokenizer_hardly_knows(examined):
+    strange = [text.translate({97 + n: 0xA000 + 7 * n for n in range(26)}) for text in STORIES]
+    assert "hardly knows this script" in named(examined(strange, model="builtin"), "script")[0].says
+    assert named(examined(STORIES, model="builtin"), "script") == []
+    assert named(examined(strange), "script") == [], "to this one every script is bytes"
+
+
+def test_conversations_that_the_template_refuses(examined, tmp_path):
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    model = save_tiny(tmp_path / "chat", chat=strict + CHAT_TEMPLATE)
+    ask = {"role": "user", "content": "Who is there?"}
+    talks = [{"messages": [ask, {"role": "assistant", "content": text}]} for text in STORIES]
+    rule = {"role": "system", "content": "Be brief."}
+    found = examined(
+        [*talks, {"messages": [rule, *talks[0]["messages"]]}], model=model, window_tokens=400
+    )
+    told = " ".join(f"{each.says} {each.advice}" for each in found.findings)
+    assert "no system" in told
+    without = examined(talks, model=model)
+    assert without.texts == 24
+
+
+def test_the_command_that_is_given_trains(examined, tmp_path):
+    rows = [[str(n % 4), f"Title {n}", story(n, 30)] for n in range(24)]
+    found = examined(rows, name="news.csv")
+    words = shlex.split(found.command)
+    assert words[:2] == ["hyperfit", "train"]
+    words[words.index("--out") + 1] = str(tmp_path / "run")
+    result = hyperfit(*words[1:], "train.epochs=1", "monitor.every_epochs=0")
+    assert result.exit_code == 0, result.output
+
+
+def test_the_command_line(model, texts_file):
+    result = hyperfit("doctor", texts_file, "--model", model, "data.window_tokens=48",
+                      "data.context_tokens=8", "data.continuation_tokens=24")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "then: hyperfit train" in " ".join(result.output.split())
+    found = json.loads(hyperfit("doctor", texts_file, "--model", model, "--json").stdout)
+    assert found["texts"] == 23
+    assert hyperfit("doctor", "nowhere.jsonl", "--model", model).exit_code == 2
