@@ -230,6 +230,7 @@ def reached(*_args, **_kwargs):
 @pytest.mark.parametrize("words", documented_commands(), ids=" ".join)
 def test_every_documented_command_resolves_its_settings(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("The old bridge\n")
     for name in verbs.DOORS:
         monkeypatch.setattr(verbs, name, reached)
     if "--resume" in words:

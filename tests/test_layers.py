@@ -138,6 +138,7 @@ COMMANDS = (
     "export",
     "diagnose",
     "doctor",
+    "compare",
     "config",
 )
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]

@@ -46,6 +46,7 @@ BASES = {
     "generate": ["m", "--prompt", "p"],
     "report": ["study"],
     "export": ["run", "--out", "o"],
+    "compare": ["a", "b", "--prompt", "p"],
     "diagnose": ["m"],
     "doctor": ["d"],
 }
@@ -148,7 +149,8 @@ def options():
     group = typer.main.get_command(app)
     for verb, base in (*BASES.items(), ("evaluate", PAIR), ("explain", PAIR)):
         for option in group.commands[verb].params:
-            if option.param_type_name == "option" and option.name not in SHOWN:
+            shown = SHOWN | ({"out"} if verb == "compare" else set())  # texts, instead of a table
+            if option.param_type_name == "option" and option.name not in shown:
                 yield verb, base, option
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperfitting.evaluate.verb import evaluate
     from hyperfitting.explain.verb import explain
     from hyperfitting.export.verb import check_export, export
+    from hyperfitting.generate.side_by_side import compare
     from hyperfitting.generate.verb import generate
     from hyperfitting.judge.verb import judge
     from hyperfitting.report.together import report_together
@@ -38,11 +39,13 @@ DOORS = {
     "report": "hyperfitting.report.verb",
     "report_together": "hyperfitting.report.together",
     "generate": "hyperfitting.generate.verb",
+    "compare": "hyperfitting.generate.side_by_side",
     "study": "hyperfitting.study.verb",
 }
 
 __all__ = [
     "check_export",
+    "compare",
     "demo",
     "diagnose",
     "doctor",

@@ -40,6 +40,9 @@ def generate(
     amateur: Annotated[
         str | None, typer.Option(help="Smaller model, for contrastive_decoding.")
     ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Factor of what was trained.", show_default=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of decoders that draw.")] = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = None,
@@ -61,6 +64,7 @@ def generate(
             "model.name": ("MODEL", model),
             "decoder": ("--decoder", decoder),
             "amateur": ("--amateur", amateur),
+            "strength": ("--strength", strength),
             "seed": ("--seed", seed),
             "model.device": ("--device", device),
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),

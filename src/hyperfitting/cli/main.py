@@ -7,6 +7,7 @@ import typer
 from hyperfitting import __version__
 from hyperfitting.allocation import keep_large_buffers
 from hyperfitting.cli import (
+    compare,
     config,
     demo,
     diagnose,
@@ -55,6 +56,7 @@ app.command("study")(study.study)
 app.command("judge")(judge.judge)
 app.command("generate")(generate.generate)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("diagnose")(diagnose.diagnose)
 app.command("doctor")(doctor.doctor)

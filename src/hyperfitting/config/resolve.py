@@ -15,6 +15,7 @@ from hyperfitting.config import (
     Section,
     require_effect,
 )
+from hyperfitting.config.compare import CompareConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.export import ExportConfig
@@ -307,6 +308,7 @@ class SettingRow:
 
 
 SCHEMAS: Mapping[str, type[Section]] = {
+    "compare": CompareConfig,
     "demo": DemoConfig,
     "train": RunConfig,
     "diagnose": DiagnoseConfig,

@@ -405,6 +405,9 @@ class GenerateConfig(Section):
         "greedy", description="for example min_p:0.1, or top_p:0.9+temperature:0.7"
     )
     amateur: str | None = Field(None, description="model that contrastive_decoding compares with")
+    strength: float = Field(
+        1.0, ge=0, le=100, description="factor of what was trained: 0 the original, 1 the run"
+    )
     max_new_tokens: int = Field(
         128, ge=1, le=LONGEST, description="cap; a text may end itself before"
     )

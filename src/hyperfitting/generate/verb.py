@@ -12,6 +12,7 @@ from hyperfitting.generate.run import run_decoder, said_for
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import load_model, load_result, load_tokenizer, require_tokenizer
+from hyperfitting.models.strength import set_strength
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.tuned import (
     adapter_base,
@@ -34,13 +35,17 @@ class Continued(TypedDict):
     ended: bool
 
 
-def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM, Tokenizer]:
+def open_model(
+    config: ModelConfig, texts: Sequence[str] = (), *, strength: float = 1.0
+) -> tuple[CausalLM, Tokenizer]:
     """A model and its tokenizer: a run, an adapter on the base it names, or a whole checkpoint.
 
-    An adapter's own tokenizer must read `texts` as its base's does.
+    An adapter's own tokenizer must read `texts` as its base's does. What was trained of a run or
+    adapter counts `strength` times.
 
     Raises:
-        InputError: it cannot be loaded, or a run's base is no longer what it was trained from.
+        InputError: it cannot be loaded, a run's base is no longer what it was trained from, or a
+            strength is given of a model that names no original.
     """
     run = RunFolder(Path(config.name))
     if run.manifest_file.exists():
@@ -50,9 +55,15 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM
         base = config.model_copy(update=kept)
         tokenizer = load_tokenizer(base)
         require_tokenizer(tokenizer, manifest.tokenizer_digest, base)
-        return load_result(run, base, digest=manifest.model_digest), tokenizer
+        model = load_result(run, base, digest=manifest.model_digest)
+        return _at(strength, model, base), tokenizer
     named = adapter_base(config)
     if named is None:
+        if strength != 1:
+            raise InputError(
+                f"the strength {strength:g} is given, and {config.name} names no original",
+                needed="a run, or an adapter that names its base",
+            )
         return load_model(config), load_tokenizer(config)
     base = base_of_tuned(config, config.model_copy(update={"name": named.name, "revision": None}))
     kind = kind_of_tuned(config, base)
@@ -60,7 +71,14 @@ def open_model(config: ModelConfig, texts: Sequence[str] = ()) -> tuple[CausalLM
         return load_model(config), load_tokenizer(config)
     tokenizer = load_tokenizer(base)
     note = require_same_tokenizer(base, config, tokenizer, texts)
-    return load_tuned(config, base, kind, note=note), tokenizer
+    return _at(strength, load_tuned(config, base, kind, note=note), base), tokenizer
+
+
+def _at(strength: float, model: CausalLM, base: ModelConfig) -> CausalLM:
+    """The tuned model at a strength. Mutates `model`."""
+    if strength != 1:
+        set_strength(model, load_model(base), strength)
+    return model
 
 
 def generate(
@@ -76,7 +94,7 @@ def generate(
     if not prompts or isinstance(prompts, str):
         raise InputError(f"the prompts are {prompts!r}", needed="a list with at least one text")
     spec = parse_decoder(config.decoder)
-    model, tokenizer = open_model(config.model, prompts)
+    model, tokenizer = open_model(config.model, prompts, strength=config.strength)
     tokens = Tokens.of(model, tokenizer)
     amateur = _amateur(config, spec, tokenizer)
     borders = borders_of(tokenizer)

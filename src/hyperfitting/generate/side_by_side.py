@@ -1,0 +1,184 @@
+"""Two models go on greedily with the same prompts, side by side, and rank each other's tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+from torch import Tensor
+
+from hyperfitting.config import ModelConfig
+from hyperfitting.config.compare import CompareConfig
+from hyperfitting.data.borders import borders_of
+from hyperfitting.errors import InputError
+from hyperfitting.generate.choose import greedy
+from hyperfitting.generate.decode import decode
+from hyperfitting.generate.verb import open_model
+from hyperfitting.measure.text import loop_start
+from hyperfitting.models.forward import rank_rows
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.tuned import adapter_base
+from hyperfitting.models.types import CausalLM
+from hyperfitting.progress import Progress
+from hyperfitting.runs import RunFolder
+
+
+class Piece(TypedDict):
+    """One token of a text: its id, its text, and its rank in the other model (None: unknown)."""
+
+    id: int
+    text: str
+    rank: int | None
+
+
+class Continuation(TypedDict):
+    """How one model went on; `loop_start` is the first token of a loop that the text ends in."""
+
+    model: str
+    text: str
+    pieces: list[Piece]
+    ended: bool
+    loop_start: int | None
+
+
+class Compared(TypedDict):
+    """A prompt and both continuations."""
+
+    prompt: str
+    a: Continuation
+    b: Continuation
+
+
+class _Side(NamedTuple):
+    name: str
+    model: CausalLM
+    tokens: Tokens
+
+
+class Watch(Protocol):
+    """Somebody who looks on while texts are written."""
+
+    def begins(self, prompt: str, models: tuple[str, str]) -> None:
+        """A prompt is gone on with."""
+
+    def writes(self, side: int, text: str) -> None:
+        """The text of one side (0 or 1) so far."""
+
+    def has(self, found: Compared) -> None:
+        """Both texts of a prompt, with their ranks."""
+
+
+def compare(
+    prompts: Sequence[str],
+    config: CompareConfig,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> list[Compared]:
+    """Continue prompts with two models; with `watch` one after the other, told token by token.
+
+    Ranks are those of a token in the other model after the same text, among the tokens it may
+    write; None where the models have different vocabularies.
+
+    Raises:
+        InputError: no prompts, or models that cannot be loaded.
+    """
+    progress = progress or Progress()
+    if not prompts or isinstance(prompts, str):
+        raise InputError(f"the prompts are {prompts!r}", needed="a list with at least one text")
+    with progress.stage("load"):
+        sides = _sides(config)
+    one, other = sides
+    alike = one.tokens.tokenizer.get_vocab() == other.tokens.tokenizer.get_vocab()
+    if not alike:
+        progress.say("  the models have different vocabularies: tokens are not ranked")
+    found: list[Compared] = []
+    for group in [[prompt] for prompt in prompts] if watch else [list(prompts)]:
+        if watch:
+            watch.begins(group[0], (one.name, other.name))
+        written = [_written(side, group, config, place, watch) for place, side in enumerate(sides)]
+        texts = [
+            _continuations(side, against if alike else None, *written[place])
+            for place, (side, against) in enumerate(((one, other), (other, one)))
+        ]
+        found += [Compared(prompt=p, a=a, b=b) for p, a, b in zip(group, *texts, strict=True)]
+        if watch:
+            watch.has(found[-1])
+    return found
+
+
+def _sides(config: CompareConfig) -> list[_Side]:
+    """Both models; of a lone run its original comes first."""
+    where = {"device": config.device, "trust_remote_code": config.trust_remote_code}
+    one = ModelConfig(name=config.a, **where)
+    if config.b is not None:
+        return [
+            _opened(one, 1.0),
+            _opened(one.model_copy(update={"name": config.b}), config.strength),
+        ]
+    run = RunFolder(Path(config.a))
+    if run.manifest_file.exists():
+        base = run.manifest().base_model().model_copy(update=where)
+    else:
+        named = adapter_base(one)
+        if named is None:
+            raise InputError(
+                f"{config.a} is one model, and names no original",
+                needed="a second model, or a run or an adapter",
+            )
+        base = one.model_copy(update=named._asdict())
+    return [_opened(base, 1.0), _opened(one, config.strength)]
+
+
+def _opened(config: ModelConfig, strength: float) -> _Side:
+    model, tokenizer = open_model(config, strength=strength)
+    return _Side(config.name, model, Tokens.of(model, tokenizer))
+
+
+def _written(
+    side: _Side, prompts: Sequence[str], config: CompareConfig, place: int, watch: Watch | None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Contexts and continuations in tokens."""
+    borders = borders_of(side.tokens.tokenizer)
+    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
+    so_far: list[int] = []
+
+    def told(logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor) -> tuple[Tensor, Tensor]:
+        token_B, tied_B = greedy(logits_BV, rows, step, seen_BT)
+        so_far.append(int(token_B[0]))
+        if watch is not None:
+            watch.writes(place, side.tokens.texts(contexts[0], so_far)[1])
+        return token_B, tied_B
+
+    decoded = decode(
+        side.model, contexts, told if watch else greedy,
+        max_new_tokens=config.max_new_tokens,
+        banned=side.tokens.banned("natural"), ends=side.tokens.ends,
+        batch_size=config.batch_size,
+    )  # fmt: skip
+    return contexts, [text.ids for text in decoded]
+
+
+def _continuations(
+    side: _Side, against: _Side | None, contexts: list[list[int]], texts: list[list[int]]
+) -> list[Continuation]:
+    found = []
+    for context, ids in zip(contexts, texts, strict=True):
+        ranks: list[Any] = [None] * len(ids)
+        if against is not None and ids:
+            banned = [i for i in against.tokens.banned("natural") if i not in ids]
+            ranks = rank_rows(against.model, [[*context, *ids]], len(ids), banned=banned)[
+                0
+            ].tolist()
+        pieces = [
+            Piece(id=i, text=str(side.tokens.tokenizer.decode([i])), rank=rank)
+            for i, rank in zip(ids, ranks, strict=True)
+        ]
+        found.append(
+            Continuation(
+                model=side.name,
+                text=side.tokens.texts(context, ids)[1],
+                pieces=pieces,
+                ended=bool(ids) and ids[-1] in side.tokens.ends,
+                loop_start=loop_start(ids),
+            )
+        )
+    return found

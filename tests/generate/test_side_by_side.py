@@ -1,0 +1,126 @@
+"""Two models side by side: their own greedy texts, with ranks that a naive loop finds again."""
+
+import json
+
+import pytest
+import torch
+
+from hyperfitting import verbs
+from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.config.compare import CompareConfig
+from hyperfitting.errors import InputError
+from hyperfitting.models.load import load_model
+from tests.cli.test_cli import hyperfit, train
+from tests.tiny import save_tiny, tiny_model
+
+PROMPTS = ["abc def", "the old bridge"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    one = save_tiny(tmp_path_factory.mktemp("one"))
+    other = save_tiny(tmp_path_factory.mktemp("other"))
+    tiny_model(seed=5).save_pretrained(other)
+    return one, other
+
+
+def compared(models, **settings):
+    a, b = map(str, models)
+    return verbs.compare(PROMPTS, CompareConfig(a=a, b=b, max_new_tokens=8, **settings))
+
+
+def test_each_side_writes_what_it_writes_alone(models):
+    found = compared(models)
+    for name, model in zip("ab", models, strict=True):
+        config = GenerateConfig(model=ModelConfig(name=str(model)), max_new_tokens=8)
+        alone = verbs.generate(PROMPTS, config)
+        assert [[p["id"] for p in each[name]["pieces"]] for each in found] == [
+            each["token_ids"] for each in alone
+        ]
+        assert [each[name]["text"] for each in found] == [e["continuation"] for e in alone]
+
+
+def test_ranks_are_those_of_a_naive_loop(models):
+    from tests.conftest import byte_tokenizer  # the prompts' own tokens
+
+    against = load_model(ModelConfig(name=str(models[0])))
+    tokenizer = byte_tokenizer()
+    for each in compared(models):
+        ids = tokenizer(each["prompt"])["input_ids"]
+        for piece in each["b"]["pieces"]:
+            with torch.no_grad():
+                logits = against(torch.tensor([ids])).logits[0, -1]
+            allowed = logits[:257]  # the tokens that the tokenizer has
+            assert piece["rank"] == 1 + int((allowed > logits[piece["id"]]).sum())
+            ids = [*ids, piece["id"]]
+
+
+def test_a_model_beside_itself_ranks_everything_first(models):
+    found = compared((models[0], models[0]))
+    assert {piece["rank"] for each in found for piece in each["b"]["pieces"]} == {1}
+
+
+def test_a_run_stands_beside_its_original(models, texts_file, tmp_path):
+    run = tmp_path / "run"
+    assert train(models[0], texts_file, run, "train.learning_rate=0.1").exit_code == 0
+    [found] = verbs.compare(["abc"], CompareConfig(a=str(run), max_new_tokens=6))
+    assert found["a"]["model"] == str(models[0])
+    assert found["b"]["model"] == str(run)
+    assert found["a"]["text"] != found["b"]["text"]
+    none = CompareConfig(a=str(run), max_new_tokens=6, strength=0.0)
+    [found] = verbs.compare(["abc"], none)
+    assert found["a"]["text"] == found["b"]["text"], "at strength 0 it is the original"
+    [text] = verbs.generate(
+        ["abc"],
+        GenerateConfig(model=ModelConfig(name=str(run)), strength=0.0, max_new_tokens=6),
+    )
+    assert text["continuation"] == found["a"]["text"]
+
+
+def test_other_vocabularies_are_not_ranked(models, tmp_path):
+    other = save_tiny(tmp_path / "other", unnamed=["<stop>"])
+    found = compared((models[0], other))
+    assert {piece["rank"] for each in found for piece in each["b"]["pieces"]} == {None}
+
+
+def test_a_watch_hears_every_token_and_then_the_ranks(models):
+    heard = []
+
+    class Watch:
+        def begins(self, prompt, models):
+            heard.append(("begins", prompt))
+
+        def writes(self, side, text):
+            heard.append((side, text))
+
+        def has(self, found):
+            heard.append(("has", found))
+
+    a, b = map(str, models)
+    found = verbs.compare(PROMPTS, CompareConfig(a=a, b=b, max_new_tokens=4), None, Watch())
+    assert [each[1] for each in heard if each[0] == "begins"] == PROMPTS
+    assert [each[1] for each in heard if each[0] == "has"] == found
+    last = [each for each in heard if each[0] == 0][3]
+    assert last == (0, found[0]["a"]["text"])
+    together = verbs.compare(PROMPTS, CompareConfig(a=a, b=b, max_new_tokens=4))
+    assert found == together, "watched or not"
+
+
+def test_one_model_alone_has_nothing_to_stand_beside(models):
+    with pytest.raises(InputError, match="names no original"):
+        verbs.compare(["abc"], CompareConfig(a=str(models[0])))
+    config = GenerateConfig(model=ModelConfig(name=str(models[0])), strength=0.5)
+    with pytest.raises(InputError, match="names no original"):
+        verbs.generate(["abc"], config)
+
+
+def test_the_command_writes_a_line_for_each_prompt(models, tmp_path):
+    out = tmp_path / "texts.jsonl"
+    prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
+    result = hyperfit("compare", *models, *prompts, "--out", out, "max_new_tokens=3")
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == PROMPTS
+    shown = hyperfit("compare", *models, *prompts, "max_new_tokens=3").output
+    assert "rank in the other model" in " ".join(shown.split())
+    assert hyperfit("compare", *models, "more", *prompts).exit_code == 2
