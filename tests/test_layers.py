@@ -58,6 +58,9 @@ ALLOWED = {
     "stops": {"errors", "runs"},
     "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
     "study": BASE | FILES_OF_A_RUN | {"interrupts", "models", "evaluate", "explain", "report"},
+    "fix": BASE
+    | FILES_OF_A_RUN
+    | {"models", "doctor", "diagnose", "train", "evaluate", "export", "report", "study"},
     # The doors, which import when they are asked for.
     "verbs": {
         "interrupts",
@@ -67,6 +70,7 @@ ALLOWED = {
         "evaluate",
         "explain",
         "export",
+        "fix",
         "generate",
         "judge",
         "train",
@@ -139,6 +143,7 @@ COMMANDS = (
     "diagnose",
     "doctor",
     "compare",
+    "fix",
     "config",
 )
 LIGHT = [["--help"], ["config", "show", "train"], *([name, "--help"] for name in COMMANDS)]

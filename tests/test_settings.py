@@ -49,6 +49,7 @@ BASES = {
     "compare": ["a", "b", "--prompt", "p"],
     "diagnose": ["m"],
     "doctor": ["d"],
+    "fix": ["m", "--data", "d"],
 }
 PAIR = ["--base", "a", "--tuned", "b", "--data", "d", "--out", "o"]
 # How a command prints, which is not what its stage is given.

@@ -181,6 +181,28 @@ class ExportFolder:
         return self.path / f"{name}-{kind.upper()}.gguf"
 
 
+class FixFolder:
+    """Paths of what `hyperfit fix` writes: what it found, the RUN, and its export."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.diagnosis_file = path / "diagnosis.json"
+        self.examination_file = path / "examination.json"
+        self.fix_file = path / "fix.json"
+        self.run = path / "run"
+        self.export = path / "export"
+
+    def require_ours(self) -> None:
+        """Refuse a folder that holds something else.
+
+        Raises:
+            InputError: it does, or its links would have files written elsewhere.
+        """
+        require_own(self.path, [path for path in vars(self).values() if isinstance(path, Path)])
+        if not self.examination_file.exists():
+            require_free(self.path)
+
+
 class GridFolder:
     """Paths of what `hyperfit study` writes: a STUDY for each model and source, side by side."""
 

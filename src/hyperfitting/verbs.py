@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperfitting.evaluate.verb import evaluate
     from hyperfitting.explain.verb import explain
     from hyperfitting.export.verb import check_export, export
+    from hyperfitting.fix.verb import fix
     from hyperfitting.generate.side_by_side import compare
     from hyperfitting.generate.verb import generate
     from hyperfitting.judge.verb import judge
@@ -38,6 +39,7 @@ DOORS = {
     "judge": "hyperfitting.judge.verb",
     "report": "hyperfitting.report.verb",
     "report_together": "hyperfitting.report.together",
+    "fix": "hyperfitting.fix.verb",
     "generate": "hyperfitting.generate.verb",
     "compare": "hyperfitting.generate.side_by_side",
     "study": "hyperfitting.study.verb",
@@ -52,6 +54,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "fix",
     "generate",
     "judge",
     "report",

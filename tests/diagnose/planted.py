@@ -7,14 +7,14 @@ from tests.tiny import byte_tokenizer, tiny_model
 FIRST, COUNT = 1, 256  # the byte tokens
 
 
-def cyclic(folder, *, cycle=COUNT, sharpness=1.0, offset=0.0, **tokenizer):
+def cyclic(folder, *, cycle=COUNT, sharpness=1.0, offset=0.0, positions=128, **tokenizer):
     """A model whose greedy texts go round in cycles of `cycle` tokens, saved with its tokenizer.
 
     Nothing but the last token counts: attention and MLP add nothing. `sharpness` scales its logits.
     `offset` is added to every weight of the head: the same for all tokens, so it changes no choice
     in float32, and in 16 bits nothing is left of what tells them apart.
     """
-    model = tiny_model("llama")
+    model = tiny_model("llama", max_position_embeddings=positions)
     with torch.no_grad():
         for block in model.model.layers:
             block.self_attn.o_proj.weight.zero_()

@@ -15,6 +15,7 @@ from hyperfitting.cli import (
     evaluate,
     explain,
     export,
+    fix,
     generate,
     judge,
     report,
@@ -57,6 +58,7 @@ app.command("judge")(judge.judge)
 app.command("generate")(generate.generate)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("fix")(fix.fix)
 app.command("export")(export.export)
 app.command("diagnose")(diagnose.diagnose)
 app.command("doctor")(doctor.doctor)

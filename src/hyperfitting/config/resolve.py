@@ -19,6 +19,7 @@ from hyperfitting.config.compare import CompareConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.export import ExportConfig
+from hyperfitting.config.fix import FixConfig
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import (
     OVERRIDE,
@@ -316,6 +317,7 @@ SCHEMAS: Mapping[str, type[Section]] = {
     "evaluate": EvaluateConfig,
     "explain": ExplainConfig,
     "export": ExportConfig,
+    "fix": FixConfig,
     "generate": GenerateConfig,
     "judge": JudgeConfig,
     "report": ReportConfig,

@@ -157,7 +157,7 @@ def advice(found: Diagnosis) -> str:
 def _against_loops(found: Diagnosis, here: Looped) -> str:
     """What helps a model that loops, and has nothing else that is wrong."""
     would = helpful(found.tried, found.reading)
-    train = "hyperfit train MODEL --data TEXTS --out RUN trains that away, for greedy decoding"
+    train = "hyperfit fix MODEL --data TEXTS --out DIR trains that away, for greedy decoding"
     says = f"It loops: {value(here.looped):.0%} of its greedy texts. "
     if would and would[0].is_deterministic:
         return f"{says}Cheapest: decode with {in_words(would[0])}. Where that cannot be: {train}."

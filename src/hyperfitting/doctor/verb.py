@@ -25,7 +25,15 @@ def doctor(config: DoctorConfig, progress: Progress | None = None) -> Examinatio
     Raises:
         InputError: the texts cannot be read at all, or the model's tokenizer cannot be loaded.
     """
-    progress = progress or Progress()
+    return examine(config, progress or Progress())[0]
+
+
+def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, DataConfig]:
+    """The same, and the settings with which the texts are read best.
+
+    Raises:
+        InputError: as `doctor`.
+    """
     tokenizer = load_tokenizer(config.model)
     data, findings = config.data, []
     if found := headerless(data):
@@ -55,7 +63,7 @@ def doctor(config: DoctorConfig, progress: Progress | None = None) -> Examinatio
         with progress.stage("split"):
             more, windows = _split(documents, tokenizer, data)
         findings += more
-    return Examination(
+    examination = Examination(
         source=config.data.source,
         model=config.model.name,
         texts=len(every),
@@ -64,6 +72,7 @@ def doctor(config: DoctorConfig, progress: Progress | None = None) -> Examinatio
         findings=findings,
         command=_command(config, data),
     )
+    return examination, data
 
 
 def _split(

@@ -1,0 +1,1 @@
+"""The whole job in one command: from a looping model to one that does not loop, verified."""

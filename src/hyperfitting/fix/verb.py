@@ -1,0 +1,240 @@
+"""Examine the texts, diagnose the model, train, evaluate, choose a strength, export and report.
+
+The same command goes on where it was stopped: what a step wrote is not done again.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hyperfitting.config import DataConfig, EvaluateConfig, ModelConfig, RunConfig
+from hyperfitting.config.diagnose import DiagnoseConfig
+from hyperfitting.config.doctor import DoctorConfig
+from hyperfitting.config.export import ExportConfig
+from hyperfitting.config.fix import FixConfig
+from hyperfitting.config.layers import Layer, flatten
+from hyperfitting.config.methods import DEFAULT_METHOD
+from hyperfitting.config.resolve import resolve_run, resolve_texts
+from hyperfitting.diagnose import advice
+from hyperfitting.diagnose.verb import diagnose
+from hyperfitting.doctor.verb import examine
+from hyperfitting.errors import InputError
+from hyperfitting.evaluate.verb import evaluate
+from hyperfitting.export.gguf import require_llama_cpp
+from hyperfitting.export.verb import export
+from hyperfitting.fix.words import sentences
+from hyperfitting.models.devices import choose_device
+from hyperfitting.progress import Progress, in_bytes
+from hyperfitting.records import Arm
+from hyperfitting.records.diagnosed import Diagnosis
+from hyperfitting.records.exported import ExportFile
+from hyperfitting.records.fixed import FixFile
+from hyperfitting.records.record import read_file, write_file
+from hyperfitting.report.load import Study, read_study
+from hyperfitting.report.sections.strength import suggested
+from hyperfitting.report.verb import report
+from hyperfitting.runs import ExportFolder, FixFolder, RunFolder, StudyFolder
+from hyperfitting.storage import only_writer
+from hyperfitting.study.estimate import (
+    evaluation_cost,
+    operations_per_second,
+    shape_of,
+    training_cost,
+)
+from hyperfitting.train.verb import train
+from hyperfitting.writable import require_writable
+
+QUICK = {"contexts": 12, "natural_tokens": 64, "decoders": "dry,min_p", "precision": False}
+AGAIN = "run the same command again in a new folder"
+
+
+@dataclass
+class _Job:
+    """What is done, with what, and how long each step took."""
+
+    config: FixConfig
+    folder: FixFolder
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model that loops."""
+        of = self.config
+        return ModelConfig(
+            name=of.model, revision=of.revision, device=of.device,
+            trust_remote_code=of.trust_remote_code,
+        )  # fmt: skip
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step that runs."""
+        self.progress.say(f"\n{name}")
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+
+def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) -> FixFolder:
+    """Do the whole job in the folder `out`; `fix.json` says what came of it.
+
+    Raises:
+        InputError: a model or texts that cannot be used, or a folder that holds something else.
+        StoppedError, KeyboardInterrupt: Ctrl-C; the same call goes on.
+    """
+    job = _Job(config, FixFolder(Path(out)), progress or Progress())
+    job.folder.require_ours()
+    require_llama_cpp(_export_config(config, 1.0))
+    require_writable(job.folder.path)
+    with only_writer(job.folder.path):
+        run_config = _examined(job)
+        _foretold(job, run_config)
+        diagnosis = _diagnosed(job, run_config.data)
+        if not _is_needed(diagnosis, config):
+            _concluded(job, diagnosis, None, None, [diagnosis.advice])
+            return job.folder
+        study = _measured(job, run_config)
+        arm = _chosen(study)
+        about = _exported(job, arm.full_strength)
+        said = sentences(
+            study, arm, about, str(StudyFolder(job.folder.run).report_file), str(job.folder.export)
+        )
+        _concluded(job, diagnosis, arm.full_strength, about, said)
+    return job.folder
+
+
+def _examined(job: _Job) -> RunConfig:
+    """The settings of the training, with what the texts need."""
+    config, model = job.config, job.model
+    leaves: dict[str, Any] = {
+        "model.name": model.name, "model.revision": model.revision, "data.source": config.data,
+        "model.device": config.device, "model.trust_remote_code": config.trust_remote_code,
+        "data.text_field": config.text_field, "data.num_heldout": config.contexts,
+    }  # fmt: skip
+    given = Layer("fix", {key: value for key, value in leaves.items() if value is not None})
+    texts = resolve_texts(DoctorConfig, [given]).config
+    with job.step("texts"):
+        examination, data = examine(texts, job.progress)
+    for finding in examination.findings:
+        if finding.level == "problem":
+            job.progress.say(f"  {finding.name}: {finding.says}")
+    if examination.windows is None:
+        worst = next(each for each in examination.findings if each.level == "problem")
+        raise InputError(worst.says, needed="texts that can be trained on", hint=worst.advice)
+    if not job.folder.examination_file.exists():
+        write_file(job.folder.examination_file, examination)
+    wanted = Layer(
+        "fix",
+        {
+            **given.leaves, **_changed(texts.data, data),
+            "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
+        },
+    )  # fmt: skip
+    return resolve_run([wanted]).config
+
+
+def _changed(before: DataConfig, after: DataConfig) -> dict[str, Any]:
+    """What the texts need otherwise than by default."""
+    old, new = (flatten(each.model_dump(mode="json")) for each in (before, after))
+    return {f"data.{key}": value for key, value in new.items() if old[key] != value}
+
+
+def _foretold(job: _Job, config: RunConfig) -> None:
+    """Say about what it will take; of a family whose shape is not known, nothing."""
+    try:
+        shape = shape_of(config.model)
+    except InputError:
+        return
+    rate = operations_per_second(choose_device(config.model).type)
+    trained = training_cost(shape, config, rate)
+    measured = evaluation_cost(shape, _evaluate_config(job.config), config.data, 1, rate)
+    minutes = (trained.seconds + 2 * measured.seconds) / 60
+    memory = max(trained.memory, measured.memory)
+    job.progress.say(
+        f"\nabout {minutes:.0f} minutes (right to a factor of two), {in_bytes(memory)} of memory, "
+        f"{in_bytes(trained.disk + 4.0 * shape.total)} of disk"
+    )
+
+
+def _diagnosed(job: _Job, data: DataConfig) -> Diagnosis:
+    """Whether it loops, and what would help; the half-minute form."""
+    path = job.folder.diagnosis_file
+    if path.exists():
+        return read_file(Diagnosis, path, AGAIN)
+    with job.step("diagnosis"):
+        found = diagnose(DiagnoseConfig(model=job.model, data=data, **QUICK), job.progress)
+    write_file(path, found)
+    return found
+
+
+def _is_needed(diagnosis: Diagnosis, config: FixConfig) -> bool:
+    """Whether there is anything to train away."""
+    loops = advice.value(advice.plain(diagnosis).looped)
+    return config.anyway or loops > advice.RARELY
+
+
+def _evaluate_config(config: FixConfig) -> EvaluateConfig:
+    return EvaluateConfig(
+        natural_tokens=128, sampling_seeds=0, strengths=config.strengths,
+        device=config.device, trust_remote_code=config.trust_remote_code,
+    )  # fmt: skip
+
+
+def _measured(job: _Job, config: RunConfig) -> Study:
+    """Train, go on with a training that was stopped, and measure before and after."""
+    run = RunFolder(job.folder.run)
+    before = run.started()
+    if before is None or before.status != "complete":
+        with job.step("training"):
+            train(config, run.path, job.progress, resume=before is not None)
+    study = StudyFolder(run.path)
+    if not study.is_evaluated:
+        with job.step("before and after"):
+            evaluate(run.path, _evaluate_config(job.config), None, job.progress)
+    return read_study(study)
+
+
+def _chosen(study: Study) -> Arm:
+    """The tuned model at the strength that is suggested; the whole where none was measured."""
+    tuned = study.tuned[0]
+    found = suggested(study, tuned)
+    return found.arm if found else tuned
+
+
+def _export_config(config: FixConfig, strength: float) -> ExportConfig:
+    return ExportConfig(
+        format=config.format, gguf_type=config.gguf_type, llama_cpp=config.llama_cpp,
+        strength=strength, base=config.base, license=config.license, device=config.device,
+        trust_remote_code=config.trust_remote_code,
+    )  # fmt: skip
+
+
+def _exported(job: _Job, strength: float) -> ExportFile:
+    """Write it for other programs, read it back, and put it on the page."""
+    folder = ExportFolder(job.folder.export)
+    if not folder.record_file.exists():
+        with job.step("export"):
+            export(job.folder.run, _export_config(job.config, strength), folder.path, job.progress)
+            report(job.folder.run, progress=job.progress)
+    return read_file(ExportFile, folder.record_file, AGAIN)
+
+
+def _concluded(
+    job: _Job,
+    diagnosis: Diagnosis,
+    strength: float | None,
+    about: ExportFile | None,
+    said: list[str],
+) -> None:
+    found = about.verification if about else None
+    write_file(
+        job.folder.fix_file,
+        FixFile(
+            model=job.config.model, data=job.config.data, advice=diagnosis.advice,
+            strength=strength, is_verified=found.is_verified if found else None,
+            seconds=job.seconds, sentences=said,
+        ),
+    )  # fmt: skip

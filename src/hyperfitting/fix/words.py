@@ -1,0 +1,58 @@
+"""At the end: what was gained, what was lost, and where it is, in three sentences. Pure."""
+
+from collections.abc import Sequence
+
+from hyperfitting.records import HUMAN, ORIGINAL, Arm
+from hyperfitting.records.exported import ExportFile
+from hyperfitting.report.load import Study
+from hyperfitting.report.tables import cell, number
+
+
+def sentences(study: Study, arm: Arm, about: ExportFile, page: str, folder: str) -> list[str]:
+    """Gained, lost, and where; `arm` is the tuned model at the strength that was exported."""
+    return [_gained(study, arm), _lost(study, arm), _where(about, page, folder)]
+
+
+def _mean(study: Study, arm: Arm, metric: str) -> float | None:
+    row = study.cell(arm, metric)
+    return None if row is None else row.mean
+
+
+def _shares(study: Study, arms: Sequence[Arm], metric: str, decimals: int = 0) -> list[str]:
+    """Percentages, a dash where there is none."""
+    found = [_mean(study, arm, metric) for arm in arms]
+    return [
+        number(None if value is None else 100 * value, decimals) + " %" * (value is not None)
+        for value in found
+    ]
+
+
+def _gained(study: Study, arm: Arm) -> str:
+    before, after = _shares(study, (ORIGINAL, arm), "looped_rate")
+    ttr = [cell(study.cell(each, "ttr")).value for each in (ORIGINAL, arm, HUMAN)]
+    return (
+        f"Gained: {after} of its greedy texts loop, {before} did; their TTR is {ttr[1]}, it was "
+        f"{ttr[0]}, and human text has {ttr[2]} ({study.info.num_contexts} held-out texts, one "
+        "training)."
+    )
+
+
+def _lost(study: Study, arm: Arm) -> str:
+    perplexity = [cell(study.cell(each, "val_ppl")).value for each in (ORIGINAL, arm)]
+    words = _shares(study, (arm,), "nonwords", 1)[0]
+    copies = _shares(study, (arm,), "overlap_gt_10")[0]
+    longest = number(_mean(study, arm, "overlap_max"), 0)
+    return (
+        f"Lost: perplexity on held-out texts is {perplexity[1]}, it was {perplexity[0]}; {words} "
+        f"of its words do not exist; {copies} of its texts recite more than 10 tokens of what it "
+        f"was trained on, the longest {longest}."
+    )
+
+
+def _where(about: ExportFile, page: str, folder: str) -> str:
+    found = about.verification
+    at = "" if about.strength == 1 else f" at strength {about.strength:g}"
+    if found is None:
+        return f"It is in {folder}{at}, still to be converted: {'; '.join(about.commands)}."
+    state = "verified" if found.is_verified else f"NOT verified ({'; '.join(found.refused)})"
+    return f"It is in {folder}{at}, {state}; decode it greedily. The page: {page}."

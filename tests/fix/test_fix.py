@@ -1,0 +1,123 @@
+"""`fix` does the whole job, goes on where it was stopped, and says what came of it."""
+
+import json
+import os
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from hyperfitting import verbs
+from hyperfitting.config.fix import FixConfig
+from hyperfitting.errors import InputError
+from hyperfitting.fix import verb
+from hyperfitting.records import ORIGINAL
+from hyperfitting.records.exported import ExportFile
+from hyperfitting.records.fixed import FixFile
+from hyperfitting.records.record import read_file
+from hyperfitting.report.load import read_study
+from hyperfitting.report.tables import cell
+from hyperfitting.runs import ExportFolder, StudyFolder
+from tests.cli.test_cli import hyperfit
+from tests.diagnose.planted import cyclic
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that goes round in four tokens."""
+    return cyclic(tmp_path_factory.mktemp("model"), cycle=4, positions=512)
+
+
+def config(model, texts, **settings):
+    return FixConfig(model=str(model), data=str(texts), contexts=4, **settings)
+
+
+@pytest.fixture(scope="module")
+def fixed(model, texts_file, tmp_path_factory):
+    return verbs.fix(config(model, texts_file), tmp_path_factory.mktemp("fix") / "out")
+
+
+def test_every_part_is_there_and_says_the_same(fixed):
+    found = read_file(FixFile, fixed.fix_file, "")
+    study = read_study(StudyFolder(fixed.run))
+    about = read_file(ExportFile, ExportFolder(fixed.export).record_file, "")
+    assert found.is_verified == about.verification.is_verified
+    assert found.strength == about.strength
+    assert found.seconds.keys() == {"texts", "diagnosis", "training", "before and after", "export"}
+    gained, lost, where = found.sentences
+    arm = study.tuned[0] if about.strength == 1 else study.tuned[0].at_strength(about.strength)
+    for metric, sentence in (("ttr", gained), ("val_ppl", lost)):
+        for each in (ORIGINAL, arm):
+            assert cell(study.cell(each, metric)).value in sentence
+    assert str(fixed.export) in where
+    assert StudyFolder(fixed.run).report_file.exists()
+    assert '<section id="exports">' in StudyFolder(fixed.run).report_file.read_text()
+
+
+def test_what_the_texts_need_is_set(fixed):
+    """They fill no window of 128 tokens: shorter ones are used, and the manifest says so."""
+    data = json.loads((fixed.run / "manifest.json").read_text())["config"]["data"]
+    assert data["window_tokens"] == 64
+    assert data["num_heldout"] == 4
+
+
+def test_the_result_is_read_by_plain_transformers(fixed):
+    model = AutoModelForCausalLM.from_pretrained(fixed.export)
+    with torch.no_grad():
+        assert model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, 260)
+
+
+def test_what_is_done_is_not_done_again(model, texts_file, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verb, "evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            verbs.fix(config(model, texts_file), out)
+    done = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert (out / "diagnosis.json").exists()
+    assert not (out / "fix.json").exists()
+    monkeypatch.setattr(verb, "train", None)
+    monkeypatch.setattr(verb, "diagnose", None)
+    folder = verbs.fix(config(model, texts_file), out)
+    found = read_file(FixFile, folder.fix_file, "")
+    assert found.seconds.keys() == {"texts", "before and after", "export"}
+    assert all(path.stat().st_mtime_ns == when for path, when in done.items())
+
+
+def test_a_model_that_does_not_loop_is_left_alone(texts_file, tmp_path):
+    folder = cyclic(tmp_path / "model", sharpness=0.1)
+    fixed = verbs.fix(config(folder, texts_file), tmp_path / "out")
+    found = read_file(FixFile, fixed.fix_file, "")
+    assert found.strength is None
+    assert found.sentences == [found.advice]
+    assert "nothing to mend" in found.advice
+    assert not fixed.run.exists()
+
+
+def test_texts_that_cannot_be_trained_on_are_refused(model, tmp_path):
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"text": "Too short."}\n')
+    with pytest.raises(InputError):
+        verbs.fix(config(model, few), tmp_path / "out")
+    assert not (tmp_path / "out" / "run").exists()
+
+
+def test_a_folder_with_something_else_is_left_as_it_is(model, texts_file, tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(InputError, match="holds other files"):
+        verbs.fix(config(model, texts_file), tmp_path)
+    assert os.listdir(tmp_path) == ["mine.txt"]
+
+
+def test_the_command_ends_with_three_sentences(model, texts_file, tmp_path):
+    out = tmp_path / "out"
+    result = hyperfit("fix", model, "--data", texts_file, "--out", out, "contexts=4")
+    assert result.exit_code in (0, 1), result.output
+    said = result.stdout.strip().splitlines()
+    assert [line.split()[0] for line in said] == ["Gained:", "Lost:", "It"]
+    assert "about" in result.output
+    assert "minutes" in result.output
