@@ -1,13 +1,6 @@
 """A judge that runs here: in this process, and behind a real OpenAI-compatible server."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from importlib.util import find_spec
 
 import pytest
 
@@ -19,6 +12,7 @@ from hyperfitting.judge.reply import Message
 from hyperfitting.judge.verb import judge
 from tests.judge.model import ANSWER, save_tiny_judge
 from tests.judge.serving import make_study
+from tests.served import transformers_serve
 from tests.tiny import byte_tokenizer, tiny_model
 
 
@@ -92,33 +86,8 @@ def test_a_trained_local_judge_answers(tmp_path, settings, fixed_judge):
 
 @pytest.fixture
 def real_server(fixed_judge):
-    if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
-        pytest.skip("`transformers serve` needs fastapi and uvicorn")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()",
-               "serve", str(fixed_judge), "--host", "127.0.0.1", "--port", str(port),
-               "--device", "cpu", "--dtype", "float32"]  # fmt: skip
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                assert child.poll() is None, child.stderr.read()
-                assert time.monotonic() < deadline, "transformers serve does not start"
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        child.terminate()
-        child.wait(timeout=30)
-        child.stderr.close()
+    with transformers_serve(fixed_judge) as address:
+        yield address
 
 
 @pytest.mark.slow
