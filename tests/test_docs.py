@@ -136,6 +136,10 @@ def test_the_page_of_modules_is_up_to_date():
     assert read("docs", "modules.md") == recipe_of("module_tree").page()
 
 
+def test_the_page_of_the_library_is_up_to_date():
+    assert read("docs", "library.md") == recipe_of("library_reference").page()
+
+
 def test_the_tables_in_the_documents_are_those_of_the_code():
     tables = recipe_of("docs_tables")
     found = set()

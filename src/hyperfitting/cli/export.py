@@ -88,7 +88,9 @@ def export(
             found = about.verification
         else:
             raise InputError(
-                f"{'neither' if out is None else 'both'} --out and --check are given",
+                "neither --out nor --check is given"
+                if out is None
+                else "both --out and --check are given",
                 needed="--out with a new folder, or --check with what was exported",
             )
         if as_json:

@@ -45,7 +45,7 @@ class Suggested(NamedTuple):
         ]
         return (
             f"{name}: strength {at} does as well, and costs less of the model: {', '.join(each)}. "
-            f"`hyperfit export RUN --strength {at}` writes it."
+            f"`hyperfit export RUN --strength {at} --out DIR` writes it."
         )
 
 
