@@ -186,6 +186,7 @@ class FixFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.settings_file = path / "settings.json"
         self.diagnosis_file = path / "diagnosis.json"
         self.examination_file = path / "examination.json"
         self.fix_file = path / "fix.json"
@@ -199,7 +200,7 @@ class FixFolder:
             InputError: it does, or its links would have files written elsewhere.
         """
         require_own(self.path, [path for path in vars(self).values() if isinstance(path, Path)])
-        if not self.examination_file.exists():
+        if not self.settings_file.exists():
             require_free(self.path)
 
 

@@ -59,8 +59,8 @@ def test_every_number_of_the_table_is_the_studys(evaluated, tmp_path):
     rows = json.loads((evaluated / "measurements.json").read_text())["rows"]
     means = {
         (row["arm"], row["metric"]): row["mean"]
-        for row in rows
-        if row["parameters"] == {} and row["prefix"] in (None, "OP")
+        for row in sorted(rows, key=lambda row: row["prefix"] != "TF")  # its own path last
+        if row["parameters"] == {}
     }
     [result] = found["model-index"][0]["results"]
     assert {metric["type"] for metric in result["metrics"]} >= {"ttr", "val_ppl"}
@@ -100,6 +100,19 @@ def test_the_command_trains_the_same_again(run, tmp_path):
                     for each in (run, tmp_path / "again"))  # fmt: skip
     assert again["config"] == first["config"]
     assert again["training"]["final_loss"] == first["training"]["final_loss"]
+
+
+def test_a_strength_that_was_not_measured_has_no_results(evaluated, tmp_path):
+    found, text = front(export(evaluated, tmp_path / "out", strength=0.5)[0])
+    assert "model-index" not in found
+    assert "these weights hold 0.5 times" in text
+
+
+def test_a_card_of_somebody_else_that_says_nothing_of_use(tmp_path):
+    base = save_tiny(tmp_path / "base")
+    for content in ("---\nlicense: [mit, apache-2.0]\n---\n", "---\na: [\n---\n", "no front"):
+        (base / "README.md").write_text(content)
+        assert licence_of(str(base)) is None
 
 
 def test_a_base_without_a_card_has_no_licence(tmp_path):

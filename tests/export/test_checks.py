@@ -5,17 +5,20 @@ import pytest
 import torch
 
 from hyperfitting.config import ModelConfig
-from hyperfitting.export.checks import check_logits, check_texts, check_weights
-from hyperfitting.export.verify import Kind, kind_of, reasons_against
+from hyperfitting.export.checks import check_logits, check_texts, check_weights, near_ties
+from hyperfitting.export.kinds import BOUNDS, Kind, kind_of
+from hyperfitting.export.reasons import notes_on, reasons_against
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.intervals import mean_estimate
 from hyperfitting.models.pair import make_pair
 from hyperfitting.records.exported import LogitsCheck, TokensCheck, Verification, WeightsCheck
+from hyperfitting.records.origins import TextEnd
 from tests.conftest import random_rows
 from tests.tiny import save_tiny, tiny_model
 
 END = 0
+QUANTISED = Kind(torch.float16, BOUNDS["Q4_K"], is_gguf=True)
 NO_WEIGHTS = WeightsCheck(tensors=1, equal=1, missing=[], largest_difference=0, largest_in=None)
 SAME = TokensCheck(
     texts=1, difference=None, template=None, has_template=False, ends_before=[], ends_after=[]
@@ -77,27 +80,76 @@ def test_texts_are_the_same_token_by_token():
 
 def test_loops_that_are_back_are_named_with_their_share():
     run, export = modes([VARIED] * 20), modes([VARIED] * 18 + [LOOPS] * 2)
-    told = "; ".join(reasons_against(verification(run, export), Kind(torch.float16, True)))
+    told = "; ".join(reasons_against(verification(run, export), QUANTISED))
     assert "loops are back: 10% of its texts, 0% of the run's" in told
     one = modes([VARIED] * 19 + [LOOPS])
-    assert reasons_against(verification(run, one), Kind(torch.float16, True)) == [
-        "its texts are less varied: a TTR of 0.953, 1.000 of the run's"
-    ]
-    assert reasons_against(verification(run, run), Kind(torch.float16, True)) == []
+    assert reasons_against(verification(run, one), QUANTISED) == [], "one text of twenty"
+    assert reasons_against(verification(run, run), QUANTISED) == []
+
+
+def test_less_variety_counts_where_it_is_told_from_chance():
+    fewer = [*VARIED[:27], 1, 2, 3]
+    run = modes([VARIED] * 20)
+    [reason] = reasons_against(verification(run, modes([fewer] * 20)), QUANTISED)
+    assert reason == "its texts are less varied: a TTR of 0.900, 1.000 of the run's"
+    both = modes([fewer] * 10 + [VARIED] * 10)
+    assert verification(both, modes([VARIED] * 10 + [fewer] * 10)).texts.change.ttr.value == 0
 
 
 def test_endings_that_are_lost_are_named():
     natural = [[*VARIED, END]] * 4
     found = verification(modes([VARIED] * 4, natural), modes([VARIED] * 4, [VARIED] * 4))
-    [reason] = reasons_against(found, Kind(torch.float16, True))
+    [reason] = reasons_against(found, QUANTISED)
     assert reason == "0% of its texts end themselves, 100% of the run's"
 
 
-@pytest.mark.parametrize(("quantised", "refused"), [(False, True), (True, False)])
-def test_other_choices_are_refused_where_bits_are_no_excuse(quantised, refused):
+@pytest.mark.parametrize(
+    ("kind", "top1", "distance", "refused"),
+    [
+        (Kind(torch.float16), 0.97, 0, ["another token at 3.0%"]),
+        (QUANTISED, 0.97, 0.1, []),
+        (QUANTISED, 0.7, 0.1, ["another token at 30.0%"]),
+        (QUANTISED, 0.97, 0.3, ["in so few bits: by 30.0%"]),
+        (Kind(torch.float16, BOUNDS["Q8_0"]), 0.97, 0.1, ["in so few bits: by 10.0%"]),
+    ],
+)
+def test_fewer_bits_excuse_only_so_much(kind, top1, distance, refused):
     run = modes([VARIED] * 2)
-    found = reasons_against(verification(run, run, top1=0.9), Kind(torch.float16, quantised))
-    assert bool(found) == refused
+    found = verification(run, run, top1=top1)
+    weights = found.weights.model_copy(update={"largest_difference": distance, "equal": 0})
+    told = reasons_against(found.model_copy(update={"weights": weights}), kind)
+    assert len(told) == len(refused)
+    assert all(words in reason for words, reason in zip(refused, told, strict=True))
+
+
+def test_a_text_that_parts_at_a_near_tie_is_no_other_text():
+    model = tiny_model()
+    context = random_rows(1, 6)[0]
+    with torch.no_grad():
+        logits = model(torch.tensor([context])).logits[0, -1]
+        first, second = logits.topk(2).indices.tolist()
+        run, export = modes([[first, 1]]), modes([[second, 1]])
+        assert near_ties(model, [context], run, export) == 0
+        model.lm_head.weight[second] = model.lm_head.weight[first]
+    assert near_ties(model, [context], run, export) == 1
+    found = verification(run, export)
+    exact = Kind(torch.float32)
+    assert any("are other texts" in each for each in reasons_against(found, exact))
+    tied = found.model_copy(update={"texts": found.texts.model_copy(update={"near_ties": 1})})
+    assert not any("are other texts" in each for each in reasons_against(tied, exact))
+
+
+def test_one_end_of_several_is_all_that_a_gguf_file_shows():
+    run = modes([VARIED] * 2)
+    two = [TextEnd(id=0, token="<a>", why=["x"]), TextEnd(id=1, token="<b>", why=["y"])]
+    tokens = SAME.model_copy(update={"ends_before": two, "ends_after": two[:1]})
+    found = verification(run, run).model_copy(update={"tokens": tokens})
+    assert reasons_against(found, Kind(torch.float16)) == ["a text no longer ends with <b>"]
+    assert reasons_against(found, Kind(torch.float16, is_gguf=True)) == []
+    assert "<b> is not seen here" in notes_on(tokens, Kind(torch.float16, is_gguf=True))[0]
+    none = tokens.model_copy(update={"ends_after": []})
+    gone = found.model_copy(update={"tokens": none})
+    assert "no longer ends with <a> or <b>" in reasons_against(gone, QUANTISED)[0]
 
 
 def test_what_is_promised_is_told_by_the_files(tmp_path):

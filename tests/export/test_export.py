@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hyperfitting import verbs
 from hyperfitting.config import ModelConfig
+from hyperfitting.config.compare import CompareConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError, MachineError
 from hyperfitting.generate.verb import open_model
@@ -180,7 +181,12 @@ def other_weights(folder):
     tiny_model(seed=9).save_pretrained(folder)
 
 
+def sampled_elsewhere(folder):
+    GenerationConfig(do_sample=True, repetition_penalty=1.3, eos_token_id=0).save_pretrained(folder)
+
+
 BROKEN = {
+    "settings": (sampled_elsewhere, "merged", "do_sample=True, repetition_penalty=1.3"),
     "alpha": (other_alpha, "adapter", "are not what was trained"),
     "merged in 16 bits": (merged_in_16_bits, "merged", "are not what was trained"),
     "end": (another_end, "merged", "no longer ends with <|end|>"),
@@ -258,6 +264,45 @@ def test_a_licence_that_nobody_names_is_asked_for_before_it_is_sent(run_of, tmp_
     with pytest.raises(InputError, match="names no licence") as told:
         export(run_of(), tmp_path / "out", push_to_hub="me/model")
     assert "license=apache-2.0" in str(told.value)
+
+
+def test_a_strength_of_whole_weights_needs_the_base_that_was_trained_from(texts_file, tmp_path):
+    base = save_tiny(tmp_path / "base")
+    run = tmp_path / "run"
+    assert train(base, texts_file, run, method="full_sft").exit_code == 0
+    tiny_model(seed=4).save_pretrained(base)
+    with pytest.raises(InputError, match="not those the runs were trained from"):
+        export(run, tmp_path / "out", strength=0.5)
+    compare = CompareConfig(a=str(run), max_new_tokens=2)
+    with pytest.raises(InputError, match="not those the runs were trained from"):
+        verbs.compare(["abc"], compare)
+
+
+def test_a_comparison_refuses_settings_of_writing(run_of, tmp_path):
+    with pytest.raises(InputError, match="--out instead of --check"):
+        verbs.check_export(run_of(), tmp_path, ExportConfig(dtype="float16"))
+
+
+def test_a_damaged_record_of_an_export_is_left_out_of_the_page(run_of, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_of(*LORA), run)
+    (run / "exports").mkdir(exist_ok=True)
+    (run / "exports" / "old.json").write_text("{")
+    result = hyperfit("evaluate", run, "natural_tokens=12", "resamples=200", "sampling_seeds=0")
+    assert result.exit_code == 0, result.output
+    assert "this export is left out" in " ".join(result.output.split())
+    export(run, tmp_path / "out", format="adapter")
+
+
+def test_a_template_that_refuses_a_chat_is_compared_as_it_stands(texts_file, tmp_path):
+    base = save_tiny(tmp_path / "base", chat="{{ raise_exception('no') }}")
+    run = tmp_path / "run"
+    assert train(base, texts_file, run).exit_code == 0
+    folder, about = export(run, tmp_path / "out")
+    assert about.verification.is_verified
+    another_template(folder.path)
+    found = verbs.check_export(run, folder.path, ExportConfig(**SMALL))
+    assert "its chat template is another" in refused(found)
 
 
 def test_a_base_that_changed_since_training_is_noticed(texts_file, tmp_path):

@@ -16,8 +16,7 @@ FRAMES = {
     ),
     "with a default": (
         DEFAULT + TURN + OPEN,
-        "{{ if .System }}<system>{{ .System }}" + END + "{{ else }}<system>Be brief." + END
-        + "{{ end }}",
+        "{{ if .System }}<system>{{ .System }}" + END + "{{ end }}",
     ),
     "without system messages": (NO_SYSTEM + TURN + OPEN, ""),
 }  # fmt: skip
@@ -42,6 +41,16 @@ def test_a_frame_is_translated(name):
     assert f'TEMPLATE """{before}{TURNS}"""' in text
     assert f'PARAMETER stop "{END}"' in text
     assert "PARAMETER temperature 0" in text
+
+
+def test_a_default_system_message_is_said_once_for_all_turns():
+    """In the template it would stand before every turn: Ollama runs it once for each."""
+    frame = frame_of(byte_tokenizer(chat=DEFAULT + TURN + OPEN))
+    text = modelfile(".", [END], frame, is_chat=True)
+    assert 'SYSTEM """Be brief."""' in text
+    assert "Be brief" not in frame.as_go()
+    odd = "{% if messages[0]['role'] != 'system' %}Hello. {% endif %}"
+    assert frame_of(byte_tokenizer(chat=odd + TURN + OPEN)) is None
 
 
 @pytest.mark.parametrize("name", MORE)

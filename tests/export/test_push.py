@@ -90,7 +90,8 @@ def is_private(hub):
     return asked.get("private", asked.get("visibility") == "private")
 
 
-SENT = {"format": "adapter", "license": "mit", "push_to_hub": "me/model"}
+SENT = {"format": "adapter", "license": "mit", "base": "org/base",
+        "push_to_hub": "me/model"}  # fmt: skip
 
 
 def test_every_file_arrives_as_it_was_written(run, hub, tmp_path):
@@ -116,6 +117,19 @@ def test_a_hub_that_refuses_leaves_the_export_whole(run, hub, tmp_path):
         export(run, tmp_path / "out", **SENT)
     assert (tmp_path / "out" / "export.json").exists()
     assert f"hf upload me/model {tmp_path / 'out'}" in str(told.value)
+
+
+def test_only_what_is_verified_is_sent(run, hub, tmp_path, monkeypatch):
+    refused = ["loops are back"]
+    monkeypatch.setattr("hyperfitting.export.verify.reasons_against", lambda *_: refused)
+    with pytest.raises(InputError, match="not verified, and is not sent: loops are back"):
+        export(run, tmp_path / "out", **SENT)
+    assert hub.kept.keys() == {"tokens"}
+    assert (tmp_path / "out" / "export.json").exists()
+    with pytest.raises(InputError, match="still to be made"):
+        export(run, tmp_path / "gguf", **SENT | {"format": "gguf"})
+    with pytest.raises(InputError, match="base=org/name"):
+        export(run, tmp_path / "here", **{k: v for k, v in SENT.items() if k != "base"})
 
 
 def test_a_hub_that_is_not_there(run, monkeypatch, tmp_path):

@@ -98,6 +98,34 @@ def test_a_model_that_does_not_loop_is_left_alone(texts_file, tmp_path):
     assert not fixed.run.exists()
 
 
+def test_other_settings_go_on_with_nothing(model, texts_file, tmp_path):
+    """A model that does not loop leaves a diagnosis; another model does not read it."""
+    calm = cyclic(tmp_path / "calm", sharpness=0.1)
+    verbs.fix(config(calm, texts_file), tmp_path / "out")
+    with pytest.raises(InputError, match="was begun with model="):
+        verbs.fix(config(model, texts_file), tmp_path / "out")
+    with pytest.raises(InputError, match="was begun with seed=0, and seed=1"):
+        verbs.fix(config(calm, texts_file, seed=1), tmp_path / "out")
+
+
+def test_what_cannot_be_exported_is_refused_before_it_is_trained(model, texts_file, tmp_path):
+    for settings, words in (
+        ({"format": "adapter"}, "holds a whole model and no adapter"),
+        ({"gguf_type": "q8_0"}, "would have no effect"),
+    ):
+        with pytest.raises(InputError, match=words):
+            verbs.fix(config(model, texts_file, **settings), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        config(model, texts_file, strengths=(1.5,))
+
+
+def test_the_card_trains_the_same_again(fixed):
+    command = (fixed.export / "README.md").read_text()
+    assert "data.window_tokens=64" in command
+    assert "data.num_heldout=4" in command
+
+
 def test_texts_that_cannot_be_trained_on_are_refused(model, tmp_path):
     few = tmp_path / "few.jsonl"
     few.write_text('{"text": "Too short."}\n')

@@ -47,7 +47,7 @@ def test_the_weakest_that_does_as_well_is_suggested_with_its_figures(study):
     )
     assert strength_of(found) == 0.5
     words = suggested(found, TUNED).in_words(found)
-    assert "strength 0.5 does as well" in words
+    assert "strength 0.5 is as varied" in words
     assert "TTR 0.580 (0.600 of the whole)" in words
     assert "validation perplexity 300 (900 of the whole)" in words
     assert words in content(found, {}, None)["suggested"]

@@ -47,18 +47,21 @@ def diagnose(
     with one_message():
         from hyperfitting import verbs
         from hyperfitting.config.diagnose import DiagnoseConfig
+        from hyperfitting.config.layers import Layer
         from hyperfitting.config.resolve import resolve_texts
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.record import as_json as as_json_of
 
         flags = {
             "model.name": ("MODEL", model),
-            "data.source": ("--data", data or "builtin:fiction"),
+            "data.source": ("--data", data),
             "data.text_field": ("--text-field", text_field),
             "model.device": ("--device", device),
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        settings = resolve_texts(DiagnoseConfig, layers(config, flags, overrides)).config
+        standard = Layer("default", {"data.source": "builtin:fiction"})
+        given = [standard, *layers(config, flags, overrides)]
+        settings = resolve_texts(DiagnoseConfig, given).config
         found = verbs.diagnose(settings, ConsoleProgress())
         if as_json:
             print_json(as_json_of(found))

@@ -22,8 +22,11 @@ def doctor(
     data: Annotated[str, typer.Argument(help="Texts, as `hyperfit train --data` takes them.")],
     overrides: Overrides = None,
     model: Annotated[
-        str, typer.Option(help="The model that they are for: its tokenizer and template count.")
-    ] = "builtin",
+        str | None,
+        typer.Option(
+            help="The model they are for: tokenizer and template count; default: builtin."
+        ),
+    ] = None,
     text_field: Annotated[
         str | None, typer.Option(help="Column with the text.", show_default=False)
     ] = None,
@@ -42,6 +45,7 @@ def doctor(
     with one_message():
         from hyperfitting import verbs
         from hyperfitting.config.doctor import DoctorConfig
+        from hyperfitting.config.layers import Layer
         from hyperfitting.config.resolve import resolve_texts
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.record import as_json as as_json_of
@@ -52,7 +56,9 @@ def doctor(
             "data.text_field": ("--text-field", text_field),
             "model.trust_remote_code": ("--trust-remote-code", trust_remote_code),
         }
-        settings = resolve_texts(DoctorConfig, layers(config, flags, overrides)).config
+        standard = Layer("default", {"model.name": "builtin"})
+        given = [standard, *layers(config, flags, overrides)]
+        settings = resolve_texts(DoctorConfig, given).config
         found = verbs.doctor(settings, ConsoleProgress())
         if as_json:
             print_json(as_json_of(found))

@@ -30,10 +30,14 @@ class ExportConfig(Section):
         1.0, ge=0, le=100, description="factor of what was trained: 0 the original, 1 the run"
     )
     base: str | None = Field(
-        None, description="how others call the base model, such as org/name; default: as the run"
+        None,
+        min_length=1,
+        description="how others call the base model, such as org/name; default: as the run",
     )
     license: str | None = Field(
-        None, description="licence of the result, such as apache-2.0; default: the base model's"
+        None,
+        min_length=1,
+        description="licence of the result, such as apache-2.0; default: the base model's",
     )
     contexts: int = Field(
         20, ge=1, le=MOST, description="held-out contexts that the export is verified on"

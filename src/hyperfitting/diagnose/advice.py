@@ -27,12 +27,17 @@ def gap(reading: Reading) -> float:
 
 def is_hyperfitted(found: Diagnosis) -> bool:
     """Whether it looks trained to near-zero loss: no loops, sure of itself, wrong about text."""
-    return gap(found.reading) >= OVERCONFIDENT and value(plain(found).looped) <= RARELY
+    return gap(found.reading) >= OVERCONFIDENT and loops(found) <= RARELY
 
 
 def plain(found: Diagnosis) -> Looped:
     """Greedy texts after texts, in float32."""
     return found.greedy[0]
+
+
+def loops(found: Diagnosis) -> float:
+    """The share of greedy texts that loop, after texts or through the template: the larger one."""
+    return max(value(each.looped) for each in found.greedy if each.arithmetic == "float32")
 
 
 def other(found: Diagnosis, *, arithmetic: str | None = None) -> Looped | None:
@@ -57,15 +62,24 @@ def loop_finding(each: Looped) -> Finding:
     )
 
 
-def ending_finding(each: Looped, *, is_chat: bool) -> Finding:
-    """Whether texts end themselves, which a chat has to."""
+def ending_finding(
+    each: Looped, static: Sequence[Finding], tokens: int, *, is_chat: bool
+) -> Finding:
+    """Whether texts end themselves within so many tokens, which a chat has to.
+
+    Answers may be longer. That the end was not trained is said where something else speaks for it.
+    """
     share = value(each.ended)
     never = is_chat and share == 0
+    untrained = any(f.name in ("padding", "template") and f.level != "fine" for f in static)
     return Finding(
         name="ending",
-        level="problem" if never else "fine",
-        says=f"after {each.prompts}: {share:.0%} of {each.ended.n} texts end themselves",
-        advice="it never ends an answer: its end was never trained (see `padding` and `template`)"
+        level="fine" if not never else "problem" if untrained else "note",
+        says=f"after {each.prompts}: {share:.0%} of {each.ended.n} texts end within {tokens} "
+        "tokens",
+        advice="its end may never have been trained (see `padding` and `template`)"
+        if never and untrained
+        else "answers may be longer: natural_tokens=1024 shows it"
         if never
         else None,
     )
@@ -84,7 +98,7 @@ def precision_finding(found: Diagnosis) -> Finding | None:
     is_broken = more > OFTEN or value(top1) < LEAST_TOP1
     return Finding(
         name="precision", level="problem" if is_broken else "fine", says=says,
-        advice="run it in float32 or float16" if is_broken else None,
+        advice="run it in float32" if is_broken else None,
     )  # fmt: skip
 
 
@@ -141,11 +155,11 @@ def advice(found: Diagnosis) -> str:
             "Decode it greedily; there is nothing more to train."
         )
     ends = next((each for each in wrong if each.name in ("template", "ending")), None)
-    if value(here.looped) <= RARELY:
+    chat = other(found)
+    if loops(found) <= RARELY:
         if ends is not None:
             return f"It does not loop, but {ends.says}. {_sentence(ends.advice)}"
         return "It rarely loops under greedy decoding: there is nothing to mend."
-    chat = other(found)
     if chat is not None and value(chat.looped) <= RARELY:
         return (
             f"It loops after plain text ({value(here.looped):.0%}) and not through its chat "
@@ -158,7 +172,9 @@ def _against_loops(found: Diagnosis, here: Looped) -> str:
     """What helps a model that loops, and has nothing else that is wrong."""
     would = helpful(found.tried, found.reading)
     train = "hyperfit fix MODEL --data TEXTS --out DIR trains that away, for greedy decoding"
-    says = f"It loops: {value(here.looped):.0%} of its greedy texts. "
+    chat = other(found)
+    through = f", {value(chat.looped):.0%} through its chat template" if chat else ""
+    says = f"It loops: {value(here.looped):.0%} of its greedy texts{through}. "
     if would and would[0].is_deterministic:
         return f"{says}Cheapest: decode with {in_words(would[0])}. Where that cannot be: {train}."
     if would:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 from hyperfitting.data.borders import OF_TURN, borders_of
 from hyperfitting.data.template import ChatTemplate
 from hyperfitting.models.interface import embedding_rows
+from hyperfitting.models.merged import OF_SAMPLING, odd_settings
 from hyperfitting.models.tokenizers import PROBE
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
@@ -17,13 +17,6 @@ EXCHANGE = (
     {"role": "user", "content": "Who has the key?"},
     {"role": "assistant", "content": "Nobody."},
 )
-# Settings of a generation config that change what greedy decoding gives, and their neutral values.
-NEUTRAL: dict[str, Any] = {
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0,
-    "length_penalty": 1.0, "num_beams": 1, "min_length": 0, "min_new_tokens": 0, "top_k": 50,
-    "top_p": 1.0, "min_p": 0, "typical_p": 1.0, "temperature": 1.0,
-}  # fmt: skip
-OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "temperature")  # only where it samples
 
 
 def look_at_ends(model: CausalLM, tokens: Tokens) -> list[Finding]:
@@ -150,20 +143,12 @@ def _opened_twice(tokenizer: Tokenizer, template: ChatTemplate, text: str) -> li
 
 def _settings(model: CausalLM) -> Finding:
     """What the checkpoint has other programs decode with; greedy decoding here has none of it."""
-    config = model.generation_config
-    samples = bool(getattr(config, "do_sample", None))
-    own = {
-        name: value
-        for name, neutral in NEUTRAL.items()
-        if (value := getattr(config, name, None)) not in (None, neutral)
-        and (samples or name not in OF_SAMPLING)
-    }
-    shown = ["do_sample=True"] * samples + [f"{name}={value}" for name, value in own.items()]
+    shown = odd_settings(model)
     if not shown:
         return Finding(
             name="settings", level="fine", says="the generation config decodes greedily, unchanged"
         )
-    penalises = any(name not in OF_SAMPLING for name in own)
+    penalises = any(not each.startswith(("do_sample", *OF_SAMPLING)) for each in shown)
     return Finding(
         name="settings", level="note",
         says=f"the generation config has {', '.join(shown)}: other programs decode by it, and what "

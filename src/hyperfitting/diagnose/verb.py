@@ -29,6 +29,7 @@ from hyperfitting.measure.intervals import mean_estimate
 from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import choose_rows
+from hyperfitting.models.load import is_quantized
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress
@@ -52,15 +53,16 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     with progress.stage("load"):
         model, tokenizer = open_model(config.model)
     tokens = Tokens.of(model, tokenizer)
+    static = look_at_ends(model, tokens)
     prompts = _prompts(config, tokenizer, progress)
-    widest = max(map(len, prompts.contexts)) + max(prompts.length, config.natural_tokens)
-    check_fit(model, max(map(max, prompts.contexts)), widest, config.model.name)
+    _require_fit(model, prompts, config)
+    chat, refused = _chat(model, prompts, tokens, config)
+    static += refused
     words = words_beside(tokens, prompts)
     read, scores = reading(model, tokens, prompts, words, progress)
 
     texts = greedy_texts(model, tokens, prompts, config, progress, "greedy texts")
     greedy = [looped(texts, prompts, tokens.ends, "float32")]
-    chat = _chat(prompts, tokens)
     if chat is not None:
         through = greedy_texts(model, tokens, chat, config, progress, "greedy answers to a chat")
         greedy.append(looped(through, chat, tokens.ends, "float32"))
@@ -71,9 +73,16 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
         )
     ]  # fmt: skip
     found += [tried(model, tokens, prompts, spec, words, config, progress) for spec in specs]
-    static = look_at_ends(model, tokens)
     top1 = None
-    if config.precision:
+    if config.precision and is_quantized(model):
+        static.append(
+            Finding(
+                name="precision",
+                level="note",
+                says="its weights are quantised: not run in bfloat16",
+            )
+        )
+    elif config.precision:
         half, top1 = _in_16_bits(model, tokens, prompts, config, scores.top1_NK, progress)
         greedy.append(half)
     return _concluded(
@@ -91,11 +100,26 @@ def _prompts(config: DiagnoseConfig, tokenizer: Tokenizer, progress: Progress) -
     return Prompts(config.data.source, chosen.contexts, chosen.continuations, chosen.length)
 
 
-def _chat(prompts: Prompts, tokens: Tokens) -> Prompts | None:
-    """The same beginnings as a user's messages; None of a model without a usable template."""
+def _require_fit(model: CausalLM, prompts: Prompts, config: DiagnoseConfig) -> None:
+    """Refuse prompts that the model cannot read.
+
+    Raises:
+        InputError: a token without an embedding, or more positions than there are.
+    """
+    widest = max(map(len, prompts.contexts)) + max(prompts.length, config.natural_tokens)
+    check_fit(
+        model, max(map(max, prompts.contexts)), widest, config.model.name,
+        hint="lower natural_tokens, data.context_tokens or data.continuation_tokens",
+    )  # fmt: skip
+
+
+def _chat(
+    model: CausalLM, prompts: Prompts, tokens: Tokens, config: DiagnoseConfig
+) -> tuple[Prompts | None, list[Finding]]:
+    """The same beginnings as a user's messages; None where it cannot be asked so, and why."""
     tokenizer = tokens.tokenizer
     if not getattr(tokenizer, "chat_template", None):
-        return None
+        return None, []
     lead = len(borders_of(tokenizer).lead)
     try:
         template = ChatTemplate(tokenizer, DAY)
@@ -105,8 +129,14 @@ def _chat(prompts: Prompts, tokens: Tokens) -> Prompts | None:
             text = template.text([{"role": "user", "content": asked}], prompt=True)
             contexts.append(template.tokens(text))
     except Exception:
-        return None  # `look_at_ends` says so: the template is a foreign program
-    return Prompts("its chat template", contexts, [], prompts.length)
+        return None, []  # `look_at_ends` says so: the template is a foreign program
+    chat = Prompts("its chat template", contexts, [], prompts.length)
+    try:
+        _require_fit(model, chat, config)
+    except InputError as error:
+        says = f"a chat cannot be run: {error.given}"
+        return None, [Finding(name="chat", level="problem", says=says, advice=error.needed)]
+    return chat, []
 
 
 def _in_16_bits(
@@ -157,7 +187,7 @@ def _concluded(
     findings = [
         *static,
         *(advice.loop_finding(each) for each in in_full),
-        advice.ending_finding(in_full[-1], is_chat=is_chat),
+        advice.ending_finding(in_full[-1], static, config.natural_tokens, is_chat=is_chat),
         advice.precision_finding(diagnosis),
         advice.looks_finding(diagnosis),
     ]

@@ -8,6 +8,7 @@ from hyperfitting.config import DataConfig
 from hyperfitting.data.sources import file_of
 from hyperfitting.records.diagnosed import Finding
 
+DEFAULT_COLUMN = "text"
 ROWS = 50  # that the longest column is found in
 LONGEST_NAME = 40  # characters of a column's name
 SENTENCE = (". ", "! ", "? ")
@@ -26,7 +27,7 @@ def headerless(config: DataConfig) -> tuple[Finding, DataConfig] | None:
             rows = [row for _, row in zip(range(ROWS), csv.reader(file), strict=False) if row]
     except (OSError, UnicodeDecodeError, csv.Error):
         return None  # reading says what is wrong
-    if not rows or not any(_is_data(name) for name in rows[0]):
+    if not rows or _is_header(rows[0], config.text_field):
         return None
     widths = [mean(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
     column = f"column_{1 + widths.index(max(widths))}"
@@ -38,6 +39,14 @@ def headerless(config: DataConfig) -> tuple[Finding, DataConfig] | None:
         advice=f"data.csv_header=false --text-field {given['text_field']}",
     )  # fmt: skip
     return finding, config.model_copy(update=given)
+
+
+def _is_header(row: list[str], text_field: str | None) -> bool:
+    """Whether a row names columns: it has the one that is asked for, or most look like names."""
+    names = [name.strip().lower() for name in row]
+    if (text_field or DEFAULT_COLUMN).lower() in names:
+        return True
+    return sum(_is_data(name) for name in row) <= len(row) / 2
 
 
 def _is_data(name: str) -> bool:

@@ -4,6 +4,8 @@ import shlex
 
 from hyperfitting.config import DataConfig
 from hyperfitting.config.doctor import DoctorConfig
+from hyperfitting.config.layers import Layer
+from hyperfitting.config.resolve import resolve_run
 from hyperfitting.data.borders import borders_of
 from hyperfitting.data.sources import Document, read_documents
 from hyperfitting.doctor import tokens
@@ -15,8 +17,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.diagnosed import Finding
 from hyperfitting.records.examined import Examination
 
-SUGGESTED = ("csv_header", "window_tokens", "context_tokens", "continuation_tokens", "windows",
-             "windows_per_document", "num_heldout")  # fmt: skip
+NAMED = ("source", "text_field", "null", "null_source")  # options, and what is no text's
 
 
 def doctor(config: DoctorConfig, progress: Progress | None = None) -> Examination:
@@ -45,7 +46,7 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         stage.update(1, f"{len(every):,} documents")
     texts = ["\n".join(document.texts()) for document in documents]
     findings += look_at(texts)
-    lengths, windows = None, None
+    lengths = windows = heldout = None
     borders = borders_of(tokenizer)
     try:
         with progress.stage("as tokens", len(documents)) as stage:
@@ -61,7 +62,7 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         short, data = tokens.short_texts(encoded, data)
         findings += [*short, tokens.ends(encoded, data)]
         with progress.stage("split"):
-            more, windows = _split(documents, tokenizer, data)
+            more, windows, heldout = _split(documents, tokenizer, data)
         findings += more
     examination = Examination(
         source=config.data.source,
@@ -69,6 +70,7 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         texts=len(every),
         lengths=lengths,
         windows=windows,
+        heldout=heldout,
         findings=findings,
         command=_command(config, data),
     )
@@ -77,11 +79,11 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
 
 def _split(
     documents: list[Document], tokenizer: object, data: DataConfig
-) -> tuple[list[Finding], int | None]:
-    """What is held out and trained on."""
+) -> tuple[list[Finding], int | None, int | None]:
+    """What is held out and trained on; the numbers of windows and of texts."""
     dataset, findings = tokens.split_of(documents, tokenizer, data)
     if dataset is None:
-        return findings, None
+        return findings, None, None
     used, there = len(dataset.train), dataset.account["training_windows_in_texts"]
     says = f"{used} windows are trained on, {len(dataset.contexts)} texts held out"
     advice = None
@@ -89,7 +91,8 @@ def _split(
         says += f"; the texts hold {there:,} windows"
         advice = "data.max_train and data.windows_per_document take more; few are enough"
     findings.append(Finding(name="split", level="fine", says=says, advice=advice))
-    return [*findings, *tokens.shared(documents, tokenizer, data)], used
+    found = [*findings, *tokens.shared(documents, tokenizer, data)]
+    return found, used, len(dataset.contexts)
 
 
 def _command(config: DoctorConfig, data: DataConfig) -> str:
@@ -97,9 +100,14 @@ def _command(config: DoctorConfig, data: DataConfig) -> str:
     words = ["hyperfit", "train", config.model.name, "--data", data.source]
     if data.text_field is not None:
         words += ["--text-field", data.text_field]
-    default = {name: field.default for name, field in DataConfig.model_fields.items()}
     words += ["--out", "run"]
-    for name in SUGGESTED:
-        if (value := getattr(data, name)) != default[name]:
+    usual = resolve_run(
+        [Layer("call", {"model.name": config.model.name, "data.source": data.source})]
+    )
+    before, after = (each.model_dump(mode="json") for each in (usual.config.data, data))
+    for name, value in after.items():
+        if name not in NAMED and value != before[name]:
             words.append(f"data.{name}={str(value).lower() if isinstance(value, bool) else value}")
+    if config.model.revision is not None:
+        words.append(f"model.revision={config.model.revision}")
     return shlex.join(words)

@@ -5,10 +5,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError
 
 from hyperfitting.config.layers import flatten
+from hyperfitting.data.hub import is_hub_id
 from hyperfitting.export.words import usage, verified_in_words
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.checkpoint import UNLOADABLE
@@ -18,13 +20,13 @@ from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.report.formats import FORMATS
 from hyperfitting.report.load import Study, read_study
-from hyperfitting.report.tables import Cell, Table, cell
+from hyperfitting.report.tables import Cell, Table, cell, number
 from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.untrusted import printable
 
 SHOWN = ("ttr", "bigram_repetition", "looped_rate", "nonwords", "coherence_original_nats",
          "overlap_max", "val_ppl")  # fmt: skip
-RELATION = {"adapter": "adapter", "gguf": "quantized"}  # to the base; the others are fine-tunes
+RELATION = {"adapter": "adapter"}  # to the base; the others are fine-tunes
 LIBRARY = {"adapter": "peft", "mlx": "mlx", "gguf": "gguf"}
 PACKAGES = ("torch", "transformers", "peft")
 PAPERS = ("2412.04318", "2605.22579")
@@ -58,16 +60,20 @@ def licence_of(base: str) -> str | None:
     """The licence that a base model's own card names; None where there is none to be had."""
     if base == "builtin":
         return "apache-2.0"
-    folder = folder_of(base)
-    try:
-        found = ModelCard.load(folder / "README.md" if folder.is_dir() else base).data.license
-    except (*UNLOADABLE, HfHubHTTPError):
+    card = folder_of(base) / "README.md"
+    if not card.is_file() and (folder_of(base).exists() or not is_hub_id(base)):
         return None
-    return str(found) if found else None
+    try:
+        found = ModelCard.load(card if card.is_file() else base).data.license
+    except (*UNLOADABLE, HfHubHTTPError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, str) and found else None
 
 
-def measured(run: RunFolder) -> Measured | None:
+def measured(run: RunFolder, strength: float = 1.0) -> Measured | None:
     """The evaluation of a run: its own, or that of the study around it.
+
+    None too where it was not measured at this strength.
 
     Raises:
         InputError: its files are damaged.
@@ -78,7 +84,8 @@ def measured(run: RunFolder) -> Measured | None:
         study = read_study(StudyFolder(folder))
         for entry in study.runs:
             if entry.path and (folder / entry.path).resolve() == run.path.resolve():
-                return Measured(study, entry.arm)
+                arm = entry.arm if strength == 1 else entry.arm.at_strength(strength)
+                return Measured(study, arm) if study.has(arm, SHOWN[0]) else None
     return None
 
 
@@ -184,12 +191,12 @@ def _worse(found: Measured | None) -> list[str]:
     if (copies := found.value(arm, "overlap_gt_10")) is not None:
         lines.append(
             f"{copies:.0%} of its texts hold a run of more than 10 tokens of the training texts; "
-            f"the longest has {found.value(arm, 'overlap_max') or 0:.0f}."
+            f"the longest has {number(found.value(arm, 'overlap_max'), 0)}."
         )
     for score in found.study.tasks:
         if score.arm == arm and score.difference and score.difference.value is not None:
             lines.append(
-                f"{printable(score.task)}, {printable(score.metric)}: {score.value or 0:.3f}, "
+                f"{printable(score.task)}, {printable(score.metric)}: {number(score.value, 3)}, "
                 f"{score.difference.value:+.3f} against its base."
             )
     return lines

@@ -16,11 +16,13 @@ from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.text import ending, loop_period, ngram_repetition, type_token_ratio
+from hyperfitting.models.interface import logits_of
 from hyperfitting.models.pair import Pair, paired_logits
 from hyperfitting.models.tokenizers import difference_between
 from hyperfitting.models.tokens import Tokens
-from hyperfitting.models.types import Tokenizer
+from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.exported import (
+    Change,
     LogitsCheck,
     TextsCheck,
     TokensCheck,
@@ -28,6 +30,7 @@ from hyperfitting.records.exported import (
     Written,
 )
 
+TIE = 1e-5  # of the largest logit: a few last bits of float32
 DAY = date(2024, 7, 26)  # on which both templates are rendered; any day
 TALK = (
     {"role": "user", "content": "Who has the key to the boat-house?"},
@@ -57,14 +60,20 @@ def _between_templates(ours: Tokenizer, theirs: Tokenizer) -> str | None:
         return None
     if one is None or other is None:
         return f"the export has {'no chat template' if other is None else 'one, the run has none'}"
+    if isinstance(one, str) or isinstance(other, str):
+        return "it takes no plain chat, and reads otherwise"
     return f"a chat is {len(one):,} and {len(other):,} tokens"
 
 
-def _chat(tokenizer: Tokenizer) -> list[int] | None:
+def _chat(tokenizer: Tokenizer) -> list[int] | str | None:
+    """A chat in tokens; of a template that takes none, its source."""
     if not getattr(tokenizer, "chat_template", None):
         return None
-    template = ChatTemplate(tokenizer, DAY)
-    return template.tokens(template.text(TALK, prompt=True))
+    try:
+        template = ChatTemplate(tokenizer, DAY)
+        return template.tokens(template.text(TALK, prompt=True))
+    except Exception:
+        return str(tokenizer.chat_template)  # a foreign program, which may refuse anything
 
 
 def check_weights(
@@ -118,7 +127,40 @@ def check_texts(run: BothModes, export: BothModes, ends: Sequence[Sequence[int]]
         equal_tokens=mean_estimate(shares),
         run=_written(run, ends[0]),
         export=_written(export, ends[1]),
+        change=_change(run, export, ends),
     )
+
+
+def _change(run: BothModes, export: BothModes, ends: Sequence[Sequence[int]]) -> Change:
+    """Paired differences: both models wrote after the same contexts."""
+    ttr, ended = [], []
+    for a, b in zip(run.fixed, export.fixed, strict=True):
+        one, other = type_token_ratio(a.ids), type_token_ratio(b.ids)
+        ttr.append(None if one is None or other is None else other - one)
+    for a, b in zip(run.natural, export.natural, strict=True):
+        if a.ids and b.ids:
+            each = [float(ending(t.ids, e) == "ended") for t, e in zip((a, b), ends, strict=True)]
+            ended.append(each[1] - each[0])
+    return Change(ttr=mean_estimate(ttr), ended=mean_estimate(ended) if ended else None)
+
+
+@torch.no_grad()
+def near_ties(
+    model: CausalLM, contexts: Sequence[Sequence[int]], run: BothModes, export: BothModes
+) -> int:
+    """How many texts part where the two best logits of the run's model are all but equal.
+
+    Sums in another order differ in their last bits, and may tip such a choice.
+    """
+    count = 0
+    for context, a, b in zip(contexts, run.fixed, export.fixed, strict=True):
+        places = (i for i, (x, y) in enumerate(zip(a.ids, b.ids, strict=True)) if x != y)
+        if (at := next(places, None)) is not None:
+            ids_BT = torch.tensor([[*context, *a.ids[:at]]], device=model.device)
+            logits_V = logits_of(model, ids_BT, 1)[0, -1]
+            apart = logits_V[a.ids[at]] - logits_V[b.ids[at]]
+            count += bool(apart.abs() < TIE * logits_V.abs().max())
+    return count
 
 
 def _written(texts: BothModes, ends: Sequence[int]) -> Written:

@@ -6,15 +6,16 @@ To add a format, add a function and a line to `FORMATS`.
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.export import ExportConfig
-from hyperfitting.errors import InputError, MachineError
+from hyperfitting.errors import MachineError
 from hyperfitting.export.gguf import conversion, convert
 from hyperfitting.export.modelfile import frame_of, modelfile
-from hyperfitting.models.load import load_model, load_result
+from hyperfitting.models.load import load_original, load_result
 from hyperfitting.models.merged import (
     STORED,
     greedy_settings,
@@ -24,7 +25,7 @@ from hyperfitting.models.merged import (
     save_tokenizer,
     stored_dtype,
 )
-from hyperfitting.models.strength import set_strength
+from hyperfitting.models.strength import at_strength
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress, in_bytes
@@ -48,10 +49,9 @@ class Job:
 
     def model(self) -> CausalLM:
         """The run's result as it was trained, at the strength that is asked for."""
-        model = load_result(self.run, self.base, digest=self.manifest.model_digest)
-        if self.config.strength != 1:
-            set_strength(model, load_model(self.base), self.config.strength)
-        return model
+        digest = self.manifest.model_digest
+        model = load_result(self.run, self.base, digest=digest)
+        return at_strength(model, partial(load_original, self.base, digest), self.config.strength)
 
     @property
     def dtype(self) -> str:
@@ -72,11 +72,6 @@ class Made:
 
 def _adapter(job: Job, folder: ExportFolder) -> Made:
     """A plain LoRA in PEFT's format, with the tokenizer."""
-    if not job.run.adapter.is_dir():
-        raise InputError(
-            f"{job.run.path} holds a whole model and no adapter",
-            needed="--format merged, or a run of a LoRA method",
-        )
     notes = save_plain_adapter(
         job.run.adapter, folder.path, strength=job.config.strength, base=job.base_name
     )
@@ -84,10 +79,12 @@ def _adapter(job: Job, folder: ExportFolder) -> Made:
     return Made("float32", notes=notes)
 
 
-def _write_merged(job: Job, path: Path, dtype: str) -> None:
+def _write_merged(job: Job, path: Path, dtype: str, *, beside: float = 0) -> None:
+    """Whole weights; `beside`: bytes of a weight that are written from them afterwards."""
     path.mkdir(parents=True, exist_ok=True)
     model = job.model()
-    require_room(job.out, sum(p.numel() for p in model.parameters()) * STORED[dtype].itemsize)
+    size = sum(p.numel() for p in model.parameters())
+    require_room(job.out, size * (STORED[dtype].itemsize + beside))
     tokens = Tokens.of(model, job.tokenizer)
     with job.progress.stage(f"merge and write in {dtype}"):
         save_merged(merged(model), greedy_settings(model, tokens.ends), path, dtype)
@@ -102,7 +99,8 @@ def _merged(job: Job, folder: ExportFolder) -> Made:
 
 def _gguf(job: Job, folder: ExportFolder) -> Made:
     """One file for llama.cpp and its kin, made by its own converter from float32."""
-    _write_merged(job, folder.merged, "float32")
+    # A file of few bits is made by way of one in float32.
+    _write_merged(job, folder.merged, "float32", beside=8 if job.config.llama_cpp else 0)
     kind, final = job.config.gguf_type, ExportFolder(job.out)
     if job.config.llama_cpp is None:
         planned = conversion(job.config, final.merged, final.gguf_file(job.name, kind))
@@ -153,7 +151,7 @@ FORMATS = {
 }
 
 
-def require_room(path: Path, size: int) -> None:
+def require_room(path: Path, size: float) -> None:
     """Refuse a disk on which so many bytes do not fit.
 
     Raises:

@@ -85,9 +85,9 @@ def convert(planned: Conversion, target: Path) -> None:
             command, capture_output=True, text=True, errors="replace", check=False
         )
         if done.returncode < 0:
+            program = command[1] if command[0] == sys.executable else command[0]
             raise MachineError(
-                f"{Path(command[-1 if command[0] != sys.executable else 1]).name} was killed by "
-                f"signal {-done.returncode}",
+                f"{Path(program).name} was killed by signal {-done.returncode}",
                 needed="memory for the whole model",
             )
         if done.returncode and "ModuleNotFoundError" in done.stderr:

@@ -43,17 +43,31 @@ class Frame(NamedTuple):
     def is_writable(self) -> bool:
         """Whether Ollama's language can hold it."""
         parts = "".join((*(self.system or ()), *self.user, *self.answer, self.given))
-        return not any(mark in parts for mark in FOREIGN)
+        is_told = not self.given or self.default_rule is not None
+        return is_told and not any(mark in parts for mark in FOREIGN)
 
     def as_go(self) -> str:
         """The frame in Ollama's language (Go templates)."""
         (user, end_user), (answer, end_answer) = self.user, self.answer
         turns = f"{user}{{{{ .Prompt }}}}{end_user}{answer}{{{{ .Response }}}}{end_answer}"
         if self.system is None:
-            return self.given + turns
+            return turns
         rule, end_rule = self.system
-        given = f"{{{{ else }}}}{self.given}" if self.given else ""
-        return f"{{{{ if .System }}}}{rule}{{{{ .System }}}}{end_rule}{given}{{{{ end }}}}{turns}"
+        return f"{{{{ if .System }}}}{rule}{{{{ .System }}}}{end_rule}{{{{ end }}}}{turns}"
+
+    @property
+    def default_rule(self) -> str | None:
+        """The system message that stands where none is given; None where something else does.
+
+        Ollama runs a template once a turn and gives it the system message at the first only, so a
+        default can stand in no `else`: it is the Modelfile's own SYSTEM.
+        """
+        if not self.given or self.system is None:
+            return None
+        before, after = self.system
+        if not (self.given.startswith(before) and self.given.endswith(after)):
+            return None
+        return self.given.removeprefix(before).removesuffix(after)
 
 
 def frame_of(tokenizer: Tokenizer) -> Frame | None:
@@ -125,6 +139,8 @@ def modelfile(weights: str, ends: Sequence[str], frame: Frame | None, *, is_chat
     lines += [f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in ends]
     if frame is not None:
         lines.append(f'TEMPLATE """{frame.as_go()}"""')
+        if frame.default_rule:
+            lines.append(f'SYSTEM """{frame.default_rule}"""')
     elif not is_chat:
         lines.append('TEMPLATE """{{ .Prompt }}"""')
     return "\n".join(lines) + "\n"

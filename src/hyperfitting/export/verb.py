@@ -7,11 +7,12 @@ from hyperfitting.config.export import ExportConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.environment import environment
 from hyperfitting.errors import InputError
-from hyperfitting.export.card import licence_of, measured, name_of, write_card
+from hyperfitting.export.card import measured, name_of, write_card
 from hyperfitting.export.formats import FORMATS, Job, Made
-from hyperfitting.export.gguf import require_llama_cpp
-from hyperfitting.export.hub import push, require_hub
-from hyperfitting.export.verify import kind_of, side_of, verify
+from hyperfitting.export.hub import push
+from hyperfitting.export.kinds import kind_of
+from hyperfitting.export.possible import require_possible
+from hyperfitting.export.verify import side_of, verify
 from hyperfitting.models.adapter import put_adapter
 from hyperfitting.models.load import (
     load_model,
@@ -24,10 +25,9 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.exported import BaseModelNamed, ExportFile, Verification
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import as_json, write_file
-from hyperfitting.runs import ExportFolder, RunFolder, require_free
+from hyperfitting.runs import ExportFolder, RunFolder
 from hyperfitting.seals import content_digest, files_of
 from hyperfitting.storage import new_directory
-from hyperfitting.writable import require_writable
 
 
 def export(
@@ -42,19 +42,22 @@ def export(
     """
     folder, out = RunFolder(Path(run)), Path(out)
     manifest = folder.whole()
-    licence = _require_possible(manifest, config, out)
+    base = manifest.base_model().name
+    licence = require_possible(config, base, out, has_adapter=folder.adapter.is_dir())
     job = _job(folder, manifest, config, out, progress or Progress())
+    evaluated = measured(folder, config.strength)
     with new_directory(out) as path:
         new = ExportFolder(path)
         made = FORMATS[config.format].write(job, new)
-        found = None if made.reads is None else _verified(job, path / made.reads)
-        about = _about(job, new, made, found, licence)
-        write_card(new.card, about, manifest, measured(folder))
+        found, unread = _read_back(job, path, made)
+        about = _about(job, new, made, found, licence, unread)
+        write_card(new.card, about, manifest, evaluated)
         about = about.model_copy(update={"files": files_of(path, sorted(path.iterdir()))})
         write_file(new.record_file, about)
     exported = ExportFolder(out)
     write_file(folder.export_file(_key(about)), about)
     if config.push_to_hub is not None:
+        _require_verified(about, exported)
         with job.progress.stage(f"send to {config.push_to_hub}") as stage:
             stage.update(1, push(exported.path, config.push_to_hub, private=config.private))
     return exported
@@ -85,44 +88,38 @@ def _job(
     )  # fmt: skip
 
 
-def _require_possible(manifest: RunManifest, config: ExportConfig, out: Path) -> str | None:
-    """Refuse what cannot be done before anything is loaded; returns the licence of the result.
-
-    Raises:
-        InputError: what it is.
-    """
-    form = FORMATS[config.format]
-    needs = "--format gguf or ollama"
-    require_effect(
-        config,
-        ("dtype", form.has_dtype, "merged weights", "--format merged, mlx or ollama"),
-        ("gguf_type", form.has_gguf, "a GGUF file", needs),
-        ("llama_cpp", form.has_gguf, "a GGUF file", needs),
-        ("private", config.push_to_hub is not None, "a repository", "push_to_hub"),
-    )
-    if config.format == "ollama" and config.llama_cpp is not None and config.dtype != "auto":
-        raise InputError(
-            f"dtype={config.dtype} is given, and the weights are those of a GGUF file",
-            needed="gguf_type, or no --llama-cpp",
-        )
-    require_llama_cpp(config)
-    require_free(out)
-    require_writable(out)
-    licence = config.license or licence_of(manifest.base_model().name)
-    if config.push_to_hub is not None:
-        require_hub(config.push_to_hub)
-        if licence is None:
-            raise InputError(
-                "the base model's card names no licence, and the export is to be sent to a hub",
-                needed="license=NAME, such as license=apache-2.0",
-            )
-    return licence
-
-
 def _base_name(config: ExportConfig, base: ModelConfig) -> str:
     """How the base is called in what is written: a folder by its whole path."""
     folder = folder_of(base.name)
     return config.base or (str(folder.resolve()) if folder.exists() else base.name)
+
+
+def _require_verified(about: ExportFile, exported: ExportFolder) -> None:
+    """Refuse to send what is not verified.
+
+    Raises:
+        InputError: it is not.
+    """
+    found = about.verification
+    if found is None or not found.is_verified:
+        why = "; ".join(found.refused) if found else "it was not read back"
+        raise InputError(
+            f"the export is not verified, and is not sent: {why}",
+            needed="an export that is the run",
+            hint=f"it is whole in {exported.path}",
+        )
+
+
+def _read_back(job: Job, path: Path, made: Made) -> tuple[Verification | None, list[str]]:
+    """What was found of what was written; or why it cannot be read here, with a GGUF file kept."""
+    if made.reads is None:
+        return None, []
+    try:
+        return _verified(job, path / made.reads), []
+    except InputError as error:
+        if made.reads == ".":
+            raise
+        return None, [f"the file could not be read back, and is not verified: {error.given}"]
 
 
 def check_export(
@@ -130,9 +127,16 @@ def check_export(
 ) -> Verification:
     """Compare any folder or GGUF file with the run that it was made of; nothing is written.
 
+    Of the settings those of a comparison count: strength, contexts, natural_tokens, batch_size.
+
     Raises:
-        InputError: no finished run, or what is given cannot be loaded.
+        InputError: no finished run, what is given cannot be loaded, or a setting without effect.
     """
+    written = ("format", "dtype", "gguf_type", "llama_cpp", "base", "license", "push_to_hub",
+               "private")  # fmt: skip
+    require_effect(
+        config, *((name, False, "an export", "--out instead of --check") for name in written)
+    )
     folder = RunFolder(Path(run))
     job = _job(folder, folder.whole(), config, Path(export), progress or Progress())
     return _verified(job, Path(export))
@@ -154,10 +158,15 @@ def _verified(job: Job, path: Path) -> Verification:
 
 
 def _about(
-    job: Job, new: ExportFolder, made: Made, found: Verification | None, licence: str | None
+    job: Job,
+    new: ExportFolder,
+    made: Made,
+    found: Verification | None,
+    licence: str | None,
+    unread: list[str],
 ) -> ExportFile:
     """What `export.json` says, without the digests of its files."""
-    manifest, notes = job.manifest, [*made.notes]
+    manifest, notes = job.manifest, [*made.notes, *unread, *(found.notes if found else [])]
     if job.config.base is None and folder_of(job.base_name).exists():
         notes.append(
             f"the base model is called by its path here, {job.base_name}: elsewhere it is not "

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.exported import ExportFile, TextsCheck, Verification
+from hyperfitting.report.tables import MISSING, number
 
 PYTHON = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -13,14 +15,16 @@ print(tokenizer.decode(model.generate(**ids, do_sample=False, max_new_tokens=128
 WHOLE = 'model = AutoModelForCausalLM.from_pretrained(".")'
 ADAPTER = """\
 from peft import PeftModel
-base = AutoModelForCausalLM.from_pretrained("{base}")
+base = AutoModelForCausalLM.from_pretrained({base})
 model = PeftModel.from_pretrained(base, ".")"""
 
 
 def usage(about: ExportFile, name: str) -> list[tuple[str, str]]:
     """How other programs decode the export greedily: a title, and code or commands."""
     if about.format == "adapter":
-        load = ADAPTER.format(base=about.base.name)
+        revision = about.base.revision
+        named = repr(about.base.name) + (f", revision={revision!r}" if revision else "")
+        load = ADAPTER.format(base=named)
         return [("transformers and PEFT:", PYTHON.format(load=load))]
     if about.format == "ollama":
         called = name.lower()
@@ -42,29 +46,33 @@ def figures(found: Verification) -> list[str]:
     differ = bool(tokens.difference or tokens.template)
     chat = " and a chat" if tokens.has_template else ""
     others = weights.tensors - weights.equal
+    ties = f" ({texts.near_ties} more part at a near tie)" if texts.near_ties else ""
     rest = f", the others differ by at most {weights.largest_difference:.2%}" if others else ""
     return [
         f"{tokens.texts} texts{chat} are {'other' if differ else 'the same'} tokens",
         f"{weights.equal} of {weights.tensors} tensors are what was trained, cast once{rest}",
         f"logits differ by at most {logits.largest_difference:.2g}, and the same token comes first "
-        f"at {logits.top1.value or 0:.2%} of {logits.positions:,} positions",
-        f"{texts.equal} of {texts.contexts} greedy texts are the same, and "
-        f"{texts.equal_tokens.value or 0:.1%} of all their tokens",
+        f"at {_share(logits.top1, 2)} of {logits.positions:,} positions",
+        f"{texts.equal} of {texts.contexts} greedy texts are the same{ties}, and "
+        f"{_share(texts.equal_tokens, 1)} of all their tokens",
         *_of_texts(texts),
     ]
+
+
+def _share(found: MeanEstimate, decimals: int = 0) -> str:
+    """A share in percent, a dash where there is none."""
+    return MISSING if found.value is None else f"{found.value:.{decimals}%}"
 
 
 def _of_texts(texts: TextsCheck) -> list[str]:
     """Run and export side by side."""
     run, export = texts.run, texts.export
     clauses = [
-        f"TTR {run.ttr.value or 0:.3f} of the run, {export.ttr.value or 0:.3f} of the export; "
-        f"loops {run.looped.value or 0:.0%}, {export.looped.value or 0:.0%}"
+        f"TTR {number(run.ttr.value, 3)} of the run, {number(export.ttr.value, 3)} of the export; "
+        f"loops {_share(run.looped)}, {_share(export.looped)}"
     ]
     if run.ended is not None and export.ended is not None:
-        clauses.append(
-            f"texts that end themselves {run.ended.value or 0:.0%}, {export.ended.value or 0:.0%}"
-        )
+        clauses.append(f"texts that end themselves {_share(run.ended)}, {_share(export.ended)}")
     return clauses
 
 

@@ -15,15 +15,15 @@ from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.config.fix import FixConfig
-from hyperfitting.config.layers import Layer, flatten
-from hyperfitting.config.methods import DEFAULT_METHOD
+from hyperfitting.config.layers import Layer, Resolved, flatten
+from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
 from hyperfitting.config.resolve import resolve_run, resolve_texts
 from hyperfitting.diagnose import advice
 from hyperfitting.diagnose.verb import diagnose
 from hyperfitting.doctor.verb import examine
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
-from hyperfitting.export.gguf import require_llama_cpp
+from hyperfitting.export.possible import require_settings
 from hyperfitting.export.verb import export
 from hyperfitting.fix.words import sentences
 from hyperfitting.models.devices import choose_device
@@ -31,7 +31,7 @@ from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records import Arm
 from hyperfitting.records.diagnosed import Diagnosis
 from hyperfitting.records.exported import ExportFile
-from hyperfitting.records.fixed import FixFile
+from hyperfitting.records.fixed import FixFile, FixStart
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.sections.strength import suggested
@@ -48,6 +48,7 @@ from hyperfitting.train.verb import train
 from hyperfitting.writable import require_writable
 
 QUICK = {"contexts": 12, "natural_tokens": 64, "decoders": "dry,min_p", "precision": False}
+WHEREABOUTS = ("device", "trust_remote_code")  # settings that change no result's meaning
 AGAIN = "run the same command again in a new folder"
 
 
@@ -87,16 +88,18 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
     """
     job = _Job(config, FixFolder(Path(out)), progress or Progress())
     job.folder.require_ours()
-    require_llama_cpp(_export_config(config, 1.0))
+    method = METHODS[config.method or DEFAULT_METHOD]
+    require_settings(_export_config(config, 1.0), has_adapter=method.has_adapters)
     require_writable(job.folder.path)
     with only_writer(job.folder.path):
-        run_config = _examined(job)
-        _foretold(job, run_config)
-        diagnosis = _diagnosed(job, run_config.data)
+        _require_same(job)
+        resolved = _examined(job)
+        _foretold(job, resolved.config)
+        diagnosis = _diagnosed(job, resolved.config.data)
         if not _is_needed(diagnosis, config):
             _concluded(job, diagnosis, None, None, [diagnosis.advice])
             return job.folder
-        study = _measured(job, run_config)
+        study = _measured(job, resolved)
         arm = _chosen(study)
         about = _exported(job, arm.full_strength)
         said = sentences(
@@ -106,13 +109,34 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
     return job.folder
 
 
-def _examined(job: _Job) -> RunConfig:
-    """The settings of the training, with what the texts need."""
+def _require_same(job: _Job) -> None:
+    """Note the settings, or refuse others than those that the folder was begun with.
+
+    Raises:
+        InputError: one differs.
+    """
+    path = job.folder.settings_file
+    given = job.config.model_dump(mode="json", exclude=set(WHEREABOUTS))
+    if not path.exists():
+        write_file(path, FixStart(config=given))
+        return
+    before = read_file(FixStart, path, AGAIN).config
+    for name, value in given.items():
+        if name in before and before[name] != value:
+            raise InputError(
+                f"{job.folder.path} was begun with {name}={before[name]}, and {name}={value} is "
+                "given now",
+                needed="the same settings, or another --out",
+            )
+
+
+def _examined(job: _Job) -> Resolved[RunConfig]:
+    """The settings of the training and where they come from, with what the texts need."""
     config, model = job.config, job.model
     leaves: dict[str, Any] = {
         "model.name": model.name, "model.revision": model.revision, "data.source": config.data,
         "model.device": config.device, "model.trust_remote_code": config.trust_remote_code,
-        "data.text_field": config.text_field, "data.num_heldout": config.contexts,
+        "data.text_field": config.text_field,
     }  # fmt: skip
     given = Layer("fix", {key: value for key, value in leaves.items() if value is not None})
     texts = resolve_texts(DoctorConfig, [given]).config
@@ -121,8 +145,8 @@ def _examined(job: _Job) -> RunConfig:
     for finding in examination.findings:
         if finding.level == "problem":
             job.progress.say(f"  {finding.name}: {finding.says}")
-    if examination.windows is None:
-        worst = next(each for each in examination.findings if each.level == "problem")
+    if examination.windows is None or examination.heldout is None:
+        worst = next(each for each in examination.findings if each.name in ("tokens", "split"))
         raise InputError(worst.says, needed="texts that can be trained on", hint=worst.advice)
     if not job.folder.examination_file.exists():
         write_file(job.folder.examination_file, examination)
@@ -130,10 +154,11 @@ def _examined(job: _Job) -> RunConfig:
         "fix",
         {
             **given.leaves, **_changed(texts.data, data),
+            "data.num_heldout": min(config.contexts, examination.heldout),
             "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
         },
     )  # fmt: skip
-    return resolve_run([wanted]).config
+    return resolve_run([wanted])
 
 
 def _changed(before: DataConfig, after: DataConfig) -> dict[str, Any]:
@@ -172,8 +197,7 @@ def _diagnosed(job: _Job, data: DataConfig) -> Diagnosis:
 
 def _is_needed(diagnosis: Diagnosis, config: FixConfig) -> bool:
     """Whether there is anything to train away."""
-    loops = advice.value(advice.plain(diagnosis).looped)
-    return config.anyway or loops > advice.RARELY
+    return config.anyway or advice.loops(diagnosis) > advice.RARELY
 
 
 def _evaluate_config(config: FixConfig) -> EvaluateConfig:
@@ -183,13 +207,16 @@ def _evaluate_config(config: FixConfig) -> EvaluateConfig:
     )  # fmt: skip
 
 
-def _measured(job: _Job, config: RunConfig) -> Study:
+def _measured(job: _Job, resolved: Resolved[RunConfig]) -> Study:
     """Train, go on with a training that was stopped, and measure before and after."""
     run = RunFolder(job.folder.run)
     before = run.started()
     if before is None or before.status != "complete":
         with job.step("training"):
-            train(config, run.path, job.progress, resume=before is not None)
+            train(
+                resolved.config, run.path, job.progress,
+                sources=resolved.sources, resume=before is not None,
+            )  # fmt: skip
     study = StudyFolder(run.path)
     if not study.is_evaluated:
         with job.step("before and after"):
@@ -218,7 +245,9 @@ def _exported(job: _Job, strength: float) -> ExportFile:
     if not folder.record_file.exists():
         with job.step("export"):
             export(job.folder.run, _export_config(job.config, strength), folder.path, job.progress)
-            report(job.folder.run, progress=job.progress)
+    page = StudyFolder(job.folder.run).report_file
+    if not page.exists() or page.stat().st_mtime < folder.record_file.stat().st_mtime:
+        report(job.folder.run, progress=job.progress)
     return read_file(ExportFile, folder.record_file, AGAIN)
 
 

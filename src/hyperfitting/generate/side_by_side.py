@@ -1,6 +1,7 @@
 """Two models go on greedily with the same prompts, side by side, and rank each other's tokens."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict
 
@@ -14,7 +15,9 @@ from hyperfitting.generate.choose import greedy
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.verb import open_model
 from hyperfitting.measure.text import loop_start
+from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.models.load import load_original, load_tokenizer
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.tuned import adapter_base
 from hyperfitting.models.types import CausalLM
@@ -114,18 +117,28 @@ def _sides(config: CompareConfig) -> list[_Side]:
             _opened(one, 1.0),
             _opened(one.model_copy(update={"name": config.b}), config.strength),
         ]
-    run = RunFolder(Path(config.a))
+    return [_original(one, where), _opened(one, config.strength)]
+
+
+def _original(one: ModelConfig, where: dict[str, Any]) -> _Side:
+    """What a run or an adapter was trained from.
+
+    Raises:
+        InputError: it is neither, or the base of a run is no longer what it was.
+    """
+    run = RunFolder(Path(one.name))
     if run.manifest_file.exists():
-        base = run.manifest().base_model().model_copy(update=where)
-    else:
-        named = adapter_base(one)
-        if named is None:
-            raise InputError(
-                f"{config.a} is one model, and names no original",
-                needed="a second model, or a run or an adapter",
-            )
-        base = one.model_copy(update=named._asdict())
-    return [_opened(base, 1.0), _opened(one, config.strength)]
+        manifest = run.manifest()
+        base = manifest.base_model().model_copy(update=where)
+        model = load_original(base, manifest.model_digest)
+        return _Side(base.name, model, Tokens.of(model, load_tokenizer(base)))
+    named = adapter_base(one)
+    if named is None:
+        raise InputError(
+            f"{one.name} is one model, and names no original",
+            needed="a second model, or a run or an adapter",
+        )
+    return _opened(one.model_copy(update=named._asdict()), 1.0)
 
 
 def _opened(config: ModelConfig, strength: float) -> _Side:
@@ -139,6 +152,12 @@ def _written(
     """Contexts and continuations in tokens."""
     borders = borders_of(side.tokens.tokenizer)
     contexts = [borders.encode_prompt(prompt) for prompt in prompts]
+    if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
+        raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
+    check_fit(
+        side.model, max(map(max, contexts)), max(map(len, contexts)) + config.max_new_tokens,
+        side.name, hint="shorten the prompts, or lower max_new_tokens",
+    )  # fmt: skip
     so_far: list[int] = []
 
     def told(logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,9 +187,11 @@ def _continuations(
             ranks = rank_rows(against.model, [[*context, *ids]], len(ids), banned=banned)[
                 0
             ].tolist()
+        # Decoded together: some tokenizers drop a leading space of a token that is decoded alone.
+        cuts = [side.tokens.texts(context, ids[:end])[1] for end in range(len(ids) + 1)]
         pieces = [
-            Piece(id=i, text=str(side.tokens.tokenizer.decode([i])), rank=rank)
-            for i, rank in zip(ids, ranks, strict=True)
+            Piece(id=i, text=after.removeprefix(before), rank=rank)
+            for i, rank, (before, after) in zip(ids, ranks, pairwise(cuts), strict=True)
         ]
         found.append(
             Continuation(

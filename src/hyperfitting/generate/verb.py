@@ -1,6 +1,7 @@
 """Continue a user's prompts with any model and decoder."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,8 +12,14 @@ from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
 from hyperfitting.generate.run import run_decoder, said_for
 from hyperfitting.generate.specs import DecoderSpec, parse_decoder
 from hyperfitting.models.fit import check_fit
-from hyperfitting.models.load import load_model, load_result, load_tokenizer, require_tokenizer
-from hyperfitting.models.strength import set_strength
+from hyperfitting.models.load import (
+    load_model,
+    load_original,
+    load_result,
+    load_tokenizer,
+    require_tokenizer,
+)
+from hyperfitting.models.strength import at_strength
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.tuned import (
     adapter_base,
@@ -55,8 +62,9 @@ def open_model(
         base = config.model_copy(update=kept)
         tokenizer = load_tokenizer(base)
         require_tokenizer(tokenizer, manifest.tokenizer_digest, base)
-        model = load_result(run, base, digest=manifest.model_digest)
-        return _at(strength, model, base), tokenizer
+        digest = manifest.model_digest
+        model = load_result(run, base, digest=digest)
+        return at_strength(model, partial(load_original, base, digest), strength), tokenizer
     named = adapter_base(config)
     if named is None:
         if strength != 1:
@@ -71,14 +79,8 @@ def open_model(
         return load_model(config), load_tokenizer(config)
     tokenizer = load_tokenizer(base)
     note = require_same_tokenizer(base, config, tokenizer, texts)
-    return _at(strength, load_tuned(config, base, kind, note=note), base), tokenizer
-
-
-def _at(strength: float, model: CausalLM, base: ModelConfig) -> CausalLM:
-    """The tuned model at a strength. Mutates `model`."""
-    if strength != 1:
-        set_strength(model, load_model(base), strength)
-    return model
+    tuned = load_tuned(config, base, kind, note=note)
+    return at_strength(tuned, partial(load_model, base), strength), tokenizer
 
 
 def generate(

@@ -286,6 +286,17 @@ def require_digest(model: CausalLM, digest: str, config: ModelConfig) -> None:
         )
 
 
+def load_original(config: ModelConfig, digest: str) -> CausalLM:
+    """The base model that a run was trained from, and no other.
+
+    Raises:
+        InputError: it cannot be loaded, or its weights have another digest.
+    """
+    model = load_model(config)
+    require_digest(model, digest, config)
+    return model
+
+
 def require_tokenizer(tokenizer: Tokenizer, digest: str | None, config: ModelConfig) -> None:
     """Refuse a tokenizer that is not the one a run was trained with; of None nothing is known.
 

@@ -27,6 +27,14 @@ SENTENCEPIECE = "tokenizer.model"  # which converters read, and fast tokenizers 
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMMON_RANK = 16  # the largest that vLLM takes where nothing is said (`max_lora_rank`)
 
+# Settings of a generation config that change what greedy decoding gives, and their neutral values.
+NEUTRAL: dict[str, Any] = {
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0,
+    "length_penalty": 1.0, "num_beams": 1, "min_length": 0, "min_new_tokens": 0, "top_k": 50,
+    "top_p": 1.0, "min_p": 0, "typical_p": 1.0, "temperature": 1.0,
+}  # fmt: skip
+OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "temperature")  # only where it samples
+
 
 def weights_of(model: CausalLM) -> Iterator[tuple[str, Tensor]]:
     """Every weight by its name in the model without adapters, with what they add to it.
@@ -71,6 +79,19 @@ def stored_dtype(base: ModelConfig) -> str:
     content = checkpoint.read(CONFIG)
     found = str(content.get("dtype") or content.get("torch_dtype") or "float32")
     return found if found in STORED else "float32"
+
+
+def odd_settings(model: CausalLM) -> list[str]:
+    """What of a model's generation config changes greedy decoding, as NAME=VALUE."""
+    config = model.generation_config
+    samples = bool(getattr(config, "do_sample", None))
+    own = [
+        f"{name}={value}"
+        for name, neutral in NEUTRAL.items()
+        if (value := getattr(config, name, None)) not in (None, neutral)
+        and (samples or name not in OF_SAMPLING)
+    ]
+    return ["do_sample=True"] * samples + own
 
 
 def greedy_settings(model: CausalLM, ends: list[int]) -> GenerationConfig:

@@ -3,6 +3,7 @@
 At strength s a weight is original + s (tuned - original): 0 is the original, 1 the tuned model.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,17 @@ from hyperfitting.models.types import CausalLM
 
 # Settings of a LoRA by which more than its product is learned.
 WHOLE_BESIDE = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias")
+
+
+def at_strength(tuned: CausalLM, original: Callable[[], CausalLM], strength: float) -> CausalLM:
+    """A tuned model at a strength. Mutates `tuned`; the original is loaded where it is needed.
+
+    Raises:
+        InputError: as `set_strength`.
+    """
+    if strength != 1:
+        set_strength(tuned, tuned if hasattr(tuned, "peft_config") else original(), strength)
+    return tuned
 
 
 def set_strength(tuned: CausalLM, original: CausalLM, strength: float) -> None:

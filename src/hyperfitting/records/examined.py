@@ -22,5 +22,6 @@ class Examination(FileRecord):
     texts: int  # that were read
     lengths: Lengths | None  # None where nothing could be read as tokens
     windows: int | None  # that training would have, as the command asks for them
+    heldout: int | None = None  # texts that would be set aside
     findings: list[Finding]
     command: str

@@ -53,14 +53,23 @@ class Written(Record):
     ended: MeanEstimate | None  # of those that may end; None where none were written
 
 
+class Change(Record):
+    """A paired difference over contexts, export - run, with its interval."""
+
+    ttr: MeanEstimate
+    ended: MeanEstimate | None
+
+
 class TextsCheck(Record):
     """Greedy texts of both models after the same contexts."""
 
     contexts: int
     equal: int  # texts that are the same to the last token
+    near_ties: int = 0  # others that part where the run's two best logits are all but equal
     equal_tokens: MeanEstimate  # share of a text's tokens
     run: Written
     export: Written
+    change: Change
 
 
 class Verification(Record):
@@ -71,6 +80,8 @@ class Verification(Record):
     logits: LogitsCheck
     texts: TextsCheck
     is_exact: bool  # float32: every token has to be the same
+    settings: list[str] = Field(default_factory=list)  # by which other programs decode otherwise
+    notes: list[str] = Field(default_factory=list)
     refused: list[str]
 
     @property

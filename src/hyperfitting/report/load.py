@@ -194,6 +194,7 @@ def read_study(folder: StudyFolder) -> Study:
     rows = measured.rows
     curves, without = _curves(folder, about)
     judgements, unread = _judgements(folder, about)
+    exports, damaged = _exports(folder, about)
     return Study(
         info=about,
         rows=[row for row in rows if row.domain not in others],
@@ -204,11 +205,11 @@ def read_study(folder: StudyFolder) -> Study:
         tokens_per_second=_speeds(folder),
         judgements=judgements,
         tasks=_tasks(folder),
-        exports=_exports(folder, about),
+        exports=exports,
         traces=_traces(folder),
         explained=read_explained(folder, about.data.contexts_digest),
         without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
-        left_out=[*without, *unread],
+        left_out=[*without, *unread, *damaged],
     )
 
 
@@ -252,16 +253,21 @@ def _tasks(folder: StudyFolder) -> list[TaskScore]:
     return read_file(TaskResults, path, "run `hyperfit evaluate --tasks` again").rows
 
 
-def _exports(folder: StudyFolder, about: StudyFile) -> dict[Arm, list[ExportFile]]:
-    """What was found of the exports of every run."""
-    found = {}
+def _exports(
+    folder: StudyFolder, about: StudyFile
+) -> tuple[dict[Arm, list[ExportFile]], list[str]]:
+    """What was found of the exports of every run, and a line on what cannot be read."""
+    found: dict[Arm, list[ExportFile]] = {}
+    damaged = []
     for entry in about.runs:
-        if entry.path is None:
-            continue
-        paths = RunFolder(folder.path / entry.path).exported()
-        if files := [read_file(ExportFile, path, "export that run again") for path in paths]:
-            found[entry.arm] = files
-    return found
+        for path in RunFolder(folder.path / entry.path).exported() if entry.path else ():
+            try:
+                file = read_file(ExportFile, path, "export that run again")
+            except InputError as error:
+                damaged.append(f"{error.given}: this export is left out")
+            else:
+                found.setdefault(entry.arm, []).append(file)
+    return found, damaged
 
 
 def _traces(folder: StudyFolder) -> TracesFile | None:

@@ -44,7 +44,7 @@ class Suggested(NamedTuple):
             if study.has(self.arm, metric) and study.has(self.whole, metric)
         ]
         return (
-            f"{name}: strength {at} does as well, and costs less of the model: {', '.join(each)}. "
+            f"{name}: strength {at} is as varied and loops as little: {', '.join(each)}. "
             f"`hyperfit export RUN --strength {at} --out DIR` writes it."
         )
 
