@@ -32,6 +32,8 @@ OF_A_MODEL = {
     "": tables.arms_table,
 }
 SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
+FOLDERS = re.compile(r"(?:(?<==)|^)/(?:[^/\s]+/)*(?=[^/\s]*$)")  # of a path, or of KEY=PATH
+GRID, OF_A_PLAN = "grid.json", "-study"  # a second study of the same model
 EVERY_TOKEN = ("ranks", "tokens")  # of provenance
 
 
@@ -54,7 +56,7 @@ def _table_named(name: str) -> str:
     if name == FIRST:
         return tables.at_first_sight(*SHOWN_FIRST)
     if name == SIDE_BY_SIDE:
-        return tables.side_by_side(tables.names())
+        return tables.side_by_side([n for n in tables.names() if not n.endswith(OF_A_PLAN)])
     ending = next(ending for ending in OF_A_MODEL if name.endswith(ending))
     return OF_A_MODEL[ending](name.removesuffix(ending))
 
@@ -65,7 +67,7 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
         return [without_folders(each) for each in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def take_explained(study: Path, folder: Path) -> None:
@@ -96,10 +98,13 @@ def main() -> None:
     if options.study is not None:
         folder = tables.DATA / options.name
         folder.mkdir(parents=True, exist_ok=True)
-        tasks = [tables.TASKS] if (options.study / tables.TASKS).exists() else []
-        for file in (*tables.FILES, *tasks):
-            content = without_folders(json.loads((options.study / file).read_text("utf-8")))
-            (folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        # A study of a plan lies in the folder of its grid, which tells what its steps took.
+        more = (options.study / tables.TASKS, options.study.parent / GRID)
+        own = (options.study / file for file in tables.FILES)
+        for path in (*own, *(each for each in more if each.exists())):
+            content = without_folders(json.loads(path.read_text("utf-8")))
+            written = json.dumps(content, indent=1) + "\n"
+            (folder / path.name).write_text(written, encoding="utf-8")
     for page in pages():
         page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
 
