@@ -116,7 +116,7 @@ def test_what_cannot_be_exported_is_refused_before_it_is_trained(model, texts_fi
         with pytest.raises(InputError, match=words):
             verbs.fix(config(model, texts_file, **settings), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match="above 0 and below 1"):
+    with pytest.raises(ValueError, match="above 0 and less than 1"):
         config(model, texts_file, strengths=(1.5,))
 
 

@@ -41,5 +41,5 @@ class FixConfig(Section):
     @classmethod
     def _weaker(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
         if not all(0 < each < 1 for each in strengths):
-            raise ValueError("strengths above 0 and below 1; the whole is always measured")
+            raise ValueError("strengths above 0 and less than 1; the whole is always measured")
         return strengths
