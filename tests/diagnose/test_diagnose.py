@@ -83,11 +83,13 @@ def test_a_turn_that_closes_with_what_nothing_stops_at(diagnosed, tmp_path):
 
 
 def test_a_chat_that_never_stops_and_pads_with_its_end(diagnosed, tmp_path):
-    found = diagnosed(cyclic(tmp_path / "m", sharpness=0.1, chat=True, pad=True))
+    folder = cyclic(tmp_path / "m", sharpness=0.1, chat=True, pad=True, positions=512)
+    found = diagnosed(folder, natural_tokens=130)
     assert "pads and ends texts" in named(found, "padding")[0].says
     [ending] = named(found, "ending")
     assert ending.level == "problem"
     assert "It does not loop, but after its chat template: 0% of 6 texts end" in found.advice
+    assert named(diagnosed(folder), "ending")[0].level == "note", "12 tokens are a short answer"
     other = diagnosed(cyclic(tmp_path / "o", sharpness=0.1, chat=True))
     assert not named(other, "padding")
     assert named(other, "ending")[0].level == "note", "answers may only be long"

@@ -11,6 +11,7 @@ RARELY, OFTEN = 0.1, 0.3  # shares of texts that loop: below, nobody minds; abov
 OVERCONFIDENT = 2.0
 LESS_LIKELY = 1.0  # nats per token below human text: no longer a text of this model's language
 MORE_BROKEN = 0.02  # share of words that do not exist, above that of human text
+LONG_ANSWER = 128  # tokens within which a chat that knows its end has ended at least once
 LEAST_TOP1 = 0.95  # of choices that 16 bits have to leave as they are
 
 
@@ -71,7 +72,8 @@ def ending_finding(
     """
     share = value(each.ended)
     never = is_chat and share == 0
-    untrained = any(f.name in ("padding", "template") and f.level != "fine" for f in static)
+    suspected = any(f.name in ("padding", "template") and f.level != "fine" for f in static)
+    untrained = suspected and tokens >= LONG_ANSWER
     return Finding(
         name="ending",
         level="fine" if not never else "problem" if untrained else "note",
