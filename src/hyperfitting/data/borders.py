@@ -7,10 +7,9 @@ text itself. What it appends belongs to no text that goes on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, NamedTuple
 
-from hyperfitting.data.template import ChatTemplate, Message
+from hyperfitting.data.template import ANY_DAY, ChatTemplate, Message
 from hyperfitting.errors import InputError
 
 _TEXTS = ("a", "It was late.")  # any two: what stands around both belongs to neither
@@ -147,7 +146,7 @@ def turn_closer(tokenizer: Any) -> int | None:
     turn nor stands between the parts of one (a thought, an answer, a call).
     """
     try:
-        template = ChatTemplate(tokenizer, date(2024, 7, 26))  # any day
+        template = ChatTemplate(tokenizer, ANY_DAY)
         closers = {_token_after(template, answer) for answer in _ANSWERS}
     except Exception:
         # No template, or one that refuses a plain exchange: it is a foreign program.

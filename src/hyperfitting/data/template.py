@@ -27,6 +27,7 @@ _CLOCK = (
     "{{ raise_exception('it puts a date format together while it runs') }}"
     "{% endif %}{% endmacro %}\n"
 )
+ANY_DAY = date(2024, 7, 26)  # on which a template is rendered where the day does not matter
 _PROBE = "Probe of 7 words, no more"
 
 

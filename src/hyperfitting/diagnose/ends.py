@@ -1,10 +1,9 @@
 """Ends of texts, chat templates and what the checkpoint has other programs decode with."""
 
 from collections.abc import Sequence
-from datetime import date
 
 from hyperfitting.data.borders import OF_TURN, borders_of
-from hyperfitting.data.template import ChatTemplate
+from hyperfitting.data.template import ANY_DAY, ChatTemplate
 from hyperfitting.models.interface import embedding_rows
 from hyperfitting.models.merged import OF_SAMPLING, odd_settings
 from hyperfitting.models.tokenizers import PROBE
@@ -12,7 +11,6 @@ from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.diagnosed import Finding
 
-DAY = date(2024, 7, 26)  # on which templates are rendered; any day
 EXCHANGE = (
     {"role": "user", "content": "Who has the key?"},
     {"role": "assistant", "content": "Nobody."},
@@ -86,7 +84,7 @@ def _template(model: CausalLM, tokens: Tokens) -> list[Finding]:
     if not getattr(tokenizer, "chat_template", None):
         return [Finding(name="template", level="fine", says="no chat template: a base model")]
     try:
-        template = ChatTemplate(tokenizer, DAY)
+        template = ChatTemplate(tokenizer, ANY_DAY)
         text = template.text(EXCHANGE)
     except Exception as error:
         return [

@@ -12,11 +12,10 @@ import torch
 
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.data.word_list import english_words
-from hyperfitting.generate.both_modes import BothModes, GreedyInBothModes
+from hyperfitting.generate.both_modes import BothModes, write_in_both_modes
 from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.generate.run import run_decoder
 from hyperfitting.generate.specs import DecoderSpec
-from hyperfitting.generate.ways import write_ways
 from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.text import ending, loop_period, loop_start, type_token_ratio
 from hyperfitting.measure.words import KnownWords, judged_words, known_words, nonword_share
@@ -46,15 +45,11 @@ def greedy_texts(
     title: str,
 ) -> BothModes:
     """Greedy continuations of a fixed length, and such that may end themselves."""
-    both = GreedyInBothModes(
-        length=prompts.length, natural=config.natural_tokens,
-        banned=tokens.banned("natural"), ends=tokens.ends,
-    )  # fmt: skip
     with progress.stage(title, len(prompts.contexts)) as stage:
-        (found,) = write_ways(
-            model, prompts.contexts, [both.way], batch_size=config.batch_size, stage=stage
-        )
-        texts = both.taken(found)
+        texts = write_in_both_modes(
+            model, prompts.contexts, tokens, length=prompts.length,
+            natural=config.natural_tokens, batch_size=config.batch_size, stage=stage,
+        )  # fmt: skip
         loops = sum(loop_period(text.ids) is not None for text in texts.fixed)
         stage.update(len(prompts.contexts), f"{loops} of {len(prompts.contexts)} texts loop")
     return texts
@@ -80,7 +75,6 @@ class Words(NamedTuple):
     """Which words exist beside these prompts; or why none is looked up."""
 
     known: KnownWords | str
-    pairs: list[tuple[str, str]]  # context and human continuation of each, as text
 
     def share(self, tokens: Tokens, prompts: Prompts, texts: Sequence[list[int]]) -> MeanEstimate:
         """The share of words that do not exist, over texts."""
@@ -97,7 +91,7 @@ def words_beside(tokens: Tokens, prompts: Prompts) -> Words:
     """The words of the English list and of the human texts."""
     both = zip(prompts.contexts, prompts.continuations, strict=True)
     pairs = [tokens.texts(context, ids) for context, ids in both]
-    return Words(known_words(english_words(), pairs, []), pairs)
+    return Words(known_words(english_words(), pairs, []))
 
 
 def coherence(

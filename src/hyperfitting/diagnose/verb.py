@@ -1,12 +1,11 @@
 """Find out why a model loops and what would help, in minutes and without training."""
 
-from datetime import date
 from typing import Any
 
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.data.sources import read_documents
-from hyperfitting.data.template import ChatTemplate
+from hyperfitting.data.template import ANY_DAY, ChatTemplate
 from hyperfitting.data.windows import build_dataset
 from hyperfitting.diagnose import advice
 from hyperfitting.diagnose.ends import look_at_ends
@@ -37,7 +36,6 @@ from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, 
 from hyperfitting.records.estimates import MeanEstimate
 
 ASK = "Go on with this text:\n\n"
-DAY = date(2024, 7, 26)  # on which the chat template is rendered; any day
 
 
 def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagnosis:
@@ -122,7 +120,7 @@ def _chat(
         return None, []
     lead = len(borders_of(tokenizer).lead)
     try:
-        template = ChatTemplate(tokenizer, DAY)
+        template = ChatTemplate(tokenizer, ANY_DAY)
         contexts = []
         for context in prompts.contexts:
             asked = ASK + str(tokenizer.decode(context[lead:], skip_special_tokens=True))

@@ -4,14 +4,13 @@ Shape letters: N contexts, K positions, V vocabulary.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hyperfitting.data.template import ChatTemplate
+from hyperfitting.data.template import ANY_DAY, ChatTemplate
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.ranks import top_token
@@ -31,7 +30,6 @@ from hyperfitting.records.exported import (
 )
 
 TIE = 1e-5  # of the largest logit: a few last bits of float32
-DAY = date(2024, 7, 26)  # on which both templates are rendered; any day
 TALK = (
     {"role": "user", "content": "Who has the key to the boat-house?"},
     {"role": "assistant", "content": "Nobody, since Monday."},
@@ -70,7 +68,7 @@ def _chat(tokenizer: Tokenizer) -> list[int] | str | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
     try:
-        template = ChatTemplate(tokenizer, DAY)
+        template = ChatTemplate(tokenizer, ANY_DAY)
         return template.tokens(template.text(TALK, prompt=True))
     except Exception:
         return str(tokenizer.chat_template)  # a foreign program, which may refuse anything

@@ -7,11 +7,10 @@ translated, and none is written.
 
 import json
 from collections.abc import Sequence
-from datetime import date
 from typing import NamedTuple
 
 from hyperfitting.data.borders import borders_of
-from hyperfitting.data.template import ChatTemplate, Message
+from hyperfitting.data.template import ANY_DAY, ChatTemplate, Message
 from hyperfitting.models.types import Tokenizer
 
 RULE, ASKED, ANSWERED = "Probe of a rule.", "Probe of a question?", "Probe of an answer."
@@ -75,7 +74,7 @@ def frame_of(tokenizer: Tokenizer) -> Frame | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
     try:
-        template = ChatTemplate(tokenizer, date(2024, 7, 26))  # any day
+        template = ChatTemplate(tokenizer, ANY_DAY)
         # What the tokenizer puts before every text is put there by Ollama too.
         lead = "".join(tokenizer.convert_ids_to_tokens(borders_of(tokenizer).lead))
         frame = _read(template, lead)

@@ -18,8 +18,7 @@ from hyperfitting.export.checks import (
 )
 from hyperfitting.export.kinds import Kind
 from hyperfitting.export.reasons import notes_on, reasons_against
-from hyperfitting.generate.both_modes import BothModes, GreedyInBothModes
-from hyperfitting.generate.ways import write_ways
+from hyperfitting.generate.both_modes import BothModes, write_in_both_modes
 from hyperfitting.models.merged import odd_settings, weights_of
 from hyperfitting.models.pair import make_pair
 from hyperfitting.models.tokenizers import PROBE
@@ -80,12 +79,8 @@ def _written(
     config: ExportConfig,
     progress: Progress,
 ) -> BothModes:
-    both = GreedyInBothModes(
-        length=length, natural=config.natural_tokens,
-        banned=side.tokens.banned("natural"), ends=side.tokens.ends,
-    )  # fmt: skip
     with progress.stage(title, len(contexts)) as stage:
-        (found,) = write_ways(
-            side.model, contexts, [both.way], batch_size=config.batch_size, stage=stage
-        )
-    return both.taken(found)
+        return write_in_both_modes(
+            side.model, contexts, side.tokens, length=length,
+            natural=config.natural_tokens, batch_size=config.batch_size, stage=stage,
+        )  # fmt: skip

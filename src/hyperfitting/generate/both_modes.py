@@ -14,7 +14,10 @@ from torch import Tensor
 
 from hyperfitting.generate.choose import greedy
 from hyperfitting.generate.texts import Decoded
-from hyperfitting.generate.ways import Continued, Way
+from hyperfitting.generate.ways import Continued, Way, write_ways
+from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.types import CausalLM
+from hyperfitting.progress import Stage
 
 
 class BothModes(NamedTuple):
@@ -47,6 +50,24 @@ class GreedyInBothModes:
         """Both modes, after `way` was written."""
         seconds = sum(found.seconds[: self.chooser.length])
         return BothModes(self.chooser.fixed, self.chooser.natural, seconds)
+
+
+def write_in_both_modes(
+    model: CausalLM,
+    contexts: Sequence[Sequence[int]],
+    tokens: Tokens,
+    *,
+    length: int,
+    natural: int,
+    batch_size: int,
+    stage: Stage,
+) -> BothModes:
+    """Greedy continuations of `length` tokens, and such that may end within `natural`."""
+    both = GreedyInBothModes(
+        length=length, natural=natural, banned=tokens.banned("natural"), ends=tokens.ends
+    )
+    (found,) = write_ways(model, contexts, [both.way], batch_size=batch_size, stage=stage)
+    return both.taken(found)
 
 
 class _Chooser:
