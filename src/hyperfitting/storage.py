@@ -40,6 +40,12 @@ def share(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
+def free_disk(path: Path) -> tuple[int, Path]:
+    """Free bytes of the disk that `path` is to be on, and the folder of it that exists already."""
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    return shutil.disk_usage(existing).free, existing
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either the old content or all of the new."""
     with writing(path):

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -92,8 +93,12 @@ def test_a_run_in_a_study_has_the_studys_numbers(evaluated, run, tmp_path):
 
 
 def test_the_command_trains_the_same_again(run, tmp_path):
-    command = shlex.split(command_of(RunFolder(run).manifest()))
-    assert command[:2] == ["hyperfit", "train"]
+    manifest = RunFolder(run).manifest()
+    base, source = manifest.settings.model.name, manifest.settings.data.source
+    command = shlex.split(command_of(manifest, base))
+    assert command[:4] == ["hyperfit", "train", base, "--data"]
+    assert command[4] == Path(source).name  # where it lies here is nothing to others
+    command[4] = source
     command[command.index("--out") + 1] = str(tmp_path / "again")
     assert hyperfit(*command[1:]).exit_code == 0
     first, again = (json.loads((each / "manifest.json").read_text())

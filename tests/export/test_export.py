@@ -319,7 +319,7 @@ def test_a_base_that_changed_since_training_is_noticed(texts_file, tmp_path):
 
 def test_a_full_disk_is_noticed_before_weights_are_written(run_of, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr("hyperfitting.export.formats.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("hyperfitting.storage.shutil.disk_usage", lambda _: usage)
     with pytest.raises(MachineError, match="are free at"):
         export(run_of(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -106,6 +106,13 @@ def test_every_file_arrives_as_it_was_written(run, hub, tmp_path):
     assert hub.kept["files"]["export.json"] == folder.record_file.read_bytes()
 
 
+def test_nothing_that_is_sent_names_a_folder_of_this_machine(run, hub, tmp_path):
+    export(run, tmp_path / "out", **SENT)
+    told = [name for name, content in hub.kept["files"].items()
+            if str(run.parent.parent).encode() in content]  # fmt: skip
+    assert told == []
+
+
 def test_a_public_repository_is_asked_for(run, hub, tmp_path):
     export(run, tmp_path / "out", **SENT, private=False)
     assert not is_private(hub)

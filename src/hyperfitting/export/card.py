@@ -1,5 +1,6 @@
 """The model card: what the model is, how to decode it, what was measured, what it is worse at."""
 
+import os
 import shlex
 from importlib.resources import files
 from pathlib import Path
@@ -119,7 +120,7 @@ def write_card(
         measured=_how_measured(found) if found else None,
         worse=_worse(found),
         verified=verified_in_words(about),
-        command=printable(command_of(manifest)),
+        command=printable(command_of(manifest, about.base.name)),
         manifest=about.run_digest,
         base_digest=about.base.digest,
         version=packages["hyperfitting"],
@@ -140,18 +141,23 @@ def _trained(manifest: RunManifest) -> str:
 def _texts(manifest: RunManifest) -> str:
     data = manifest.settings.data
     windows = f"{manifest.num_train} windows of {data.window_tokens} tokens"
-    return f"`{printable(data.source)}` ({windows})"
+    return f"`{printable(_elsewhere(data.source))}` ({windows})"
 
 
-def command_of(manifest: RunManifest) -> str:
+def _elsewhere(value: str) -> str:
+    """What others can make of a name: of a path of this machine its last part."""
+    return Path(value).name if Path(value).is_absolute() or os.path.exists(value) else value
+
+
+def command_of(manifest: RunManifest, base: str) -> str:
     """The command that trains the run again: what no default and no recipe gave."""
     config, flat = manifest.config, flatten(manifest.config)
     sources = manifest.config_sources.items()
     own = [key for key, by in sources if not by.startswith(BY_ITSELF) and key not in NAMED]
     words = [
-        *("hyperfit", "train", config["model"]["name"], "--data", config["data"]["source"]),
+        *("hyperfit", "train", base, "--data", _elsewhere(config["data"]["source"])),
         *("--method", config["train"]["method"], "--out", "run", f"train.seed={manifest.seed}"),
-        *(f"{key}={flat[key]}" for key in own if flat.get(key) is not None),
+        *(f"{key}={_elsewhere(str(flat[key]))}" for key in own if flat.get(key) is not None),
     ]
     return shlex.join(map(str, words))
 
@@ -168,8 +174,9 @@ def _table(found: Measured) -> str:
 
 def _how_measured(found: Measured) -> str:
     data, level = found.study.info.data, found.study.info.evaluate.confidence
+    texts = printable(_elsewhere(data.source))
     return (
-        f"Means over held-out contexts of `{printable(data.source)}` of {data.context_tokens} "
+        f"Means over held-out contexts of `{texts}` of {data.context_tokens} "
         f"tokens, {data.continuation_tokens} tokens generated greedily, {level:.0%} intervals over "
         "contexts; one training. docs/metrics.md of hyperfitting says what each number means."
     )
@@ -204,7 +211,7 @@ def _worse(found: Measured | None) -> list[str]:
 
 def _results(found: Measured) -> list[EvalResult]:
     """The measured numbers as the hub's `model-index`; tasks too."""
-    texts = printable(found.study.domain)
+    texts = printable(_elsewhere(found.study.domain))
     rows = [
         ("text", texts, metric, METRICS[metric].label, found.value(found.arm, metric))
         for metric in SHOWN

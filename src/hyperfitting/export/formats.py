@@ -31,6 +31,7 @@ from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.runs import ExportFolder, RunFolder
+from hyperfitting.storage import free_disk
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ def require_room(path: Path, size: float) -> None:
     Raises:
         MachineError: they do not.
     """
-    existing = next(each for each in (path, *path.parents) if each.exists())
-    if (free := shutil.disk_usage(existing).free) < size:
+    free, existing = free_disk(path)
+    if free < size:
         raise MachineError(
             f"the export takes {in_bytes(size)}; {in_bytes(free)} are free at {existing}",
             needed="more disk, or another --out",

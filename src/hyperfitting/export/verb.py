@@ -176,7 +176,7 @@ def _about(
         notes.append("no licence is named: give license=NAME, such as license=apache-2.0")
     return ExportFile(
         format=job.config.format,
-        run=str(job.run.path),
+        run=job.run.path.absolute().name,
         run_digest=content_digest(as_json(manifest)),
         arm=manifest.arm,
         seed=manifest.seed,

@@ -94,7 +94,7 @@ class ExportFile(FileRecord):
     """`export.json`. Nothing is verified where the file is still to be converted."""
 
     format: str
-    run: str
+    run: str  # the name of its folder; `run_digest` tells it for certain
     run_digest: str  # of its manifest
     arm: str
     seed: int

@@ -6,7 +6,6 @@ of about two, which tells minutes from days.
 """
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from hyperfitting.models.devices import DTYPE, choose_device, free_bytes
 from hyperfitting.models.load import load_model_config
 from hyperfitting.progress import in_bytes
 from hyperfitting.runs import GridFolder
+from hyperfitting.storage import free_disk
 from hyperfitting.study.steps import Step
 
 SHARE = 0.6  # of the machine's product, which steps, decoding and scoring reach (docs/results)
@@ -223,9 +223,8 @@ def require_room(estimated: Estimated, plan: Plan, folder: GridFolder) -> None:
             needed="more memory, parallel=1, or a method that trains less",
             hint=hint,
         )
-    path = folder.path.absolute()
-    existing = next(each for each in (path, *path.parents) if each.exists())
-    disk, total = shutil.disk_usage(existing).free, sum(cost.disk for cost in costs.values())
+    disk, existing = free_disk(folder.path.absolute())
+    total = sum(cost.disk for cost in costs.values())
     if total > disk:
         raise InputError(
             f"the plan takes about {in_bytes(total)} of disk; {in_bytes(disk)} are free at "

@@ -9,7 +9,6 @@ Shape letters: N windows, T tokens, D hidden width.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from hyperfitting.models.blocks import hidden_entering
 from hyperfitting.models.devices import free_bytes, wait_for
 from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.seals import DamagedError, open_sealed, sealed_folder
-from hyperfitting.storage import only_writer, sweep_temporaries
+from hyperfitting.storage import free_disk, only_writer, sweep_temporaries
 
 Place = Literal["gpu", "ram", "disk"]
 MEMORY_SHARE = 0.5  # of what is free; the tail, its activations and the user need the rest
@@ -131,7 +130,7 @@ def choose_place(
     room: dict[Place, int] = {
         "gpu": int(free_bytes(device) * MEMORY_SHARE) if device.type == "cuda" else 0,
         "ram": int(free_bytes(torch.device("cpu")) * MEMORY_SHARE),
-        "disk": _free_disk(folder),
+        "disk": free_disk(folder)[0],
     }
     if asked == "gpu" and device.type != "cuda":
         raise InputError(
@@ -149,11 +148,6 @@ def choose_place(
         needed="room for it, fewer windows (data.num_train), or --prefix-cache off",
         hint="train.prefix_cache.folder puts it on another disk",
     )
-
-
-def _free_disk(folder: Path) -> int:
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    return shutil.disk_usage(existing).free
 
 
 def make_store(
