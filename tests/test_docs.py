@@ -2,10 +2,12 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from hyperfitting.cli.main import app
 from hyperfitting.config.methods import METHODS
@@ -148,3 +150,11 @@ def test_the_tables_in_the_documents_are_those_of_the_code():
         assert text == tables.filled(text)
         found |= {match[2] for match in tables.PLACE.finditer(text)}
     assert found == tables.TABLES.keys()
+
+
+def test_the_version_and_its_day_are_the_same_everywhere():
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    citation = yaml.safe_load(read("CITATION.cff"))
+    newest = re.search(r"^## (\S+)(?: - (\S+))?$", read("CHANGELOG.md"), re.M)
+    assert newest.groups() == (version, citation["date-released"])
+    assert citation["version"] == version
