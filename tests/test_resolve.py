@@ -208,7 +208,7 @@ def test_the_demo_shows_each_methods_values():
 
 LATE = {"last_blocks", "prefix_cache.place", "prefix_cache.folder"}
 LISA = {"lisa_interval", "lisa_blocks"}
-LORA = {f"lora.{name}" for name in ("rank", "alpha", "rslora", "dora", "init")}
+LORA = {f"lora.{name}" for name in ("rank", "alpha", "rslora", "dora", "init", "experts")}
 
 
 @pytest.mark.parametrize(

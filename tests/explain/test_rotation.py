@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
-from hyperfitting.explain.rotation import NOTHING, OTHER_KIND
+from hyperfitting.explain.rotation import NOTHING, OTHER_KIND, _others_changed
 from hyperfitting.models.adapter import weight_with_adapter
 from hyperfitting.models.anatomy import anatomy, base_of, linear_modules
-from hyperfitting.models.pair import with_weights
+from hyperfitting.models.pair import make_pair, with_weights
 from tests.comparing import EXPLAIN, changed, comparison, dataset, explained
 from tests.tiny import save_tiny, tiny_model
 
@@ -124,3 +125,15 @@ def test_experts_that_changed_are_told_and_stay_the_originals(tmp_path):
     assert found["others_changed"] > 0
     assert [row["block"] for row in found["rows"]] == [2]
     assert f"{found['others_changed']} matrices that changed are no linear" in found["in_words"]
+
+
+def test_experts_that_an_adapter_changed_are_counted(tmp_path):
+    def tuned():
+        experts = [f"model.layers.{i}.mlp.experts.down_proj" for i in (1, 2)]
+        config = LoraConfig(target_modules=[], target_parameters=experts, init_lora_weights=False)
+        return get_peft_model(tiny_model("mixtral"), config)
+
+    folder = save_tiny(tmp_path / "model", "mixtral")
+    _, found = found_of(folder, tuned)
+    assert (found["rows"], found["reason"]) == ([], OTHER_KIND)
+    assert _others_changed(make_pair(tiny_model("mixtral"), tuned())) == 2

@@ -97,6 +97,18 @@ def test_a_merged_model_is_the_run_in_plain_transformers(run_of, tmp_path, metho
     assert about.files.keys() >= {"model.safetensors", "config.json", "README.md"}
 
 
+def test_adapted_experts_are_merged_and_no_plain_adapter(texts_file, tmp_path):
+    run = tmp_path / "run"
+    settings = [*LORA, LEARNS, "train.lora.experts=true"]
+    base = save_tiny(tmp_path / "base", "mixtral")
+    result = train(base, texts_file, run, *settings)
+    assert result.exit_code == 0, result.output
+    _, about = export(run, tmp_path / "out")
+    assert about.verification.is_verified, about.verification.refused
+    with pytest.raises(InputError, match="matrices of experts"):
+        export(run, tmp_path / "adapter", format="adapter")
+
+
 @pytest.mark.parametrize("init", ["train.lora.dora=true", "train.lora.init=pissa"])
 def test_what_only_peft_applies_is_merged(run_of, tmp_path, init):
     run = run_of(*LORA, init)

@@ -207,6 +207,12 @@ def _check_together(config: RunConfig) -> None:
             "data.null is other_language, and no texts are given",
             needed="data.null_source=TEXTS, a source such as --data takes",
         )
+    if lora.experts and (lora.dora or lora.init == "pissa"):
+        raise InputError(
+            "train.lora.experts is set with "
+            + ("train.lora.dora" if lora.dora else "train.lora.init=pissa"),
+            needed="a plain LoRA: PEFT has no other for the matrices of experts",
+        )
     if lora.dora and lora.init == "pissa":
         raise InputError(
             "train.lora.dora and train.lora.init=pissa are both set",

@@ -130,6 +130,11 @@ class LoraConfig(Section):
         description="`pissa`: start from the weight's largest singular directions "
         "(arXiv 2404.02948); saved as plain LoRA of twice the rank",
     )
+    experts: bool = Field(
+        False,
+        description="adapt the experts' matrices of a mixture of experts too; PEFT adds them up "
+        "at every step, which takes as much memory as they do",
+    )
 
 
 class PrefixCacheConfig(Section):

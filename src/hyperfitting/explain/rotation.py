@@ -20,7 +20,8 @@ from hyperfitting.models.anatomy import base_of, decoder_blocks, linear_modules
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.load import is_quantized
-from hyperfitting.models.pair import Pair, plain_name, with_weights
+from hyperfitting.models.merged import weights_of
+from hyperfitting.models.pair import Pair, with_weights
 from hyperfitting.records.controls.rotation import (
     BOTH,
     VALUES,
@@ -94,15 +95,15 @@ def _others_changed(pair: Pair) -> int:
     one, two = base_of(pair.original), base_of(pair.tuned)
     blocks = list(decoder_blocks(pair.original))
     linear = linear_modules(one, blocks)
-    of_tuned = {plain_name(name): tensor for name, tensor in two.named_parameters()}
-    others = [
-        (tensor, of_tuned.get(name))
+    before = {
+        name: tensor
         for name, tensor in one.named_parameters()
         if tensor.ndim > 1
         and any(name.startswith(f"{block}.") for block in blocks)
         and name.rpartition(".")[0] not in linear
-    ]
-    return sum(after is None or not torch.equal(before, after) for before, after in others)
+    }
+    tuned = (weight for weight in weights_of(two) if weight[0] in before)
+    return len(before) - sum(torch.equal(before[name], after) for name, after in tuned)
 
 
 def _row(number: int, count: int, split: Split) -> BlockRotation:

@@ -202,9 +202,15 @@ def weight_with_adapter(module: Any) -> Tensor:
 
     The layer stays as it is: its weights may be another model's tensors too.
     """
+    return parameters_with_adapter(module)["weight"]
+
+
+def parameters_with_adapter(module: Any) -> dict[str, Tensor]:
+    """A module's own parameters with what its adapters add, by their names in it."""
     if hasattr(module, "get_base_layer"):
         module = copy.deepcopy(module)
-        module.merge()
-        module = module.get_base_layer()
-    weight: Tensor = module.weight.detach()
-    return weight
+        inner = module.get_base_layer()
+        while module is not inner:  # experts have a layer around them for each parameter
+            module.merge()
+            module = module.base_layer
+    return {name: parameter.detach() for name, parameter in module.named_parameters(recurse=False)}

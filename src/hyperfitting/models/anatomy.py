@@ -30,6 +30,7 @@ class Family:
 
 _LLAMA = Family("model", "layers", "norm")
 
+EXPERTS = "experts"  # how transformers calls the module that holds their matrices
 # By the config's `model_type`. A softcap of the logits is read from the config.
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
@@ -176,6 +177,18 @@ def linear_modules(model: CausalLM, block_names: list[str]) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
         and any(name.startswith(f"{block}.") for block in block_names)
+    ]
+
+
+def expert_matrices(model: CausalLM, block_names: list[str]) -> list[str]:
+    """Full names of the matrices of all experts inside the named blocks, each [experts, ., .]."""
+    return [
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] == EXPERTS
+        and any(name.startswith(f"{block}.") for block in block_names)
+        for own, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim == 3
     ]
 
 

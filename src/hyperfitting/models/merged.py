@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.adapter import weight_with_adapter
+from hyperfitting.models.adapter import parameters_with_adapter
 from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
 from hyperfitting.models.load import is_quantized, quiet_transformers
@@ -45,13 +45,10 @@ def weights_of(model: CausalLM) -> Iterator[tuple[str, Tensor]]:
     for name, module in base_of(model).named_modules():
         if adapted is not None and name.startswith(f"{adapted}."):
             continue
-        inner = module
         if hasattr(module, "get_base_layer"):
-            adapted, inner = name, module.get_base_layer()
-            yield f"{name}.weight", weight_with_adapter(module)
-        for own, parameter in inner.named_parameters(recurse=False):
-            if inner is module or own != "weight":
-                yield f"{name}.{own}".removeprefix("."), parameter.detach()
+            adapted = name
+        for own, tensor in parameters_with_adapter(module).items():
+            yield f"{name}.{own}".removeprefix("."), tensor
 
 
 def merged(model: CausalLM) -> CausalLM:
@@ -140,6 +137,11 @@ def save_plain_adapter(source: Path, target: Path, *, strength: float, base: str
         raise InputError(
             "the adapter is a DoRA, which llama.cpp refuses and vLLM does not apply",
             needed="--format merged, which every program reads",
+        )
+    if content.get("target_parameters"):
+        raise InputError(
+            "the adapter is on the matrices of experts too, which converters do not read",
+            needed="--format merged",
         )
     if content.get("rank_pattern") or content.get("alpha_pattern"):
         raise InputError(

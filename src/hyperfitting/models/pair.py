@@ -7,6 +7,7 @@ Shape letters: N rows, B rows of a batch, R rows whose logits exist together, T 
 width, K scored positions, V vocabulary.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from hyperfitting.models.interface import logits_of, vocabulary_rows
 from hyperfitting.models.proof import runs_in_batches
 from hyperfitting.models.types import CausalLM, Tokenizer
 
+ADAPTED = re.compile(r"\.base_layer(?=\.)")  # of a name; several where several are adapted
 # Positions that go through a block together. What more of them give does not stay in a CPU's
 # cache: SmolLM2-135M runs at half the speed with 4096.
 TOKENS_PER_PASS, TOKENS_ELSEWHERE = 512, 4096
@@ -144,7 +146,7 @@ def compute_alike(original: CausalLM, tuned: CausalLM) -> bool:
 
 def plain_name(name: str) -> str:
     """A parameter's name without what an adapter inserts."""
-    return name.replace(".base_layer.", ".")
+    return ADAPTED.sub("", name)
 
 
 def share_equal_weights(original: CausalLM, tuned: CausalLM) -> int:

@@ -1,7 +1,8 @@
 """PEFT wiring: adapters on exactly the modules that are named, saved as plain LoRA."""
 
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,8 +21,16 @@ from hyperfitting.storage import read_json, write_json
 INITIAL = "pissa-initial"  # folder name; PEFT recognises a base-changing start by its adapter name
 
 
-def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: int) -> CausalLM:
+def add_adapters(
+    model: CausalLM,
+    targets: list[str],
+    lora: LoraConfig,
+    seed: int,
+    experts: Sequence[str] = (),
+) -> CausalLM:
     """Mutates `model`: freezes it and puts a LoRA adapter on every module in `targets`.
+
+    `experts` are parameters that hold a matrix for each expert: each matrix has its adapter.
 
     PEFT skips names that match nothing without a word, so the result is compared with the
     request. The adapter's initial weights depend on `seed` only.
@@ -29,13 +38,14 @@ def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: in
     Raises:
         InputError: PEFT has no such adapters for this kind of model.
     """
-    _require_rank(model, targets, lora.rank)
+    _require_rank(model, targets, experts, lora.rank)
     origin = origin_of(model)
     peft_config = PeftLoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules=targets,
+        target_parameters=sorted(experts) or None,
         fan_in_fan_out=stores_weights_transposed(model, targets),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
@@ -56,18 +66,26 @@ def add_adapters(model: CausalLM, targets: list[str], lora: LoraConfig, seed: in
     trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
     parts = ["lora_A.default.weight", "lora_B.default.weight"]
     parts += ["lora_magnitude_vector.default.weight"] * lora.dora
-    expected = {f"base_model.model.{target}.{part}" for target in targets for part in parts}
+    places = [*targets, *_wrappers(experts)]
+    expected = {f"base_model.model.{place}.{part}" for place in places for part in parts}
     assert trained == expected, f"PEFT trains other modules than asked: {trained ^ expected}"
     return adapted.eval()
 
 
-def _require_rank(model: CausalLM, targets: list[str], rank: int) -> None:
+def _wrappers(experts: Sequence[str]) -> list[str]:
+    """Names of the modules that PEFT puts around those of experts: one for each parameter."""
+    count = Counter(name.rpartition(".")[0] for name in experts)
+    return [name + ".base_layer" * depth for name in count for depth in range(count[name])]
+
+
+def _require_rank(model: CausalLM, targets: list[str], experts: Sequence[str], rank: int) -> None:
     """Refuse a rank above every trained matrix's own: it adds cost and nothing else.
 
     Raises:
         InputError: it is.
     """
     sizes = [max(model.get_submodule(name).weight.shape) for name in targets]
+    sizes += [max(model.get_parameter(name).shape[1:]) for name in experts]
     if sizes and rank > max(sizes):
         raise InputError(
             f"train.lora.rank is {rank}, and the largest matrix it adapts has {max(sizes)} rows "
@@ -108,10 +126,11 @@ def save_adapter(
 
 
 def _in_order(config: Path) -> None:
-    """PEFT writes the names of modules as a set: another order in every process."""
+    """PEFT writes names as a set: another order in every process."""
     content = read_json(config)
-    if isinstance(content.get("target_modules"), list):
-        content["target_modules"].sort()
+    for names in ("target_modules", "target_parameters"):
+        if isinstance(content.get(names), list):
+            content[names].sort()
     write_json(config, content)
 
 

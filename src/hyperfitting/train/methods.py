@@ -14,6 +14,7 @@ from hyperfitting.models.anatomy import (
     FAMILIES,
     anatomy,
     decoder_blocks,
+    expert_matrices,
     is_known_family,
     linear_modules,
 )
@@ -62,11 +63,18 @@ def _blocks_and_norm(model: CausalLM, method: Method, config: TrainConfig) -> Tr
 
 
 def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable:
-    """A LoRA on every linear layer of the method's blocks."""
+    """A LoRA on every linear layer of the method's blocks, and on its experts if that is asked."""
     indices, names = trained_blocks(model, method, config)
     targets = linear_modules(model, names)
+    experts = expert_matrices(model, names) if config.lora.experts else []
+    if config.lora.experts and not experts:
+        raise InputError(
+            f"train.lora.experts is set, and the blocks of this {model.config.model_type!r} model "
+            "hold no experts as transformers keeps them",
+            needed="a mixture of experts, or no train.lora.experts",
+        )
     if targets:
-        adapted = add_adapters(model, targets, config.lora, config.seed)
+        adapted = add_adapters(model, targets, config.lora, config.seed, experts)
         return account(adapted, indices, config, has_adapter=True)
     if is_quantized(model):
         raise InputError(

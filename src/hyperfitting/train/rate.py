@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from peft.tuners.lora import ParamWrapper
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor
 
@@ -59,8 +60,11 @@ def size_of_weights(model: CausalLM, trained: Mapping[str, Tensor]) -> float:
 
 def _adapted_weight(model: CausalLM, name: str) -> Tensor:
     """The weight under an adapter, as numbers."""
-    layer = model.get_submodule(name).base_layer
-    weight: Tensor = dequantize_module_weight(layer)
+    layer = model.get_submodule(name)
+    if isinstance(layer, ParamWrapper):  # of experts
+        weight: Tensor = layer.get_param()
+    else:
+        weight = dequantize_module_weight(layer.base_layer)
     if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise InputError(
             f"{name} holds {str(weight.dtype).removeprefix('torch.')} numbers in a format of its "

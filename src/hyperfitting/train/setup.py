@@ -18,6 +18,8 @@ from hyperfitting.models.anatomy import (
     Anatomy,
     anatomy,
     base_of,
+    decoder_blocks,
+    expert_matrices,
     is_known_family,
     require_plain_head,
 )
@@ -89,13 +91,14 @@ def set_up(
     """
     for windows in (train, heldout):
         _require_one_rope(trainable.model, windows)
+    left_out = _left_out(trainable, config)
     is_late = METHODS[config.method].is_late
     caches = is_late and config.prefix_cache.place != "off"
     if not is_known_family(trainable.model) and not caches:
         _refuse_tail_options(config, trainable)
         engine = WholeModelEngine(trainable.model, autocast)
         note = f"a model of type {base_of(trainable.model).config.model_type!r}: full logits"
-        return Setup(engine, Source(train, device), Source(heldout, device), [note])
+        return Setup(engine, Source(train, device), Source(heldout, device), [note, *left_out])
     parts = anatomy(trainable.model)
     require_plain_head(trainable.model)
     cut = first_trained_block(trainable)
@@ -104,7 +107,7 @@ def set_up(
     sources = [Source(train, device), Source(heldout, device)]
     for source in sources:
         tail_engine.learn_shape(source, config.batch_size)
-    notes = []
+    notes = list(left_out)
     if use_adapted_products(trainable.model):
         notes.append("LoRA products through one matrix each in float32")
     start = time.perf_counter()
@@ -195,6 +198,15 @@ def _store(
 ) -> HiddenStore:
     with autocast():
         return make_store(parts, source.ids_NT, key, place, folder, source.device, progress)
+
+
+def _left_out(trainable: Trainable, config: TrainConfig) -> list[str]:
+    """A line where adapters are on the blocks of a mixture of experts and not on the experts."""
+    if not trainable.has_adapter or config.lora.experts:
+        return []
+    model = base_of(trainable.model)
+    found = expert_matrices(model, list(decoder_blocks(model)))
+    return ["the experts stay as they are: train.lora.experts=true adapts them too"] * bool(found)
 
 
 def _compiles(
