@@ -24,7 +24,7 @@ from hyperfitting.config.export import ExportConfig
 
 run = verbs.train(run_config("builtin", "builtin:fiction", "full_lora"), "my-run")
 verbs.evaluate(run.path)
-verbs.export(run.path, ExportConfig(**{"format": "adapter"}), "exported")
+verbs.export(run.path, ExportConfig(format="adapter"), "exported")
 ```
 """
 

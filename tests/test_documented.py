@@ -42,6 +42,8 @@ NO_SETTINGS = {
     "normalised", "num_beams", "q", "tau", "window", "width", "height", "role", "n",
     "safe_serialization", "return_tensors", "do_sample", "schema", "add_special_tokens",
 }  # fmt: skip
+# Cells of Python and what they print.
+PYTHON = re.compile(r"^```(?:python|text)\n.*?^```$", re.M | re.S)
 # Options of other programs.
 NO_FLAGS = {
     "--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu", "--models",
@@ -80,7 +82,8 @@ def texts():
         for text in literals(path):
             yield str(place), about, text
     for path in DOCUMENTS:
-        yield str(path.relative_to(ROOT)), tuple(SCHEMAS), path.read_text(encoding="utf-8")
+        text = PYTHON.sub("", path.read_text(encoding="utf-8"))
+        yield str(path.relative_to(ROOT)), tuple(SCHEMAS), text
     for name, command in COMMAND_LINE.commands.items():
         context = typer.Context(command, info_name=name)
         yield (
