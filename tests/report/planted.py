@@ -337,6 +337,11 @@ def plant(
             "coherence_model": None,
         },
         "elsewhere": [],
+        "ends": [{"id": 0, "token": "<end>", "why": ["the tokenizer's end of a text", "a reason"]}],
+        "decoding": {
+            "cache": "the model's", "position_ids": True, "together": "one length",
+            "note": "reads each text anew",
+        },
         "decoders": [],
         "mauve": {},
         "runs": [_run(study, arm, seed, parameters, is_foreign) for seed in seeds],

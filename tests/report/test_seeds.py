@@ -67,6 +67,13 @@ def test_one_seed_says_so(page_of):
     assert "One training seed per arm" in page_of()
 
 
+def test_the_page_says_where_texts_end_and_how_they_were_written(page_of):
+    shown = section(page_of(), "sources")
+    assert "&lt;end&gt; (0): the tokenizer&#39;s end of a text, a reason</dd>" in shown
+    written = "the model&#39;s cache, texts of one length side by side<br>"
+    assert f"{written}<strong>Note:</strong> reads each text anew</dd>" in shown
+
+
 def test_parameters_are_part_of_the_label(page_of):
     page = page_of(arm="late_stage_lora", parameters={"late.last_blocks": 2})
     assert "late_<wbr>stage_<wbr>lora (last_<wbr>blocks=2)" in section(page, "results")

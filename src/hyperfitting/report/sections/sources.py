@@ -10,11 +10,21 @@ from hyperfitting.report.tables import Content, Table, number
 from hyperfitting.untrusted import printable
 
 TITLE = "Where the numbers come from"
+# How a model is fed, in the words of `study.json` and in a reader's.
+CACHE = {"ours": "a cache of ours", "the model's": "the model's cache", "none": "no cache"}
+TOGETHER = {
+    "any lengths": "texts of any lengths side by side",
+    "one length": "texts of one length side by side",
+    "one text": "one text at a time",
+}
 
 
 def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Content:
     """What the template shows beside `study.json`; every study has it."""
-    return {"ties": ties(study), "weights": weights(study), "left_out": study.left_out}
+    return {
+        "ties": ties(study), "weights": weights(study), "left_out": study.left_out,
+        "ends": ends(study), "decoding": decoding(study),
+    }  # fmt: skip
 
 
 def tables(_study: Study) -> list[Table]:
@@ -42,6 +52,20 @@ def _came_from(origin: Origin) -> list[str]:
     }
     line = ", ".join(f"{what}{value}" for what, value in words.items() if value)
     return [printable(line), *map(printable, origin.notes)]
+
+
+def ends(study: Study) -> list[str]:
+    """The tokens at which a text ends, each with why."""
+    return [printable(f"{end.token} ({end.id}): {', '.join(end.why)}") for end in study.info.ends]
+
+
+def decoding(study: Study) -> list[str]:
+    """How the models were fed while they wrote, then what that costs; nothing of old studies."""
+    found = study.info.decoding
+    if found is None:
+        return []
+    line = f"{CACHE.get(found.cache, found.cache)}, {TOGETHER.get(found.together, found.together)}"
+    return [printable(each) for each in (line, found.note) if each]
 
 
 def ties(study: Study) -> Mapping[str, str]:
