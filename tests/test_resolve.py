@@ -22,6 +22,7 @@ from hyperfitting.config.resolve import (
 from hyperfitting.errors import InputError
 from hyperfitting.train.methods import SET_UP
 
+BARE = Layer("flag", {"model.name": "m", "data.source": "d.txt"})
 BASE = Layer("flag", {"model.name": "m", "data.source": "d.txt", "train.method": "full_sft"})
 
 
@@ -275,6 +276,11 @@ def test_a_recipe_asks_for_at_most_so_many_windows_and_a_preset_for_the_papers()
         assert (paper.train.batch_size, paper.train.epochs) == (8, 260)
         assert (paper.train.learning_rate, paper.train.stop) == (rate, "epochs")
         assert (paper.train.lora.rank, paper.monitor.num_contexts) == (16, 32)
+
+
+def test_a_preset_trains_its_own_method_where_none_is_given():
+    for name, method in (("paper", "late_stage_lora"), ("carlsson", "full_sft")):
+        assert resolve_run([BARE, *preset_layer(name, None)]).config.train.method == method
 
 
 def test_a_number_of_windows_and_the_most_of_them_are_not_set_together():

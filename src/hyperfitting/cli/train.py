@@ -81,7 +81,8 @@ def train(
     """
     with one_message():
         from hyperfitting import verbs
-        from hyperfitting.config.resolve import preset_layer, resolve_run, resumed_layer
+        from hyperfitting.config.layers import peek
+        from hyperfitting.config.resolve import METHOD, preset_layer, resolve_run, resumed_layer
         from hyperfitting.errors import InputError
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.record import as_json as mapping_of
@@ -114,8 +115,9 @@ def train(
                 needed="the folder of a run that was started, or all settings of a new one",
             )
         base = [resumed_layer(before.config)] if before else []
-        user = [*base, *preset_layer(preset, method), *layers(config, flags, settings)]
-        resolved = resolve_run(user)
+        given = layers(config, flags, settings)
+        chosen = peek([*base, *given], METHOD)
+        resolved = resolve_run([*base, *preset_layer(preset, chosen), *given])
         progress = ConsoleProgress()
         run = verbs.train(resolved.config, out, progress, sources=resolved.sources, resume=resume)
         if as_json:

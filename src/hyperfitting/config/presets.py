@@ -14,9 +14,10 @@ from hyperfitting.config.methods import METHODS, Settings
 class Preset:
     """A published protocol: its settings, those of single methods, and which it is about.
 
-    `methods` None: all.
+    `method` is the one that trains where none is given; `methods` None: all may.
     """
 
+    method: str
     settings: Settings
     of_method: Mapping[str, Settings] = field(default_factory=dict)
     methods: tuple[str, ...] | None = None
@@ -45,11 +46,14 @@ def _rate(learning_rate: float) -> Settings:
 # rates nor ranks: ours for adapters, those of Carlsson et al.'s code for whole weights.
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(
+        "late_stage_lora",
         _protocol(epochs=260, learning_rate=2e-4, every_epochs=10),
         {name: _rate(5e-6) for name, method in METHODS.items() if not method.has_adapters},
     ),
     "carlsson": Preset(
-        _protocol(epochs=20, learning_rate=1e-6, every_epochs=1), methods=("full_sft",)
+        "full_sft",
+        _protocol(epochs=20, learning_rate=1e-6, every_epochs=1),
+        methods=("full_sft",),
     ),
 }
 

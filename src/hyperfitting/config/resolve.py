@@ -110,7 +110,7 @@ def _applies(key: str, method: Method) -> bool:
 
 
 def preset_layer(name: str | None, method: str | None) -> list[Layer]:
-    """The settings of a protocol of `presets.PRESETS` for a method, or nothing.
+    """The settings of a protocol of `presets.PRESETS` for a method or its own; or nothing.
 
     Raises:
         InputError: no such protocol, or one of other methods.
@@ -123,13 +123,15 @@ def preset_layer(name: str | None, method: str | None) -> list[Layer]:
             needed=f"one of {', '.join(PRESETS)}",
             hint=did_you_mean(name, PRESETS),
         )
-    preset, method = PRESETS[name], method or DEFAULT_METHOD
+    preset = PRESETS[name]
+    method = method or preset.method
     if preset.methods and method not in preset.methods:
         raise InputError(
             f"preset {name!r} is a protocol of {', '.join(preset.methods)}, not of {method}",
             needed=f"--method {preset.methods[0]}, or another preset",
         )
-    leaves = flatten(preset.settings) | flatten(preset.of_method.get(method, {}))
+    leaves = {METHOD: method} | flatten(preset.settings)
+    leaves |= flatten(preset.of_method.get(method, {}))
     ignored = not_for(method)
     return [Layer(f"preset {name}", {k: v for k, v in leaves.items() if k not in ignored})]
 
