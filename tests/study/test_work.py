@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hyperfitting.study import work
+from hyperfitting.study import places, work
 from hyperfitting.study.steps import Step
 from hyperfitting.study.work import Progressed, Workers, message_in
 
@@ -36,9 +36,7 @@ class Plan:
             self.told.append({each.step.name: each.state for each in known})
 
         known = [Progressed(s, "done" if s.is_done() else "waiting") for s in self.steps]
-        workers = Workers(
-            known, parallel, tell, self.said.append, self.folder / "logs", [{}] * parallel
-        )
+        workers = Workers(known, parallel, tell, self.said.append, self.folder / "logs")
         self.workers = workers
         return {each.step.name: each for each in workers.work()}
 
@@ -107,6 +105,23 @@ def test_no_more_run_side_by_side_than_asked_and_none_in_one_folder(plan, tmp_pa
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [
         "cell--a.log", "cell--b.log", "cell--c.log", "cell--d.log",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("set_by_user", "shared", "alone"), [(None, "2", ""), ("3", "3", "3")])
+def test_cores_are_shared_by_what_runs_side_by_side(
+    plan, tmp_path, monkeypatch, set_by_user, shared, alone
+):
+    monkeypatch.setattr(places.os, "cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    note = 'printf "$OMP_NUM_THREADS" > {{folder}}/{}.threads; sleep .2; touch {{done}}'
+    for name, after in {"a": (), "b": (), "c": "ab", "d": "ab"}.items():
+        plan.add(name, note.format(name), *after, folder="study" if name in "cd" else None)
+    plan.work(parallel=2)
+    found = {path.stem: path.read_text() for path in tmp_path.glob("*.threads")}
+    # The last two write into one folder: one after the other, each with all cores.
+    assert found == {"a": shared, "b": shared, "c": alone, "d": alone}
 
 
 def test_a_stop_closes_the_pipe_that_steps_follow_and_waits_for_them(plan, tmp_path, monkeypatch):

@@ -87,6 +87,7 @@ PLANS: Mapping[str, Settings] = {
     },
     "builtin": {
         "models": ["builtin"],
+        "parallel": 2,  # threads of one process gain little on a model this small
         "sources": ["builtin:fiction"],
         "methods": ["full_sft", "full_lora", "late_stage_lora"],
         "nulls": ["shuffled"],

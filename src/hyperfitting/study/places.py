@@ -7,16 +7,18 @@ import sys
 import torch
 
 
-def environments(parallel: int) -> list[dict[str, str]]:
-    """Variables of the steps at each of `parallel` places; what the user has set stays."""
-    shared = _threads(parallel) | _terminal(parallel)
-    return [shared | _gpu(place, parallel) for place in range(parallel)]
+def environment(place: int, parallel: int, together: int) -> dict[str, str]:
+    """Variables of a step at one of `parallel` places; what the user has set stays.
+
+    `together` steps run side by side while it does, and share the cores.
+    """
+    return _threads(together) | _terminal(parallel) | _gpu(place, parallel)
 
 
-def _threads(parallel: int) -> dict[str, str]:
-    if parallel == 1 or "OMP_NUM_THREADS" in os.environ:
+def _threads(together: int) -> dict[str, str]:
+    if together == 1 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // parallel))}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // together))}
 
 
 def _gpu(place: int, parallel: int) -> dict[str, str]:

@@ -15,7 +15,6 @@ from hyperfitting.records.record import write_file
 from hyperfitting.report.together import report_together
 from hyperfitting.runs import GridFolder, StudyFolder
 from hyperfitting.study.estimate import Estimated, estimate, require_room
-from hyperfitting.study.places import environments
 from hyperfitting.study.steps import Step, steps_of
 from hyperfitting.study.work import Progressed, Workers
 from hyperfitting.writable import require_writable
@@ -60,9 +59,8 @@ def study(
         def tell(known: Sequence[Progressed]) -> None:
             write_file(folder.grid_file, _grid(plan, prepared, known))
 
-        parallel = plan.config.parallel
         known = _known(folder, steps, missing)
-        workers = Workers(known, parallel, tell, progress.say, folder.logs, environments(parallel))
+        workers = Workers(known, plan.config.parallel, tell, progress.say, folder.logs)
         try:
             ended = workers.work()
         except KeyboardInterrupt:

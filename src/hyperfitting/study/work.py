@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import IO
 from hyperfitting.interrupts import LIFELINE
 from hyperfitting.records.grid import StepState
 from hyperfitting.storage import only_writer
+from hyperfitting.study.places import environment
 from hyperfitting.study.steps import Step
 
 PROGRAM = (sys.executable, "-m", "hyperfitting")
@@ -72,11 +73,9 @@ class Workers:
         tell: Callable[[Sequence[Progressed]], None],
         say: Callable[[str], None],
         logs: Path,
-        environments: Sequence[Mapping[str, str]],
     ) -> None:
         self.all = list(known)
         self.parallel, self.tell, self.say, self.logs = parallel, tell, say, logs
-        self.environments = environments  # of each of `parallel` places
         self.running: dict[str, _Running] = {}
 
     def work(self) -> list[Progressed]:
@@ -97,11 +96,13 @@ class Workers:
         return self.all
 
     def _begin_what_can(self) -> None:
+        ready = {each.step.folder for each in self.all if self._can_begin(each)}
+        together = min(self.parallel, len(self.running) + len(ready))
         for each in self._in_order():
             if len(self.running) == self.parallel:
                 return
             if self._can_begin(each):
-                self._begin(each)
+                self._begin(each, together)
 
     def _in_order(self) -> list[Progressed]:
         """What is tried for the first time before what failed once."""
@@ -117,7 +118,7 @@ class Workers:
     def _of(self, key: str) -> Progressed:
         return next(each for each in self.all if each.step.key == key)
 
-    def _begin(self, each: Progressed) -> None:
+    def _begin(self, each: Progressed, together: int) -> None:
         command = each.step.command()
         if command is None:
             each.state, each.said = "skipped", "nothing that it needs is there"
@@ -131,16 +132,16 @@ class Workers:
             pass  # a step of a grid that was killed may still be saving
         taken = {other.slot for other in self.running.values()}
         slot = next(place for place in range(self.parallel) if place not in taken)
-        self.running[each.step.key] = self._process(each, slot)
+        self.running[each.step.key] = self._process(each, slot, together)
 
-    def _process(self, each: Progressed, slot: int) -> _Running:
+    def _process(self, each: Progressed, slot: int, together: int) -> _Running:
         log: IO[bytes] | None = None
         if self.parallel > 1:
             self.logs.mkdir(parents=True, exist_ok=True)
             name = each.step.key.replace("/", "--").replace(" ", "-")
             log = (self.logs / f"{name}.log").open("ab")
         reading, writing = os.pipe()
-        environment = {**os.environ, **self.environments[slot], LIFELINE: str(reading)}
+        own = environment(slot, self.parallel, together)
         try:
             process = subprocess.Popen(
                 [*PROGRAM, *each.command],
@@ -148,7 +149,7 @@ class Workers:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[reading],
-                env=environment,
+                env={**os.environ, **own, LIFELINE: str(reading)},
                 start_new_session=True,  # Ctrl-C comes to us, and we end it in order
             )
         finally:
