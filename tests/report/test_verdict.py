@@ -73,6 +73,19 @@ def test_each_rule_finds_what_was_planted_and_nothing_else(changes, words, tmp_p
     assert found.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("contexts", "seeds", "words"),
+    [
+        (20, 3, "at least 30 contexts (data.num_heldout)"),
+        (60, 1, "at least 3 seeds (train.seed)"),
+        (20, 1, "at least 30 contexts (data.num_heldout) and 3 seeds (train.seed)"),
+    ],
+)
+def test_what_may_help_is_what_there_are_too_few_of(contexts, seeds, words, tmp_path):
+    [found] = verdict.advice(study_with(tmp_path / "s", contexts=contexts, seeds=seeds), ARM)
+    assert found.change == words
+
+
 @pytest.mark.parametrize("score", [task(0.3), task(-0.05), task(-0.3, higher=False)])
 def test_a_task_that_holds_is_no_fault(score, tmp_path):
     assert found_by(study_with(tmp_path / "s", tasks=[score])) == []

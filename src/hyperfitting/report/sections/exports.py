@@ -25,7 +25,7 @@ def tables(study: Study) -> list[Table]:
 
 def exports(study: Study) -> Table:
     """Every export: is it verified, and how near is it to its run."""
-    names = ["arm", "format", "weights", "verified", "same first token", "same greedy texts",
+    names = ["arm", "format", "weights", "verified", "same first choice", "same greedy texts",
              "same tokens", "TTR, run", "TTR, export", "loops, run", "loops, export"]  # fmt: skip
     rows = [_row(study, arm, each) for arm, found in study.exports.items() for each in found]
     return Table("exports", [(name, "") for name in names], rows)

@@ -218,11 +218,16 @@ def too_few(study: Study, arm: Arm) -> Advice | None:
     seeds, contexts = study.num_seeds.get(arm, 1), study.info.num_contexts
     if seeds >= FEW_SEEDS and contexts >= FEW_CONTEXTS:
         return None
-    few = [f"{contexts} contexts"] if contexts < FEW_CONTEXTS else []
-    few += [f"{seeds} training{'s' if seeds > 1 else ''}"] if seeds < FEW_SEEDS else []
+    few, more = [], []
+    if contexts < FEW_CONTEXTS:
+        few.append(f"{contexts} contexts")
+        more.append(f"{FEW_CONTEXTS} contexts (data.num_heldout)")
+    if seeds < FEW_SEEDS:
+        few.append(f"{seeds} training{'s' if seeds > 1 else ''}")
+        more.append(f"{FEW_SEEDS} seeds (train.seed)")
     return Advice(
         f"{' and '.join(few)}: another draw may come out otherwise",
-        f"at least {FEW_CONTEXTS} contexts (data.num_heldout) and {FEW_SEEDS} seeds (train.seed)",
+        f"at least {' and '.join(more)}",
     )
 
 
