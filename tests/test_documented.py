@@ -48,7 +48,7 @@ PYTHON = re.compile(r"^```(?:python|text)\n.*?^```$", re.M | re.S)
 NO_FLAGS = {
     "--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu", "--models",
     "--arms", "--rounds", "--outfile", "--outtype", "--build", "--temp", "--repeat-penalty",
-    "--model", "--max-lora-rank", "--prompt", "--install-completion",
+    "--model", "--max-lora-rank", "--from", "--constraints", "--prompt", "--install-completion",
 }  # fmt: skip
 # Whose settings the messages of a part speak of; of the rest, any verb's.
 VERBS_OF = {

@@ -159,7 +159,7 @@ def test_what_another_key_is_writing_is_left_alone(tmp_path):
 
 def test_the_place_is_the_first_with_room(tmp_path, monkeypatch):
     monkeypatch.setattr(prefix_cache, "free_bytes", lambda device: 1000)
-    monkeypatch.setattr(prefix_cache, "_free_disk", lambda folder: 5000)
+    monkeypatch.setattr(prefix_cache, "free_disk", lambda folder: (5000, folder))
     gpu = torch.device("cuda")  # never touched: only its kind is looked at
     assert choose_place("auto", 400, gpu, tmp_path) == "gpu"
     assert choose_place("auto", 400, CPU, tmp_path) == "ram"
@@ -173,7 +173,7 @@ def test_the_place_is_the_first_with_room(tmp_path, monkeypatch):
 
 
 def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
-    monkeypatch.setattr(prefix_cache, "_free_disk", lambda folder: 100)
+    monkeypatch.setattr(prefix_cache, "free_disk", lambda folder: (100, folder))
     monkeypatch.setattr(prefix_cache, "prefix_pass", None)  # would fail if it were called
     with pytest.raises(InputError, match="usable in disk"):
         store(tmp_path)
