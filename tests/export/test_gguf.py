@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.export.gguf import conversion
+from hyperfitting.export.words import summary
 from tests.cli.test_cli import hyperfit, train
 from tests.export.test_export import LEARNS, export, refused
 from tests.tiny import save_tiny
@@ -81,6 +82,20 @@ def test_a_converter_that_spoils_the_weights_is_noticed(run, llama_cpp, tmp_path
     settings = {"format": "gguf", "llama_cpp": str(llama_cpp), "gguf_type": "f32"}
     _, about = export(run, tmp_path / "out", **settings)
     assert "model.layers.2.mlp.down_proj.weight" in refused(about.verification)
+
+
+def test_a_file_that_cannot_be_read_back_is_kept_and_told(run, llama_cpp, tmp_path):
+    script = llama_cpp / "convert_hf_to_gguf.py"
+    script.write_text(
+        "import sys\nfile = sys.argv[sys.argv.index('--outfile') + 1]\n"
+        "open(file, 'wb').write(b'GGUF')"
+    )
+    settings = {"format": "gguf", "llama_cpp": str(llama_cpp), "gguf_type": "f32"}
+    folder, about = export(run, tmp_path / "out", **settings)
+    assert about.verification is None
+    assert "not verified: it could not be read back here" in summary(about, folder.path)
+    assert "Not verified: it could not be read back here." in folder.card.read_text()
+    assert "still to be converted" not in folder.card.read_text()
 
 
 def test_ollama_gets_a_modelfile_beside_the_weights(run, tmp_path):

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, Qwen2ForSequenceClassifica
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
-from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.checkpoint import origin_of, reason_of
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import (
     load_model,
@@ -285,3 +285,10 @@ def test_where_a_checkpoint_lies(tmp_path, hub_cache):
     publish(hub_cache, "lab/base", {A: folder}, {"main": A})
     there = locate(config("lab/base"))
     assert (there.files, there.revision, there.is_local) == (here.files, A, False)
+
+
+def test_a_reason_is_one_line_and_keeps_a_line_feed_that_it_quotes():
+    error = ValueError("Error while initializing BPE: Token `\n` out of vocabulary")
+    assert reason_of(error) == r"Error while initializing BPE: Token `\n` out of vocabulary"
+    assert reason_of(ValueError("Errors in loading:\n  a size differs\nmore")).endswith("differs")
+    assert reason_of(ValueError("`x` is unknown\nmore")) == "`x` is unknown"

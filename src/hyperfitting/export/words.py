@@ -88,7 +88,7 @@ def verified_in_words(about: ExportFile) -> str:
     """The same in a paragraph for the model card."""
     found = about.verification
     if found is None:
-        return "Not verified: it is still to be converted, by the commands above."
+        return f"Not verified: {about.unread}{', by the commands above' * bool(about.commands)}."
     head = "Verified against the run it was exported from"
     if not found.is_verified:
         head = f"**Not verified**: {'; '.join(found.refused)}"
@@ -98,6 +98,6 @@ def verified_in_words(about: ExportFile) -> str:
 def summary(about: ExportFile, folder: Path) -> list[str]:
     """What a person is told at the end: the verdict, its figures, notes and what is left to do."""
     found = about.verification
-    head = ["not verified: still to be converted"] if found is None else verdict(found)
+    head = [f"not verified: {about.unread}"] if found is None else verdict(found)
     notes = [f"note: {note}" for note in about.notes]
     return [*head, *notes, *(f"run: {each}" for each in about.commands), f"export  {folder}"]

@@ -53,6 +53,6 @@ def _where(about: ExportFile, page: str, folder: str) -> str:
     found = about.verification
     at = "" if about.strength == 1 else f" at strength {about.strength:g}"
     if found is None:
-        return f"It is in {folder}{at}, still to be converted: {'; '.join(about.commands)}."
+        return f"It is in {folder}{at}, {': '.join([str(about.unread), *about.commands])}."
     state = "verified" if found.is_verified else f"NOT verified ({'; '.join(found.refused)})"
     return f"It is in {folder}{at}, {state}; decode it greedily. The page: {page}."

@@ -237,10 +237,15 @@ class Checkpoint:
 
 
 def reason_of(error: Exception | str) -> str:
-    """The first line of an error, with the next where the first is only its title."""
+    """The first line of an error, with the next where the first is only its title.
+
+    A line that ends within a quoted word goes on in the next: the word holds a line feed.
+    """
     if isinstance(error, KeyError):
         return f"there is no {error}"
     first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+    if rest and first.count("`") % 2:
+        return f"{first}\\n{rest[0]}"
     return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
 

@@ -8,6 +8,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
+from functools import partial
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.models.checkpoint import (
     UNLOADABLE,
     Checkpoint,
+    loading,
     name_few,
     near_model,
     reason_of,
@@ -165,10 +167,15 @@ def file_of(checkpoint: Checkpoint) -> Path:
 
 
 def stored_types(checkpoint: Checkpoint) -> set[str]:
-    """In which types the file holds its tensors, as llama.cpp calls them: F32, F16, Q4_K, ..."""
+    """In which types the file holds its tensors, as llama.cpp calls them: F32, F16, Q4_K, ...
+
+    Raises:
+        InputError: the file is damaged.
+    """
     from gguf import GGUFReader
 
-    return {tensor.tensor_type.name for tensor in GGUFReader(file_of(checkpoint)).tensors}
+    with loading(partial(gguf_refused, checkpoint)):
+        return {tensor.tensor_type.name for tensor in GGUFReader(file_of(checkpoint)).tensors}
 
 
 def gguf_refused(checkpoint: Checkpoint, error: Exception) -> InputError:

@@ -91,7 +91,7 @@ class Verification(Record):
 
 
 class ExportFile(FileRecord):
-    """`export.json`. Nothing is verified where the file is still to be converted."""
+    """`export.json`. Nothing is verified where `unread` says why."""
 
     format: str
     run: str  # the name of its folder; `run_digest` tells it for certain
@@ -107,3 +107,10 @@ class ExportFile(FileRecord):
     files: dict[PathInside, str]  # their digests
     verification: Verification | None
     environment: Environment
+
+    @property
+    def unread(self) -> str | None:
+        """Why nothing is verified, in words; None where it was read back."""
+        if self.verification is not None:
+            return None
+        return "still to be converted" if self.commands else "it could not be read back here"

@@ -37,7 +37,7 @@ def _row(study: Study, arm: Arm, about: ExportFile) -> list[Cell]:
     head = [Cell(study.label(arm)), Cell(printable(kind)), Cell(printable(about.dtype))]
     found = about.verification
     if found is None:
-        missing = Cell(MISSING, reason="it is still to be converted")
+        missing = Cell(MISSING, reason=about.unread or "")
         return [*head, *[missing] * 8]
     texts = found.texts
     return [
