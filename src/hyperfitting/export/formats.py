@@ -25,6 +25,7 @@ from hyperfitting.models.merged import (
     save_tokenizer,
     stored_dtype,
 )
+from hyperfitting.models.sentencepiece_file import add_sentencepiece
 from hyperfitting.models.strength import at_strength
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
@@ -81,7 +82,7 @@ def _adapter(job: Job, folder: ExportFolder) -> Made:
 
 
 def _write_merged(job: Job, path: Path, dtype: str, *, beside: float = 0) -> None:
-    """Whole weights; `beside`: bytes of a weight that are written from them afterwards."""
+    """Whole weights and tokenizer; `beside`: bytes a weight that are made of them afterwards."""
     path.mkdir(parents=True, exist_ok=True)
     model = job.model()
     size = sum(p.numel() for p in model.parameters())
@@ -102,21 +103,26 @@ def _gguf(job: Job, folder: ExportFolder) -> Made:
     """One file for llama.cpp and its kin, made by its own converter from float32."""
     # A file of few bits is made by way of one in float32.
     _write_merged(job, folder.merged, "float32", beside=8 if job.config.llama_cpp else 0)
+    notes = add_sentencepiece(job.tokenizer, folder.merged)
     kind, final = job.config.gguf_type, ExportFolder(job.out)
     if job.config.llama_cpp is None:
         planned = conversion(job.config, final.merged, final.gguf_file(job.name, kind))
-        note = "llama.cpp was not given (--llama-cpp): the GGUF file is still to be made"
-        return Made(kind, None, [note], planned.as_text())
+        notes.append("llama.cpp was not given (--llama-cpp): the GGUF file is still to be made")
+        return Made(kind, None, notes, planned.as_text())
     target = folder.gguf_file(job.name, kind)
     with job.progress.stage(f"convert to GGUF, {kind}"):
         convert(conversion(job.config, folder.merged, target), target)
     shutil.rmtree(folder.merged)
-    return Made(kind, target.name)
+    return Made(kind, target.name, notes)
 
 
 def _ollama(job: Job, folder: ExportFolder) -> Made:
     """A Modelfile with a GGUF file beside it, or with weights that Ollama converts itself."""
-    made = _gguf(job, folder) if job.config.llama_cpp else _merged(job, folder)
+    if job.config.llama_cpp:
+        made = _gguf(job, folder)
+    else:
+        made = _merged(job, folder)
+        made.notes.extend(add_sentencepiece(job.tokenizer, folder.path))
     frame = frame_of(job.tokenizer)
     is_chat = bool(getattr(job.tokenizer, "chat_template", None))
     ends = [str(job.tokenizer.convert_ids_to_tokens(end.id)) for end in job.manifest.ends]

@@ -20,10 +20,10 @@ from hyperfitting.models.anatomy import base_of
 from hyperfitting.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
 from hyperfitting.models.load import is_quantized, quiet_transformers
 from hyperfitting.models.located import locate
+from hyperfitting.models.sentencepiece_file import SENTENCEPIECE
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.storage import read_json, write_json
 
-SENTENCEPIECE = "tokenizer.model"  # which converters read, and fast tokenizers do not write
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMMON_RANK = 16  # the largest that vLLM takes where nothing is said (`max_lora_rank`)
 
