@@ -6,7 +6,7 @@ import torch
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.export.checks import check_logits, check_texts, check_weights, near_ties
-from hyperfitting.export.kinds import BOUNDS, Kind, kind_of
+from hyperfitting.export.kinds import BOUNDS, LARGEST_ROUNDING, Kind, kind_of
 from hyperfitting.export.reasons import notes_on, reasons_against
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
@@ -52,6 +52,9 @@ def test_a_tensor_may_be_cast_once_or_not_at_all():
     for stored in (weight.half().float(), weight):
         assert check_weights([("w", weight)], {"w": stored}, torch.float16).equal == 1
     assert check_weights([("w", weight)], {"w": weight.bfloat16()}, torch.float16).equal == 0
+    # Gemma's norms are kept in 32 bits, one more than they are: a rounding, and not one to 16 bits.
+    shifted = check_weights([("w", weight)], {"w": weight + 1 - 1}, torch.float16)
+    assert 0 < shifted.largest_difference < LARGEST_ROUNDING
 
 
 def test_logits_are_compared_at_every_position():
