@@ -1,11 +1,12 @@
 """Whether llama.cpp itself writes from an exported GGUF file what the run wrote.
 
     pip install llama-cpp-python
-    python benchmarks/llama_cpp_answers.py RUN FILE.gguf [--contexts 20]
+    python benchmarks/llama_cpp_answers.py RUN FILE.gguf [--lora ADAPTER.gguf] [--contexts 20]
 
 `export` reads a GGUF file back through transformers, in float32. Here llama.cpp reads the texts
 and writes, greedily and with its own products: how many held-out contexts it reads as the same
-tokens, how many texts are the same to the last token, and TTR and loops of both.
+tokens, how many texts are the same to the last token, and TTR and loops of both. An exported
+adapter: FILE is the base, ADAPTER what convert_lora_to_gguf.py of llama.cpp makes of it.
 """
 
 import sys
@@ -39,12 +40,13 @@ def of_the_run(run: str, count: int) -> tuple[Tokens, list[list[int]], list[list
 
 
 def of_llama_cpp(
-    file: str, tokens: Tokens, contexts: Sequence[Sequence[int]]
+    file: str, lora: str | None, tokens: Tokens, contexts: Sequence[Sequence[int]]
 ) -> tuple[int, list[list[int]]]:
     """How many contexts it reads as the same tokens, and what it writes after each."""
     from llama_cpp import Llama, LogitsProcessorList
 
-    model = Llama(file, n_ctx=len(contexts[0]) + LENGTH + 8, verbose=False)
+    room = len(contexts[0]) + LENGTH + 8
+    model = Llama(file, n_ctx=room, lora_path=lora, verbose=False)
     banned = [*tokens.banned("natural"), *tokens.ends]
 
     def without_ends(_: object, logits_V: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,13 +92,14 @@ def main() -> None:
     parser = parser_of(__doc__, quick="three contexts")
     parser.add_argument("run")
     parser.add_argument("file")
+    parser.add_argument("--lora", help="an adapter's GGUF file, on the base model's")
     parser.add_argument("--contexts", type=int, default=20)
     settings = parser.parse_args()
     if find_spec("llama_cpp") is None:
         note("llama-cpp-python is not installed: pip install llama-cpp-python (it is compiled)")
         sys.exit(2)
     tokens, contexts, ours = of_the_run(settings.run, 3 if settings.quick else settings.contexts)
-    read, theirs = of_llama_cpp(settings.file, tokens, contexts)
+    read, theirs = of_llama_cpp(settings.file, settings.lora, tokens, contexts)
     pairs = list(zip(ours, theirs, strict=True))
     same = [np.mean([a == b for a, b in zip(*pair, strict=True)]) for pair in pairs]
     result = {

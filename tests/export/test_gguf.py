@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM
+import sentencepiece
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError
@@ -13,7 +15,7 @@ from hyperfitting.export.gguf import conversion
 from hyperfitting.export.words import summary
 from tests.cli.test_cli import hyperfit, train
 from tests.export.test_export import LEARNS, export, refused
-from tests.tiny import save_tiny
+from tests.tiny import END, save_tiny, tiny_model
 
 FAKE = Path(__file__).parent / "fake_llama_cpp.py"
 TYPES = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]
@@ -105,6 +107,37 @@ def test_ollama_gets_a_modelfile_beside_the_weights(run, tmp_path):
     assert 'TEMPLATE """{{ .Prompt }}"""' in lines
     assert about.verification.is_verified
     assert "ollama create" in folder.card.read_text()
+
+
+def test_a_tokenizer_file_that_converters_need_is_made_again(texts_file, tmp_path):
+    base, tokenizer = tmp_path / "base", sentencepiece_like()
+    tiny_model(vocab_size=len(tokenizer)).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    assert train(base, texts_file, tmp_path / "run", LEARNS).exit_code == 0
+    for form in ("gguf", "ollama"):  # one is to be converted by the user, the other by Ollama
+        folder, about = export(tmp_path / "run", tmp_path / form, format=form)
+        made = (folder.merged if form == "gguf" else folder.path) / "tokenizer.model"
+        reader = sentencepiece.SentencePieceProcessor(model_file=str(made))
+        for text in ("abba cab", "\u00e9 b"):
+            assert reader.encode(text) == tokenizer(text)["input_ids"]
+        assert any("tokenizer.model: it was made" in each for each in about.notes)
+    folder, about = export(tmp_path / "run", tmp_path / "merged")
+    assert not (folder.path / "tokenizer.model").exists()  # transformers needs none
+
+
+def sentencepiece_like():
+    """Merges of characters, with bytes for what they do not have."""
+    texts = [END, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "a", "b", "ab"]
+    vocabulary = {text: number for number, text in enumerate(texts)}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="<unk>", byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens([END, "<unk>"])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, unk_token="<unk>")
 
 
 def test_what_the_converter_says_is_passed_on(run, llama_cpp, tmp_path):
