@@ -8,6 +8,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.export.checks import check_logits, check_texts, check_weights, near_ties
 from hyperfitting.export.kinds import BOUNDS, LARGEST_ROUNDING, Kind, kind_of
 from hyperfitting.export.reasons import notes_on, reasons_against
+from hyperfitting.export.words import figures
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.intervals import mean_estimate
@@ -160,3 +161,16 @@ def test_what_is_promised_is_told_by_the_files(tmp_path):
     assert kind_of(ModelConfig(name=str(folder))).is_exact
     tiny_model().bfloat16().save_pretrained(folder)
     assert kind_of(ModelConfig(name=str(folder))) == Kind(torch.bfloat16)
+
+
+def test_a_rounding_is_called_one():
+    text = modes([[1, 2, 3]])
+    found = verification(text, text)
+
+    def said(largest):
+        weights = NO_WEIGHTS.model_copy(update={"tensors": 3, "largest_difference": largest})
+        return figures(found.model_copy(update={"weights": weights}))[1]
+
+    assert said(2e-7).endswith("1 of 3 tensors are what was trained, cast once, the others differ "
+                               "by rounding alone")  # fmt: skip
+    assert said(0.004).endswith("the others differ by at most 0.40%")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hyperfitting.export.kinds import LARGEST_ROUNDING
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.exported import ExportFile, TextsCheck, Verification
 from hyperfitting.report.tables import MISSING, number
@@ -47,7 +48,9 @@ def figures(found: Verification) -> list[str]:
     chat = " and a chat" if tokens.has_template else ""
     others = weights.tensors - weights.equal
     ties = f" ({texts.near_ties} more part at a near tie)" if texts.near_ties else ""
-    rest = f", the others differ by at most {weights.largest_difference:.2%}" if others else ""
+    most = weights.largest_difference
+    by = "rounding alone" if most <= LARGEST_ROUNDING else f"at most {most:.2%}"
+    rest = f", the others differ by {by}" if others else ""
     return [
         f"{tokens.texts} texts{chat} are {'other' if differ else 'the same'} tokens",
         f"{weights.equal} of {weights.tensors} tensors are what was trained, cast once{rest}",
