@@ -1,4 +1,4 @@
-"""The whole demo in small: every arm, every file, the same numbers twice."""
+"""The whole demo in small: every arm, every file, the same numbers when it is stopped."""
 
 import json
 import math
@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import hyperfitting.demo
 from hyperfitting.cli.main import app
+from hyperfitting.runs import RunFolder
+from hyperfitting.train.verb import train
 
 SMALL = [
     "data.num_train=8",
@@ -22,6 +25,13 @@ SMALL = [
     "explain.swap_blocks=[0, 5, 12]",
     "explain.resamples=200",
 ]
+
+
+STAGES = ("train", "evaluate", "explain", "report")
+
+
+def stop(*_args, **_options):
+    raise KeyboardInterrupt
 
 
 def run_demo(out: Path):
@@ -79,9 +89,30 @@ def test_the_terminal_shows_arms_texts_times_and_the_report(demo):
         assert text in result.stdout
 
 
-def test_a_second_demo_gives_the_same_numbers(demo, tmp_path):
-    first, _ = demo
-    assert run_demo(tmp_path / "second").exit_code == 0
+def test_one_that_is_stopped_again_and_again_gives_the_same_numbers(demo, monkeypatch, tmp_path):
+    """In its second training, and where each later stage begins."""
+    first, out = demo[0], tmp_path / "second"
+
+    def stopped_in_the_second(config, run, *args, **options):
+        if "full_lora" in str(run):  # it leaves its manifest
+            monkeypatch.setattr("hyperfitting.train.loop.Trainer.run", stop)
+        return train(config, run, *args, **options)
+
+    patches = {"train": stopped_in_the_second} | dict.fromkeys(STAGES[1:], stop)
+    for stage, patch in patches.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(hyperfitting.demo, stage, patch)
+            result = run_demo(out)
+        monkeypatch.undo()
+        assert result.exit_code == 130, result.output
+        assert result.stderr.endswith("continue with: the same command\n")
+    assert [RunFolder(run).started().status for run in (out / "runs").iterdir()] == ["complete"] * 4
+    for done in STAGES[:-1]:
+        monkeypatch.setattr(hyperfitting.demo, done, None)  # is not done again
+    result = run_demo(out)
+    assert result.exit_code == 0, result.output
+    assert f"going on in {out}" in result.stderr
     for path in [first / "measurements.json", *sorted((first / "generations").iterdir())]:
-        again = tmp_path / "second" / path.relative_to(first)
-        assert again.read_text() == path.read_text()
+        assert (out / path.relative_to(first)).read_text() == path.read_text()
+    names = {path.name for path in (first / "explain").glob("*.json")}
+    assert {path.name for path in (out / "explain").glob("*.json")} == names

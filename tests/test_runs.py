@@ -6,7 +6,7 @@ import pytest
 from hyperfitting.errors import InputError
 from hyperfitting.records.origins import Origin
 from hyperfitting.records.record import as_json
-from hyperfitting.runs import RunFolder, first_free, require_free
+from hyperfitting.runs import RunFolder, require_free
 from hyperfitting.storage import new_directory, read_json, write_json
 from hyperfitting.untrusted import printable
 from tests.manifests import manifest, settings
@@ -42,13 +42,6 @@ def test_a_taken_folder_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="holds another run"):
         require_free(tmp_path)
-
-
-def test_the_first_free_name(tmp_path):
-    stem = str(tmp_path / "demo")
-    assert first_free(stem).name == "demo"
-    (tmp_path / "demo").mkdir()
-    assert first_free(stem).name == "demo-2"
 
 
 def test_an_unfinished_run_is_refused(tmp_path):

@@ -1,19 +1,24 @@
-"""`hyperfit demo`: train in several ways, evaluate, explain and report, each by its own verb."""
+"""`hyperfit demo`: train in several ways, evaluate, explain and report, each by its own verb.
 
-import json
-import shlex
-from collections.abc import Mapping
+The same command goes on where it was stopped: what a verb wrote is not done again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from hyperfitting.config import (
-    DemoConfig,
-    ExplainConfig,
-    RunConfig,
-)
+from hyperfitting.begun import begin, differences, require_same
+from hyperfitting.config import DemoConfig, RunConfig
+from hyperfitting.config.layers import Resolved
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.presets import DEMO_DEFAULTS
 from hyperfitting.config.resolve import beside, demo_runs
-from hyperfitting.errors import InputError, did_you_mean
+from hyperfitting.errors import (
+    InputError,
+    InterruptedRunError,
+    InterruptedStudyError,
+    did_you_mean,
+)
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.plan import check as check_controls
@@ -21,13 +26,13 @@ from hyperfitting.explain.plan import without_unused
 from hyperfitting.explain.verb import explain
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
-from hyperfitting.records.arms import NULL, Arm, label
 from hyperfitting.report.verb import report
-from hyperfitting.runs import StudyFolder, require_free
-from hyperfitting.stops import stage_stops, training_stops
+from hyperfitting.runs import RunFolder, StudyFolder, numbered, require_free
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train
 from hyperfitting.writable import require_writable
+
+STEM = "hyperfit-demo"  # of a folder where none is named
 
 
 def demo(
@@ -42,18 +47,20 @@ def demo(
     Args:
         config: what is trained and measured. Each method has its own tuned values, which what is
             set here replaces.
-        out: a new folder.
+        out: a new folder, or that of a demo with the same settings that was stopped: it goes on.
         progress: where progress is shown.
         sources: where each value of the config comes from, for the runs' manifests.
 
     Raises:
-        InputError: the folder is taken, or the settings do not fit.
-        InterruptedStudyError: Ctrl-C; it names the commands that finish the study.
+        InputError: the folder is taken, or the settings do not fit, or are not those that the
+            folder was begun with.
+        InterruptedStudyError: Ctrl-C; the same call goes on.
     """
-    progress = progress or Progress()
-    out = Path(out)
-    require_free(out)
-    require_writable(out)
+    progress, study = progress or Progress(), StudyFolder(Path(out))
+    require_same(study.settings_file, config)
+    if not study.settings_file.exists():
+        require_free(study.path)
+    require_writable(study.path)
     evaluating = beside(config.model, config.evaluate)
     own = DEMO_DEFAULTS["explain"]
     explaining = without_unused(beside(config.model, config.explain), own)
@@ -65,26 +72,63 @@ def demo(
     check(evaluating, progress)
     if explained:
         check_controls(explaining, config.model)
-    dataset = read_dataset(runs[0].config, progress)
-    study = StudyFolder(out)
-    arms = [_arm(run.config) for run in runs]
-    folders = []
-    for place, run in enumerate(runs):
-        seed, null = run.config.train.seed, run.config.data.null
-        folders.append(study.run_path(arms[place].model, seed, null))
-        waiting = [label(arm, ()) for arm in arms[place:]]
-        with training_stops(study, folders[-1], waiting, is_first=not place):
-            train(
-                run.config, folders[-1], progress,
-                sources=run.sources, dataset=dataset, cache_folder=study.prefix_cache,
-            )  # fmt: skip
-    with stage_stops(study, "evaluate", is_explained=bool(explained)):
-        evaluate(folders, evaluating, out, progress)
-    if explained:
-        with stage_stops(study, "explain", settings=_in_command(explaining)):
-            explain(out, explaining, progress=progress, arms=explained)
-    with stage_stops(study, "report"):
-        return report(out, config.report, progress)
+    begin(study.settings_file, config)
+    with _going_on(study):
+        folders = _trained(study, runs, progress)
+        has_tasks = not config.evaluate.tasks or study.tasks_file.exists()
+        if not (study.is_evaluated and has_tasks):
+            evaluate(folders, evaluating, study.path, progress)
+        if explained and not study.explained_files():
+            explain(study.path, explaining, progress=progress, arms=explained)
+        return report(study.path, config.report, progress)
+
+
+def place(config: DemoConfig) -> Path:
+    """The first folder that is free, or where a demo with these settings was stopped."""
+    return next(
+        path
+        for path in numbered(STEM)
+        if not path.exists() or _was_stopped(StudyFolder(path), config)
+    )
+
+
+def _was_stopped(study: StudyFolder, config: DemoConfig) -> bool:
+    if not study.settings_file.exists() or study.report_file.exists():
+        return False
+    return not any(differences(study.settings_file, config))
+
+
+@contextmanager
+def _going_on(study: StudyFolder) -> Iterator[None]:
+    """While it works: a stop says what is kept, and that the same command goes on."""
+    try:
+        yield
+    except InterruptedRunError as stop:
+        kept = f"the run in {stop.run} is saved after step {stop.step}"
+        raise InterruptedStudyError(study.path, kept) from None
+    except KeyboardInterrupt:
+        kept = f"what was finished in {study.path} is kept"
+        raise InterruptedStudyError(study.path, kept) from None
+
+
+def _trained(
+    study: StudyFolder, runs: Sequence[Resolved[RunConfig]], progress: Progress
+) -> list[Path]:
+    """The folders of all runs, trained on the same texts; what was trained before stays."""
+    folders = [_folder(study, run.config) for run in runs]
+    started = [RunFolder(folder).started() for folder in folders]
+    dataset = None
+    for run, folder, before in zip(runs, folders, started, strict=True):
+        if before is not None and before.status == "complete":
+            continue
+        if dataset is None:
+            day = next((each.template_date for each in started if each is not None), None)
+            dataset = read_dataset(run.config, progress, day)
+        train(
+            run.config, folder, progress, sources=run.sources, resume=before is not None,
+            dataset=dataset, cache_folder=study.prefix_cache,
+        )  # fmt: skip
+    return folders
 
 
 def _explained(config: DemoConfig) -> list[str]:
@@ -104,19 +148,5 @@ def _explained(config: DemoConfig) -> list[str]:
     return [name for name in config.explained if name in trained]
 
 
-def _in_command(config: ExplainConfig) -> str:
-    """The settings that are not as by default, as words of a command."""
-    given = config.model_dump(mode="json", exclude={"device", "trust_remote_code"})
-    default = type(config)().model_dump(mode="json")
-    words = [
-        f"{name}={json.dumps(value, separators=(',', ':'))}"
-        for name, value in given.items()
-        if value != default[name]
-    ]
-    return " ".join(shlex.quote(word.replace('"', "")) for word in words)
-
-
-def _arm(config: RunConfig) -> Arm:
-    null = config.data.null
-    settings = () if null == "none" else ((NULL, null),)
-    return Arm(METHODS[config.train.method].arm, config.train.seed, settings)
+def _folder(study: StudyFolder, config: RunConfig) -> Path:
+    return study.run_path(METHODS[config.train.method].arm, config.train.seed, config.data.null)

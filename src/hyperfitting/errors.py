@@ -47,6 +47,9 @@ class MachineError(SaidError):
     exit_code = 1
 
 
+SAME_COMMAND = "the same command"  # goes on after a stop
+
+
 class StoppedError(HyperfittingError):
     """Ctrl-C or SIGTERM; says what is kept and names the commands that go on."""
 
@@ -68,25 +71,11 @@ class InterruptedStudyError(StoppedError):
     Args:
         study: its folder.
         kept: what stays there, in one clause.
-        commands: what goes on, in order; none where nothing was begun that can be gone on with.
-        lacking: trainings that were not begun, which these commands do not add.
     """
 
-    def __init__(
-        self, study: Path, kept: str, commands: Sequence[str], lacking: Sequence[str] = ()
-    ) -> None:
-        self.study, self.commands, self.lacking = study, tuple(commands), tuple(lacking)
-        lines = [f"interrupted; {kept}"]
-        lines += [
-            f"{'then' if place else 'continue with'}: {command}"
-            for place, command in enumerate(commands)
-        ]
-        if lacking:
-            lines.append(
-                f"not begun, and not added by that: {', '.join(lacking)}; for all of them begin "
-                "again in another folder"
-            )
-        super().__init__("\n".join(lines))
+    def __init__(self, study: Path, kept: str) -> None:
+        self.study = study
+        super().__init__(f"interrupted; {kept}\ncontinue with: {SAME_COMMAND}")
 
 
 class InterruptedGridError(StoppedError):

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,7 @@ class StudyFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs = path / "runs"
+        self.settings_file = path / "settings.json"  # of a demo
         self.study_file = path / "study.json"
         self.measurements_file = path / "measurements.json"
         self.timings_file = path / "timings.json"
@@ -407,9 +409,6 @@ def require_free(path: Path) -> None:
         )
 
 
-def first_free(stem: str) -> Path:
-    """`stem`, or `stem-2`, `stem-3`, ...: the first that does not exist yet."""
-    candidates: Iterator[Path] = (
-        Path(stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000)
-    )
-    return next(path for path in candidates if not path.exists())
+def numbered(stem: str) -> Iterator[Path]:
+    """`stem`, `stem-2`, `stem-3`, ..."""
+    return (Path(stem if number == 1 else f"{stem}-{number}") for number in count(1))

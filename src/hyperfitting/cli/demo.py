@@ -26,7 +26,10 @@ def demo(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; default: hyperfit-demo, then hyperfit-demo-2, ..."),
+        typer.Option(
+            help="New folder, or that of a demo that was stopped; default: hyperfit-demo, "
+            "then hyperfit-demo-2, ..."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Training seed; default 0.")] = None,
     device: Device = None,
@@ -35,27 +38,27 @@ def demo(
 ) -> None:
     """Show a looping model stop looping: built-in model and texts, no network, no GPU.
 
+    Stopped, the same command goes on.
+
     Example: hyperfit demo --out my-demo data.source=builtin:news
     """
     with one_message():
         from hyperfitting import verbs
         from hyperfitting.cli.show import demo_opening, study_summary
         from hyperfitting.config.resolve import resolve_demo
+        from hyperfitting.demo import place
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
-        from hyperfitting.runs import first_free
         from hyperfitting.storage import read_json
 
         flags = {"train.seed": ("--seed", seed), "model.device": ("--device", device)}
         resolved = resolve_demo(layers(config, flags, overrides))
         progress = ConsoleProgress()
         demo_opening(progress, resolved.config)
-        study = verbs.demo(
-            resolved.config,
-            out or first_free("hyperfit-demo"),
-            progress,
-            sources=resolved.sources,
-        )
+        out = out or place(resolved.config)
+        if out.exists():
+            progress.say(f"going on in {out}")
+        study = verbs.demo(resolved.config, out, progress, sources=resolved.sources)
         if as_json:
             print_json(read_json(study.measurements_file))
         else:

@@ -126,7 +126,8 @@ def _is_around(out: Path, subject: Subject) -> bool:
     if not isinstance(subject, Runs):
         return False
     study = StudyFolder(out)
-    own = {study.runs.name, study.prefix_cache.name, *UNFINISHED, LOCK, OWNER}
+    own = {study.runs.name, study.settings_file.name, study.prefix_cache.name, *UNFINISHED, LOCK,
+           OWNER}  # fmt: skip
     holds_more = out.is_dir() and not {path.name for path in out.iterdir()} <= own
     parents = {folder.resolve().parent for folder in subject.folders}
     is_evaluated = study.study_file.exists()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hyperfitting.errors import InputError, InterruptedStudyError
+from hyperfitting.errors import SAME_COMMAND, InputError, InterruptedStudyError
 from hyperfitting.faults import going_on
 from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
@@ -20,7 +20,6 @@ from hyperfitting.records.origins import Environment
 from hyperfitting.records.record import FileRecord, read_file, write_file
 
 FileT = TypeVar("FileT", bound=FileRecord)
-AGAIN = "the same command"  # goes on after a stop
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,13 @@ class Unfinished:
             InterruptedStudyError: Ctrl-C after something was found.
         """
         try:
-            with going_on(AGAIN, self.folder):
+            with going_on(SAME_COMMAND, self.folder):
                 yield
         except KeyboardInterrupt:
             if not self.count:
                 raise
             done = f"{self.count} finished {self.called} are kept in {self.folder}"
-            raise InterruptedStudyError(study, done, [AGAIN]) from None
+            raise InterruptedStudyError(study, done) from None
 
     def clear(self) -> None:
         """Remove them: they stand in the result now. Others stay for who asks for them."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hyperfitting.begun import AGAIN, begin
 from hyperfitting.config import DataConfig, EvaluateConfig, ModelConfig, RunConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
@@ -31,7 +32,7 @@ from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records import Arm
 from hyperfitting.records.diagnosed import Diagnosis
 from hyperfitting.records.exported import ExportFile
-from hyperfitting.records.fixed import FixFile, FixStart
+from hyperfitting.records.fixed import FixFile
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.sections.strength import suggested
@@ -48,8 +49,6 @@ from hyperfitting.train.verb import train
 from hyperfitting.writable import require_writable
 
 QUICK = {"contexts": 12, "natural_tokens": 64, "decoders": "dry,min_p", "precision": False}
-WHEREABOUTS = ("device", "trust_remote_code")  # settings that change no result's meaning
-AGAIN = "run the same command again in a new folder"
 
 
 @dataclass
@@ -92,7 +91,7 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
     require_settings(_export_config(config, 1.0), has_adapter=method.has_adapters)
     require_writable(job.folder.path)
     with only_writer(job.folder.path):
-        _require_same(job)
+        begin(job.folder.settings_file, config)
         resolved = _examined(job)
         _foretold(job, resolved.config)
         diagnosis = _diagnosed(job, resolved.config.data)
@@ -107,27 +106,6 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
         )
         _concluded(job, diagnosis, arm.full_strength, about, said)
     return job.folder
-
-
-def _require_same(job: _Job) -> None:
-    """Note the settings, or refuse others than those that the folder was begun with.
-
-    Raises:
-        InputError: one differs.
-    """
-    path = job.folder.settings_file
-    given = job.config.model_dump(mode="json", exclude=set(WHEREABOUTS))
-    if not path.exists():
-        write_file(path, FixStart(config=given))
-        return
-    before = read_file(FixStart, path, AGAIN).config
-    for name, value in given.items():
-        if name in before and before[name] != value:
-            raise InputError(
-                f"{job.folder.path} was begun with {name}={before[name]}, and {name}={value} is "
-                "given now",
-                needed="the same settings, or another --out",
-            )
 
 
 def _examined(job: _Job) -> Resolved[RunConfig]:

@@ -1,14 +1,6 @@
 """What `fix.json` says: what the whole job took, and what came of it."""
 
-from typing import Any
-
 from hyperfitting.records.record import FileRecord
-
-
-class FixStart(FileRecord):
-    """`settings.json`: the settings with which the folder was begun."""
-
-    config: dict[str, Any]
 
 
 class FixFile(FileRecord):

@@ -1,0 +1,61 @@
+"""Folders that the same command goes on with, and no command with other settings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from hyperfitting.config.layers import flatten
+from hyperfitting.errors import InputError
+from hyperfitting.records.begun import BegunFile
+from hyperfitting.records.record import read_file, write_file
+
+WHEREABOUTS = ("device", "trust_remote_code")  # settings that change no result's meaning
+AGAIN = "run the same command again in a new folder"
+
+
+class Difference(NamedTuple):
+    """A setting that is not as it was when the folder was begun."""
+
+    name: str
+    before: Any
+    now: Any
+
+
+def begin(path: Path, config: BaseModel) -> None:
+    """Note the settings in the file `path`, where they do not stand already.
+
+    Raises:
+        InputError: others stand there.
+    """
+    require_same(path, config)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, BegunFile(config=config.model_dump(mode="json")))
+
+
+def require_same(path: Path, config: BaseModel) -> None:
+    """Refuse other settings than those that the folder of `path` was begun with, if it was.
+
+    Raises:
+        InputError: one differs.
+    """
+    for name, before, now in differences(path, config) if path.exists() else ():
+        raise InputError(
+            f"{path.parent} was begun with {name}={before}, and {name}={now} is given now",
+            needed="the same settings, or another --out",
+        )
+
+
+def differences(path: Path, config: BaseModel) -> Iterator[Difference]:
+    """What differs from the settings that stand in a file.
+
+    Raises:
+        InputError: the file does not fit.
+    """
+    before = flatten(read_file(BegunFile, path, AGAIN).config)
+    for name, value in flatten(config.model_dump(mode="json")).items():
+        is_compared = name in before and name.rpartition(".")[2] not in WHEREABOUTS
+        if is_compared and before[name] != value:
+            yield Difference(name, before[name], value)
