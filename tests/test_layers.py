@@ -55,12 +55,12 @@ ALLOWED = {
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "report"},
     "judge": BASE | FILES_OF_A_RUN | {"written", "data", "models", "generate", "measure"},
-    "stops": {"errors", "runs"},
-    "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "stops"},
+    "begun": {"errors", "config", "records", "runs"},
+    "demo": BASE | FILES_OF_A_RUN | {"models", "train", "evaluate", "explain", "report", "begun"},
     "study": BASE | FILES_OF_A_RUN | {"interrupts", "models", "evaluate", "explain", "report"},
     "fix": BASE
     | FILES_OF_A_RUN
-    | {"models", "doctor", "diagnose", "train", "evaluate", "export", "report", "study"},
+    | {"begun", "models", "doctor", "diagnose", "train", "evaluate", "export", "report", "study"},
     # The doors, which import when they are asked for.
     "verbs": {
         "interrupts",
@@ -81,7 +81,7 @@ ALLOWED = {
     | FILES_OF_A_RUN
     | {"report", "measure", "verbs", "allocation", "terminal", "interrupts", "__init__"}
     # When a command runs, never at the top: see below.
-    | {"models", "compare", "generate", "study", "export"},
+    | {"begun", "models", "compare", "generate", "study", "export"},
 }
 ONLY_IN = {
     "transformers": {"models", "generate", "train", "study"},

@@ -10,6 +10,7 @@ from hyperfitting.config.layers import flatten
 from hyperfitting.errors import InputError
 from hyperfitting.records.begun import BegunFile
 from hyperfitting.records.record import read_file, write_file
+from hyperfitting.runs import StudyFolder, numbered
 
 WHEREABOUTS = ("device", "trust_remote_code")  # settings that change no result's meaning
 AGAIN = "run the same command again in a new folder"
@@ -59,3 +60,18 @@ def differences(path: Path, config: BaseModel) -> Iterator[Difference]:
         is_compared = name in before and name.rpartition(".")[2] not in WHEREABOUTS
         if is_compared and before[name] != value:
             yield Difference(name, before[name], value)
+
+
+def place(stem: str, config: BaseModel) -> Path:
+    """The first of `numbered(stem)` that is free, or where the same settings were stopped."""
+    return next(
+        path
+        for path in numbered(stem)
+        if not path.exists() or _was_stopped(StudyFolder(path), config)
+    )
+
+
+def _was_stopped(study: StudyFolder, config: BaseModel) -> bool:
+    if not study.settings_file.exists() or study.report_file.exists():
+        return False
+    return not any(differences(study.settings_file, config))

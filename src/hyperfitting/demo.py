@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hyperfitting.begun import begin, differences, require_same
+from hyperfitting.begun import begin, require_same
 from hyperfitting.config import DemoConfig, RunConfig
 from hyperfitting.config.layers import Resolved
 from hyperfitting.config.methods import METHODS
@@ -27,12 +27,10 @@ from hyperfitting.explain.verb import explain
 from hyperfitting.models.fit import check_length
 from hyperfitting.progress import Progress
 from hyperfitting.report.verb import report
-from hyperfitting.runs import RunFolder, StudyFolder, numbered, require_free
+from hyperfitting.runs import RunFolder, StudyFolder, require_free
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.verb import train
 from hyperfitting.writable import require_writable
-
-STEM = "hyperfit-demo"  # of a folder where none is named
 
 
 def demo(
@@ -81,21 +79,6 @@ def demo(
         if explained and not study.explained_files():
             explain(study.path, explaining, progress=progress, arms=explained)
         return report(study.path, config.report, progress)
-
-
-def place(config: DemoConfig) -> Path:
-    """The first folder that is free, or where a demo with these settings was stopped."""
-    return next(
-        path
-        for path in numbered(STEM)
-        if not path.exists() or _was_stopped(StudyFolder(path), config)
-    )
-
-
-def _was_stopped(study: StudyFolder, config: DemoConfig) -> bool:
-    if not study.settings_file.exists() or study.report_file.exists():
-        return False
-    return not any(differences(study.settings_file, config))
 
 
 @contextmanager

@@ -44,9 +44,9 @@ def demo(
     """
     with one_message():
         from hyperfitting import verbs
+        from hyperfitting.begun import place
         from hyperfitting.cli.show import demo_opening, study_summary
         from hyperfitting.config.resolve import resolve_demo
-        from hyperfitting.demo import place
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
         from hyperfitting.storage import read_json
@@ -55,7 +55,7 @@ def demo(
         resolved = resolve_demo(layers(config, flags, overrides))
         progress = ConsoleProgress()
         demo_opening(progress, resolved.config)
-        out = out or place(resolved.config)
+        out = out or place("hyperfit-demo", resolved.config)
         if out.exists():
             progress.say(f"going on in {out}")
         study = verbs.demo(resolved.config, out, progress, sources=resolved.sources)
