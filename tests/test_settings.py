@@ -198,6 +198,7 @@ def demo_calls(monkeypatch, overrides):
     checks = ("check", "check_controls", "check_length")
     for name in ("train", "evaluate", "explain", "report", "read_dataset", *checks):
         monkeypatch.setattr(hyperfitting.demo, name, stage(name))
+    monkeypatch.setattr(hyperfitting.demo, "begin", lambda *_: None)  # notes every setting
     resolved = resolve_demo([read_overrides(overrides)] if overrides else [])
     hyperfitting.demo.demo(resolved.config, Path("out"), sources=resolved.sources)
     return found
