@@ -56,7 +56,9 @@ def demo(
     """
     progress, study = progress or Progress(), StudyFolder(Path(out))
     require_same(study.settings_file, config)
-    if not study.settings_file.exists():
+    if study.settings_file.exists():
+        progress.say(f"going on in {study.path}")
+    else:
         require_free(study.path)
     require_writable(study.path)
     evaluating = beside(config.model, config.evaluate)

@@ -56,8 +56,6 @@ def demo(
         progress = ConsoleProgress()
         demo_opening(progress, resolved.config)
         out = out or place("hyperfit-demo", resolved.config)
-        if out.exists():
-            progress.say(f"going on in {out}")
         study = verbs.demo(resolved.config, out, progress, sources=resolved.sources)
         if as_json:
             print_json(read_json(study.measurements_file))
