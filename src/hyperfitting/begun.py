@@ -1,13 +1,14 @@
 """Folders that the same command goes on with, and no command with other settings."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from hyperfitting.config.layers import flatten
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, InterruptedRunError, InterruptedStudyError
 from hyperfitting.records.begun import BegunFile
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.runs import StudyFolder, numbered
@@ -60,6 +61,22 @@ def differences(path: Path, config: BaseModel) -> Iterator[Difference]:
         is_compared = name in before and name.rpartition(".")[2] not in WHEREABOUTS
         if is_compared and before[name] != value:
             yield Difference(name, before[name], value)
+
+
+@contextmanager
+def going_on_with(folder: Path) -> Iterator[None]:
+    """While it works: a stop says what is kept, and that the same command goes on.
+
+    Raises:
+        InterruptedStudyError: Ctrl-C.
+    """
+    try:
+        yield
+    except InterruptedRunError as stop:
+        kept = f"the run in {stop.run} is saved after step {stop.step}"
+        raise InterruptedStudyError(folder, kept) from None
+    except KeyboardInterrupt:
+        raise InterruptedStudyError(folder, f"what was finished in {folder} is kept") from None
 
 
 def place(stem: str, config: BaseModel) -> Path:

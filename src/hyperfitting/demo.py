@@ -3,22 +3,16 @@
 The same command goes on where it was stopped: what a verb wrote is not done again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hyperfitting.begun import begin, require_same
+from hyperfitting.begun import begin, going_on_with, require_same
 from hyperfitting.config import DemoConfig, RunConfig
 from hyperfitting.config.layers import Resolved
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.presets import DEMO_DEFAULTS
 from hyperfitting.config.resolve import beside, demo_runs
-from hyperfitting.errors import (
-    InputError,
-    InterruptedRunError,
-    InterruptedStudyError,
-    did_you_mean,
-)
+from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.plan import check as check_controls
@@ -73,7 +67,7 @@ def demo(
     if explained:
         check_controls(explaining, config.model)
     begin(study.settings_file, config)
-    with _going_on(study):
+    with going_on_with(study.path):
         folders = _trained(study, runs, progress)
         has_tasks = not config.evaluate.tasks or study.tasks_file.exists()
         if not (study.is_evaluated and has_tasks):
@@ -81,19 +75,6 @@ def demo(
         if explained and not study.explained_files():
             explain(study.path, explaining, progress=progress, arms=explained)
         return report(study.path, config.report, progress)
-
-
-@contextmanager
-def _going_on(study: StudyFolder) -> Iterator[None]:
-    """While it works: a stop says what is kept, and that the same command goes on."""
-    try:
-        yield
-    except InterruptedRunError as stop:
-        kept = f"the run in {stop.run} is saved after step {stop.step}"
-        raise InterruptedStudyError(study.path, kept) from None
-    except KeyboardInterrupt:
-        kept = f"what was finished in {study.path} is kept"
-        raise InterruptedStudyError(study.path, kept) from None
 
 
 def _trained(

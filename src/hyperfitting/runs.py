@@ -400,13 +400,23 @@ def require_free(path: Path) -> None:
     staged = (f".{RunFolder(path).manifest_file.name}.", f".{STAGED}.")
     unfinished = (LOCK, OWNER, *UNFINISHED, *staged)
     if path.is_dir() and any(not p.name.startswith(unfinished) for p in path.iterdir()):
-        held = "another run" if RunFolder(path).manifest_file.exists() else "other files"
-        held = "a study" if StudyFolder(path).is_evaluated else held
         raise InputError(
-            f"the output folder {path} holds {held}",
+            f"the output folder {path} holds {_held(path)}",
             needed="a new or empty folder",
             hint="choose another --out, or delete that folder first",
         )
+
+
+def _held(path: Path) -> str:
+    """What a folder that is not empty holds."""
+    known = (
+        (RunFolder(path).manifest_file, "another run"),
+        (GridFolder(path).grid_file, "a study of several models"),
+        (StudyFolder(path).study_file, "a study"),
+        (ExportFolder(path).record_file, "an export"),
+        (FixFolder(path).settings_file, "what `hyperfit fix` or `hyperfit demo` began"),
+    )
+    return next((held for file, held in known if file.exists()), "other files")
 
 
 def numbered(stem: str) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from hyperfitting import verbs
 from hyperfitting.config.fix import FixConfig
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, InterruptedStudyError
 from hyperfitting.fix import verb
 from hyperfitting.records import ORIGINAL
 from hyperfitting.records.exported import ExportFile
@@ -75,7 +75,7 @@ def test_what_is_done_is_not_done_again(model, texts_file, tmp_path, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(verb, "evaluate", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptedStudyError, match="kept\ncontinue with: the same command"):
             verbs.fix(config(model, texts_file), out)
     done = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert (out / "diagnosis.json").exists()

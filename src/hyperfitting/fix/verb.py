@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.begun import AGAIN, begin
+from hyperfitting.begun import AGAIN, begin, going_on_with
 from hyperfitting.config import DataConfig, EvaluateConfig, ModelConfig, RunConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
@@ -83,7 +83,7 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
 
     Raises:
         InputError: a model or texts that cannot be used, or a folder that holds something else.
-        StoppedError, KeyboardInterrupt: Ctrl-C; the same call goes on.
+        InterruptedStudyError: Ctrl-C; the same call goes on.
     """
     job = _Job(config, FixFolder(Path(out)), progress or Progress())
     job.folder.require_ours()
@@ -92,20 +92,26 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
     require_writable(job.folder.path)
     with only_writer(job.folder.path):
         begin(job.folder.settings_file, config)
-        resolved = _examined(job)
-        _foretold(job, resolved.config)
-        diagnosis = _diagnosed(job, resolved.config.data)
-        if not _is_needed(diagnosis, config):
-            _concluded(job, diagnosis, None, None, [diagnosis.advice])
-            return job.folder
-        study = _measured(job, resolved)
-        arm = _chosen(study)
-        about = _exported(job, arm.full_strength)
-        said = sentences(
-            study, arm, about, str(StudyFolder(job.folder.run).report_file), str(job.folder.export)
-        )
-        _concluded(job, diagnosis, arm.full_strength, about, said)
+        with going_on_with(job.folder.path):
+            _whole_job(job)
     return job.folder
+
+
+def _whole_job(job: _Job) -> None:
+    """Every step that was not done before."""
+    resolved = _examined(job)
+    _foretold(job, resolved.config)
+    diagnosis = _diagnosed(job, resolved.config.data)
+    if not _is_needed(diagnosis, job.config):
+        _concluded(job, diagnosis, None, None, [diagnosis.advice])
+        return
+    study = _measured(job, resolved)
+    arm = _chosen(study)
+    about = _exported(job, arm.full_strength)
+    said = sentences(
+        study, arm, about, str(StudyFolder(job.folder.run).report_file), str(job.folder.export)
+    )
+    _concluded(job, diagnosis, arm.full_strength, about, said)
 
 
 def _examined(job: _Job) -> Resolved[RunConfig]:
@@ -136,7 +142,9 @@ def _examined(job: _Job) -> Resolved[RunConfig]:
             "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
         },
     )  # fmt: skip
-    return resolve_run([wanted])
+    resolved = resolve_run([wanted])
+    resolved.config.train.steps_per_epoch(examination.windows)  # of the method that is asked for
+    return resolved
 
 
 def _changed(before: DataConfig, after: DataConfig) -> dict[str, Any]:
