@@ -21,7 +21,7 @@ from hyperfitting.untrusted import escaped, printable
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings, as `hyperfit config show` lists them.",
         show_default=False,
     ),

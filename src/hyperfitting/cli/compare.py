@@ -32,7 +32,7 @@ BEYOND, LOOP = "bold magenta", "underline dim"
 def compare(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="A [B] [KEY=VALUE]...", help="Two models, or a run alone."),
+        typer.Argument(metavar="MODEL|KEY=VALUE", help="Two models, or a run alone."),
     ],
     prompt: Annotated[
         list[str] | None, typer.Option(help="A text to continue; may be repeated.")
@@ -57,6 +57,7 @@ def compare(
     compared with the model it was trained from.
 
     Example: hyperfit compare my-run --prompt "The old bridge"
+
     Two models: hyperfit compare model-a model-b --prompts prompts.txt --out texts.jsonl
     """
     with one_message():

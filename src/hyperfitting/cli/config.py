@@ -16,9 +16,11 @@ def _config() -> None:
 
 @app.command("show")
 def show(
-    verb: Annotated[str, typer.Argument(help="A verb with settings, or study.")] = "train",
+    verb: Annotated[
+        str, typer.Argument(metavar="VERB", help="A verb with settings, or study.")
+    ] = "train",
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", show_default=False)
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -29,6 +31,7 @@ def show(
     """Print every setting of a verb, its value, its source and what it means.
 
     Example: hyperfit config show train model.name=builtin train.method=full_sft
+
     A file to begin with: hyperfit config show train --yaml > run.yaml
     """
     with one_message():
@@ -53,7 +56,9 @@ def show(
 
 @app.command("schema")
 def schema(
-    verb: Annotated[str, typer.Argument(help="A verb with settings, or study.")] = "train",
+    verb: Annotated[
+        str, typer.Argument(metavar="VERB", help="A verb with settings, or study.")
+    ] = "train",
 ) -> None:
     """Print the JSON schema of a verb's --config file, which editors complete and check by.
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def diagnose(
     model: Annotated[
         str,
-        typer.Argument(help="builtin, a run, a local folder, a .gguf file or a hub id."),
+        typer.Argument(
+            metavar="MODEL", help="builtin, a run, a local folder, a .gguf file or a hub id."
+        ),
     ],
     overrides: Overrides = None,
     data: Annotated[
@@ -39,9 +41,10 @@ def diagnose(
     """Find out why a model loops and what would help, in minutes; nothing is trained.
 
     Ends and chat template, loops after texts and through the template, float32 against bfloat16,
-    ten usual decoders, and whether it looks hyperfitted already.
+    eleven decoders, and whether it looks hyperfitted already.
 
     Example: hyperfit diagnose my-model --data texts.jsonl
+
     In half a minute: hyperfit diagnose my-model contexts=8 decoders= precision=false
     """
     with one_message():

@@ -64,7 +64,9 @@ def evaluate(
     """Generate, measure and test; a lone run keeps the result in its own folder.
 
     Example: hyperfit evaluate run-a run-b --out comparison natural_tokens=128
+
     Other decoders and texts: hyperfit evaluate my-run --decoders min_p,guard --data ag_news
+
     Checkpoints of your own: hyperfit evaluate --base A --tuned B --data texts.jsonl --out study
     """
     with one_message():

@@ -49,7 +49,9 @@ def explain(
     finished is kept when it is stopped: the same command goes on.
 
     Example: hyperfit explain my-run swap_contexts=50
+
     Some controls alone: hyperfit explain my-run --only lens,block_swap
+
     Checkpoints of your own: hyperfit explain --base A --tuned B --data texts.jsonl --out study
     """
     with one_message():

@@ -20,7 +20,7 @@ from hyperfitting.errors import InputError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     overrides: Overrides = None,
     format: Annotated[  # the option is called so
         str | None, typer.Option(help="adapter, merged, gguf, ollama or mlx.")
@@ -54,7 +54,9 @@ def export(
     and the model card hold the figures. Ends with 1 where the export is not verified.
 
     Example: hyperfit export my-run --format merged --out exported
+
     For llama.cpp: hyperfit export my-run --format gguf --llama-cpp ~/llama.cpp --out exported
+
     A file that was made by hand: hyperfit export my-run --check model.gguf
     """
     with one_message():

@@ -20,7 +20,8 @@ from hyperfitting.cli.common import (
 
 def fix(
     model: Annotated[
-        str, typer.Argument(help="builtin, a local folder, a .gguf file or a hub id.")
+        str,
+        typer.Argument(metavar="MODEL", help="builtin, a local folder, a .gguf file or a hub id."),
     ],
     overrides: Overrides = None,
     data: Annotated[

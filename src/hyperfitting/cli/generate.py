@@ -22,7 +22,9 @@ from hyperfitting.generate.decoders import DECODERS
 def generate(
     model: Annotated[
         str,
-        typer.Argument(help="builtin, a run, a local folder, an adapter's folder or a hub id."),
+        typer.Argument(
+            metavar="MODEL", help="builtin, a run, a local folder, an adapter's folder or a hub id."
+        ),
     ],
     overrides: Overrides = None,
     prompt: Annotated[
@@ -51,6 +53,8 @@ def generate(
 ) -> None:
     """Continue prompts. A text may end itself; `max_new_tokens` is the cap.
 
+    Prints each prompt behind `> `, and below it how the model goes on; --json has all of it.
+
     Example: hyperfit generate my-run --decoder min_p:0.1 --prompt "The old bridge"
     """
     with one_message():
@@ -76,4 +80,5 @@ def generate(
             print_json({"decoder": settings.decoder, "texts": texts})
             return
         for text in texts:
-            write_line(f"\n{text['prompt']}|{text['continuation']}")
+            asked = "\n".join(f"> {line}" for line in text["prompt"].split("\n"))
+            write_line(f"\n{asked}\n{text['continuation'].strip()}")

@@ -60,7 +60,7 @@ def _swap_note(bias: PositionBias) -> str:
 
 
 def judge(
-    study: Annotated[Path, typer.Argument(help="An evaluated study.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="An evaluated study.")],
     overrides: Overrides = None,
     a: Annotated[str | None, typer.Option("--a", help="Arm whose rates are given.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="Arm it is compared with.")] = None,

@@ -23,8 +23,10 @@ from hyperfitting.cli import (
     train,
 )
 from hyperfitting.cli.common import write_line
+from hyperfitting.cli.usage import Commands
 
 app = typer.Typer(
+    cls=Commands,
     help="Stop a causal language model from looping under greedy decoding, and show why it works.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -18,7 +18,7 @@ from hyperfitting.cli.common import (
 def report(
     studies: Annotated[
         list[str],
-        typer.Argument(metavar="STUDY... [KEY=VALUE]...", help="Evaluated run or study folders."),
+        typer.Argument(metavar="STUDY|KEY=VALUE", help="Evaluated run or study folders."),
     ],
     out: Annotated[
         Path | None,
@@ -30,6 +30,7 @@ def report(
     """Rebuild report/ of evaluated folders; needs no model.
 
     Example: hyperfit report hyperfit-demo num_examples=20
+
     Several on one page: hyperfit report study-a study-b --out together
     """
     with one_message():

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def study(
     plan: Annotated[
-        str, typer.Argument(help="A YAML file, or a plan by name: paper, real, builtin.")
+        str,
+        typer.Argument(
+            metavar="PLAN", help="A YAML file, or a plan by name: paper, real, builtin."
+        ),
     ],
     overrides: Overrides = None,
     out: Annotated[
@@ -32,6 +35,7 @@ def study(
     """Train, evaluate and explain what a plan lacks, and report it all; the same command goes on.
 
     Example: hyperfit study builtin --out grid
+
     What it would take: hyperfit study real --dry-run models=[builtin] seeds=[0,1]
     """
     with one_message():

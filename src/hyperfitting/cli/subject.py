@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Folders = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]... [KEY=VALUE]...", help="Run or study folders."),
+    typer.Argument(metavar="RUN|KEY=VALUE", help="Run or study folders."),
 ]
 Base = Annotated[
     str | None,

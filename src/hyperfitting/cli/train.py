@@ -29,7 +29,9 @@ def train(
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
     model: Annotated[
         str | None,
-        typer.Argument(help="builtin, a local folder or a hub id.", show_default=False),
+        typer.Argument(
+            metavar="MODEL", help="builtin, a local folder or a hub id.", show_default=False
+        ),
     ] = None,
     overrides: Overrides = None,
     data: Annotated[
@@ -77,6 +79,7 @@ def train(
     """Train a model on a small text set to near-zero loss.
 
     Example: hyperfit train ./my-model --data stories.jsonl --out run
+
     Go on after a stop: hyperfit train --resume --out run
     """
     with one_message():
