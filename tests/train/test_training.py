@@ -240,7 +240,7 @@ def test_an_epoch_holds_whole_steps_of_different_windows():
 
 
 def test_fewer_windows_than_a_step():
-    with pytest.raises(InputError, match="3 training windows, and a step takes 8"):
+    with pytest.raises(InputError, match="too few training windows: 3, and a step takes 8"):
         run(tiny_model(), settings(gradient_accumulation=2), windows(3))
 
 

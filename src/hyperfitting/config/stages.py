@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
 from hyperfitting.config.section import LARGEST_SEED, LONGEST, MOST, Day, PathName, Section
+from hyperfitting.errors import InputError
 
 
 def _known_method(name: Any) -> Any:
@@ -224,6 +225,28 @@ class TrainConfig(Section):
     @classmethod
     def _losses(cls, losses: tuple[float, ...]) -> tuple[float, ...]:
         return _training_losses(losses)
+
+    @property
+    def step_windows(self) -> int:
+        """Training windows that one optimiser step takes."""
+        return self.batch_size * self.gradient_accumulation
+
+    def steps_per_epoch(self, num_windows: int) -> int:
+        """Optimiser steps of an epoch. Windows beyond the last full step wait for another epoch.
+
+        Raises:
+            InputError: fewer windows than one step takes.
+        """
+        needed = self.step_windows
+        if num_windows < needed:
+            raise InputError(
+                f"too few training windows: {num_windows}, and a step takes {needed} "
+                f"(train.batch_size={self.batch_size} x "
+                f"train.gradient_accumulation={self.gradient_accumulation})",
+                needed=f"at least {needed} windows, or a smaller train.batch_size",
+                hint="more or longer texts, or shorter windows: hyperfit doctor DATA says which",
+            )
+        return num_windows // needed
 
 
 class MonitorConfig(Section):

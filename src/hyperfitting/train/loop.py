@@ -26,7 +26,7 @@ from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.engine import Engine, Source
 from hyperfitting.train.memorised import Memorised, memorised
 from hyperfitting.train.monitor import DivergedError
-from hyperfitting.train.setup import steps_per_epoch
+from hyperfitting.train.speed import Speed
 from hyperfitting.train.stopping import WINDOWS_LOOKED_AT, reason_to_stop
 from hyperfitting.train.trainable import Trainable
 
@@ -48,7 +48,7 @@ def epoch_rows(config: TrainConfig, epoch: int, count: int) -> list[NDArray[np.i
     """
     seed = config.seed if config.order_seed is None else config.order_seed
     order = epoch_order(seed, epoch, count)
-    number = steps_per_epoch(config, count) * config.gradient_accumulation
+    number = config.steps_per_epoch(count) * config.gradient_accumulation
     size = config.batch_size
     return [order[i * size : (i + 1) * size] for i in range(number)]
 
@@ -107,8 +107,7 @@ class Trainer:
             InterruptedRunError: Ctrl-C; a checkpoint was saved.
         """
         self.trainable.model.eval()
-        self.tokens_since, self.clock = 0, time.perf_counter()
-        self.last_note = self.clock
+        self.speed, self.last_note = Speed(), time.perf_counter()
         if self.state is None:
             self.state = TrainState()
             self._observe(0, None)
@@ -144,6 +143,7 @@ class Trainer:
                 self._save(state, interrupted)
             if is_last or saves:
                 start = time.perf_counter()
+                self.speed.go_on()
             self._note(state)
             if is_last:
                 return
@@ -172,7 +172,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.step_tokens.append(tokens)
-        self.tokens_since += sum(len(rows_B) for rows_B in rows) * self.source.ids_NT.shape[1]
+        self.speed.step(sum(len(rows_B) for rows_B in rows) * self.source.ids_NT.shape[1])
         assert total is not None
         return total
 
@@ -294,19 +294,23 @@ class Trainer:
             self.stage.update(state.step)
             return
         self.last_note = now
-        speed = self.tokens_since / (now - self.clock)
-        number = steps_per_epoch(self.config, len(self.source))
-        tokens = number * self.config.batch_size * self.config.gradient_accumulation
-        tokens *= self.source.ids_NT.shape[1]
-        left = (self.config.epochs * number - state.step) / number * tokens / max(speed, 1e-9)
         epoch = min(state.epoch, self.config.epochs)
         seen = _so_far(state.rows[-1]) if state.rows else ""
         self.stage.update(
             state.step,
-            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}{seen}  "
-            f"{speed:,.0f} tokens/s  {'' if self.config.stop == 'epochs' else 'at most '}"
-            f"{_clock(left)} left",
+            f"epoch {epoch}/{self.config.epochs}  loss {float(self.latest):.3f}{seen}"
+            f"{self._time_left(state)}",
         )
+
+    def _time_left(self, state: TrainState) -> str:
+        """Speed, and how long the epochs that are left take at it."""
+        speed = self.speed.per_second
+        if speed is None:
+            return ""
+        steps = self.config.epochs * self.config.steps_per_epoch(len(self.source)) - state.step
+        tokens = steps * self.config.step_windows * self.source.ids_NT.shape[1]
+        most = "" if self.config.stop == "epochs" else "at most "
+        return f"  {speed:,.0f} tokens/s  {most}{_clock(tokens / speed)} left"
 
 
 def _so_far(row: MonitorRow) -> str:

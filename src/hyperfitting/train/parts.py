@@ -30,7 +30,6 @@ from hyperfitting.progress import Progress
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.methods import prepare, require_trainable
 from hyperfitting.train.nulls import NullSource, null_dataset
-from hyperfitting.train.setup import steps_per_epoch
 from hyperfitting.train.trainable import Trainable
 
 
@@ -57,7 +56,7 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
     Raises:
         InputError: the model cannot be loaded, does not fit the data, or cannot be trained so.
     """
-    steps_per_epoch(config.train, len(dataset.train))
+    config.train.steps_per_epoch(len(dataset.train))
     device = choose_device(config.model)
     precision = choose_precision(config.train.precision, device)
     tokenizer = load_tokenizer(config.model)

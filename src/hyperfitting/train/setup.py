@@ -49,23 +49,6 @@ class Setup:
     prefix_seconds: float = 0.0  # spent on the prefix cache
 
 
-def steps_per_epoch(config: TrainConfig, num_windows: int) -> int:
-    """Optimiser steps of an epoch. Windows beyond the last full step wait for another epoch.
-
-    Raises:
-        InputError: fewer windows than one step takes.
-    """
-    needed = config.batch_size * config.gradient_accumulation
-    if num_windows < needed:
-        raise InputError(
-            f"{num_windows} training windows, and a step takes {needed} "
-            f"(train.batch_size={config.batch_size} x "
-            f"train.gradient_accumulation={config.gradient_accumulation})",
-            needed=f"at least {needed} windows, or a smaller train.batch_size",
-        )
-    return num_windows // needed
-
-
 def first_trained_block(trainable: Trainable) -> int:
     """0-based index of the lowest block that trains; 0 where everything does."""
     return min(trainable.blocks) if trainable.blocks else 0

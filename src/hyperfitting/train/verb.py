@@ -32,7 +32,7 @@ from hyperfitting.train.manifest import (
 )
 from hyperfitting.train.parts import RunParts, run_parts
 from hyperfitting.train.saving import save_result
-from hyperfitting.train.setup import Setup, set_up, steps_per_epoch
+from hyperfitting.train.setup import Setup, set_up
 from hyperfitting.train.watch import make_monitor
 from hyperfitting.writable import require_writable
 
@@ -100,7 +100,7 @@ def train(
         if resume:
             _restore(run, trainer, progress)
         try:
-            steps = config.train.epochs * steps_per_epoch(config.train, len(setup.train))
+            steps = config.train.epochs * config.train.steps_per_epoch(len(setup.train))
             with progress.stage(f"train {_title(manifest)}", steps) as trainer.stage:
                 state = trainer.run()
                 outcome = _outcome(parts, setup, state)
