@@ -94,16 +94,43 @@ def test_a_task_that_holds_is_no_fault(score, tmp_path):
 def test_the_three_sentences_say_what_was_gained_lost_and_meant(tmp_path):
     study = study_with(tmp_path / "s", tasks=[task(-0.2)])
     assert verdict.gained(study, ARM) == (
-        "Decoded greedily, hyperfitted (3 seeds) loops in 0 % of its texts, where the original "
-        "does in 90 %; its type-token ratio is 0.700 [0.690, 0.710] (the original 0.200, human "
-        "text 0.750)."
+        "Decoded greedily, hyperfitted (3 seeds), which trains every parameter, loops in 0 % of "
+        "its texts, where the original does in 90 %; its type-token ratio is 0.700 [0.690, 0.710] "
+        "(the original 0.200, human text 0.750)."
     )
     assert verdict.cost(study, ARM) == (
         "The price: 0.4 % of its words do not exist (human text 0.1 %); 2 % of its texts recite "
         "more than 10 tokens of the training; perplexity on held-out text goes from 60 to 900; of "
         "the tasks facts loses most, 0.20."
     )
+    assert verdict.untrained(study, ARM) == ""
     assert verdict.meaning(study, ARM) == "All of this is over 60 contexts and 3 trainings."
+
+
+def test_the_longest_copy_is_named(tmp_path):
+    study = study_with(tmp_path / "s", hyperfitted__overlap_max=81.0)
+    assert (
+        "2 % of its texts recite more than 10 tokens of the training, the longest run is 81;"
+        in verdict.cost(study, ARM)
+    )
+
+
+@pytest.mark.parametrize(
+    ("sampled", "coherence", "said"),
+    [
+        (0.74, -4.5, "As varied without any training is original_sampled: type-token ratio "
+         "0.740, though it draws at random."),
+        (0.74, -9.0, ""),  # no text any more
+        (0.69, -4.5, ""),  # less varied
+    ],
+)  # fmt: skip
+def test_what_is_as_varied_without_training_is_named(sampled, coherence, said, tmp_path):
+    study = study_with(
+        tmp_path / "s",
+        original_sampled__ttr=sampled,
+        original_sampled__coherence_original_nats=coherence,
+    )
+    assert verdict.untrained(study, ARM) == said
 
 
 @pytest.mark.parametrize(("sampled", "words"), [(0.4, "does not do it"), (0.68, "does as much")])
@@ -122,3 +149,22 @@ def test_without_a_tuned_model_there_is_no_verdict(folder):
     study = read_study(folder)
     alone = replace(study, rows=[r for r in study.rows if r.arm in ("human", "original")])
     assert verdict.content(alone, {}, None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/data/models/smollm2", "smollm2"),
+        ("../models/SmolLM2.gguf", "SmolLM2.gguf"),
+        ("a/b/c", "c"),
+        ("C:\\models\\smollm2", "smollm2"),
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
+        ("builtin", "builtin"),
+        ("/", "/"),
+    ],
+)
+def test_a_heading_names_the_last_part_of_a_path(name, shown, folder):
+    study = read_study(folder)
+    model = study.info.model.model_copy(update={"name": name})
+    info = study.info.model_copy(update={"model": model})
+    assert replace(study, info=info).title == f"{shown} on {study.domain}"

@@ -1,5 +1,6 @@
 """Read a study's files into records."""
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -36,6 +37,13 @@ from hyperfitting.runs import RunFolder, StudyFolder
 MAUVE_OF_HALVES = "one half against the other has another n: see below the table"
 
 
+def _last_part(name: str) -> str:
+    """The last part of a path; a hub id, which has two parts, stays whole."""
+    parts = [part for part in re.split(r"[/\\]", name) if part]
+    is_path = name[:1] in "/\\.~" or len(parts) > 2
+    return parts[-1] if is_path and parts else name
+
+
 @dataclass(frozen=True)
 class Study:
     """What a report is made of."""
@@ -59,6 +67,11 @@ class Study:
     def domain(self) -> str:
         """The texts that the study is about."""
         return self.info.data.source
+
+    @property
+    def title(self) -> str:
+        """Model and texts as a heading names them: of a path its last part."""
+        return f"{_last_part(self.info.model.name)} on {_last_part(self.domain)}"
 
     @property
     def runs(self) -> list[TunedEntry]:

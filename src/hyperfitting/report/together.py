@@ -77,10 +77,8 @@ def _entry(path: Path, study: Study, folder: GridFolder) -> Mapping[str, object]
     arm = study.first
     own = os.path.relpath(StudyFolder(path).report_file, folder.report_file.parent)
     return {
-        "title": f"{study.info.model.name} on {study.domain}",
+        "title": study.title,
         "href": Path(own).as_posix() if StudyFolder(path).report_file.exists() else None,
-        "sentences": [
-            say(study, arm) for say in (verdict.gained, verdict.cost, verdict.meaning) if arm
-        ],
+        "sentences": verdict.sentences(study, arm) if arm else [],
         "advice": verdict.advice(study, arm) if arm else [],
     }

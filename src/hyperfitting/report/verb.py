@@ -109,6 +109,7 @@ def render_page(study: Study, svgs: Mapping[str, str], config: ReportConfig) -> 
         .get_template("report.html.j2")
         .render(
             info=study.info,
+            title=study.title,
             sections=sections(study, svgs, config),
             svgs=svgs,
             script=Markup(script),  # ours

@@ -1,16 +1,18 @@
-"""The verdict first: what was gained, what it cost, what it is not; and advice by rule. Pure."""
+"""The verdict first: what was gained, what it cost, what does as much; advice by rule. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.config.methods import METHODS
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
+from hyperfitting.report.sections.competitors import is_drawn, is_original_otherwise
 from hyperfitting.report.sections.soundness import soundness
 from hyperfitting.report.tables import Content, Table, cell, number
 
-TITLE = "In three sentences"
+TITLE = "In a few sentences"
 # From where on the rules speak (ours).
 LOSS_NEAR_ZERO = 0.5  # nats per token: the paper trains to about .05
 RISE = 0.05  # of TTR: less is no effect
@@ -31,13 +33,21 @@ def content(study: Study, _svgs: Mapping[str, str], _config: ReportConfig) -> Co
     """What the template shows; None without a tuned model."""
     if study.first is None:
         return None
-    sentences = [gained(study, study.first), cost(study, study.first), meaning(study, study.first)]
-    return {"sentences": sentences, "advice": advice(study, study.first)}
+    return {
+        "sentences": sentences(study, study.first),
+        "advice": advice(study, study.first),
+    }
 
 
 def tables(_study: Study) -> list[Table]:
     """None: these are sentences."""
     return []
+
+
+def sentences(study: Study, arm: Arm) -> list[str]:
+    """What was gained, what it cost, what does as much without it, and what it means."""
+    said = (say(study, arm) for say in (gained, cost, untrained, meaning))
+    return [each for each in said if each]
 
 
 def _mean(study: Study, arm: Arm, metric: str) -> float | None:
@@ -54,6 +64,12 @@ def _loops(study: Study, arm: Arm) -> tuple[float | None, float | None]:
     return _mean(study, ORIGINAL, "looped_rate"), _mean(study, arm, "looped_rate")
 
 
+def _trained(arm: Arm) -> str:
+    """What of the model such an arm trains, in words; empty for one that is no method of ours."""
+    label = next((each.label for each in METHODS.values() if each.arm == arm.model), None)
+    return "" if label is None else f", which trains {label},"
+
+
 def gained(study: Study, arm: Arm) -> str:
     """Does it still loop, and how varied is its text beside human text?"""
     before, after = _loops(study, arm)
@@ -68,7 +84,7 @@ def gained(study: Study, arm: Arm) -> str:
         if value is not None
     ]
     return (
-        f"Decoded greedily, {study.label(arm)} {loops}its type-token ratio is "
+        f"Decoded greedily, {study.label(arm)}{_trained(arm)} {loops}its type-token ratio is "
         f"{cell(study.cell(arm, 'ttr')).text} ({', '.join(beside)})."
     )
 
@@ -85,7 +101,11 @@ def cost(study: Study, arm: Arm) -> str:
         )
     copies = _mean(study, arm, "overlap_gt_10")
     if copies is not None:
-        parts.append(f"{_percent(copies)} of its texts recite more than 10 tokens of the training")
+        longest = _mean(study, arm, "overlap_max")
+        run = "" if longest is None else f", the longest run is {number(longest, 0)}"
+        parts.append(
+            f"{_percent(copies)} of its texts recite more than 10 tokens of the training{run}"
+        )
     if None not in perplexities:
         parts.append(
             "perplexity on held-out text goes from "
@@ -97,6 +117,29 @@ def cost(study: Study, arm: Arm) -> str:
     if not parts:
         return "What it cost was not measured."
     return f"The price: {'; '.join(parts)}."
+
+
+def untrained(study: Study, arm: Arm) -> str:
+    """Which other decoding of the original is as varied, with sound text; empty where none is.
+
+    One that draws nothing comes first, then the most varied one.
+    """
+    own = _mean(study, arm, "ttr")
+    found = [
+        (not is_drawn(study, each), ttr, each)
+        for each in study.shown
+        if is_original_otherwise(each) and each.matched_to is None
+        if (ttr := _mean(study, each, "ttr")) is not None
+        if own is not None and ttr >= own and not soundness(study, each).is_broken
+    ]
+    if not found:
+        return ""
+    draws_nothing, ttr, best = max(found, key=lambda each: each[:2])
+    drawn = "" if draws_nothing else ", though it draws at random"
+    return (
+        f"As varied without any training is {study.label(best)}: type-token ratio "
+        f"{number(ttr, 3)}{drawn}."
+    )
 
 
 def meaning(study: Study, arm: Arm) -> str:
