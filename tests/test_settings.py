@@ -133,7 +133,7 @@ def settings():
 
 
 @pytest.mark.parametrize(
-    ("verb", "base", "key", "field"), settings(),
+    ("verb", "base", "key", "field"), list(settings()),
     ids=[f"{verb} {'pair ' * (base is PAIR)}{key}" for verb, base, key, _ in settings()],
 )  # fmt: skip
 def test_a_setting_changes_what_the_verb_is_given(verb, base, key, field, monkeypatch):
@@ -156,7 +156,7 @@ def options():
 
 
 @pytest.mark.parametrize(
-    ("verb", "base", "option"), options(),
+    ("verb", "base", "option"), list(options()),
     ids=[f"{verb} {'pair ' * (base is PAIR)}{o.opts[0]}" for verb, base, o in options()],
 )  # fmt: skip
 def test_an_option_changes_what_the_verb_is_given(verb, base, option, monkeypatch):

@@ -131,3 +131,8 @@ def in_bytes(size: float) -> str:
     if size < 1e7:
         return f"{size / 1e6:.2f} MB"
     return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:.1f} GB"
+
+
+def in_number(count: int, noun: str) -> str:
+    """So many of something, such as 1 text or 1,200 texts."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -188,10 +188,70 @@ def test_the_command_that_is_given_trains(examined, tmp_path):
     assert result.exit_code == 0, result.output
 
 
+ONE_STEP = ("train.epochs=1", "monitor.every_epochs=0")
+
+
+def as_file(folder, text):
+    """One .txt file. A byte is a token."""
+    path = folder / "all.txt"
+    path.write_text(text)
+    return path
+
+
+def test_one_text_is_said_to_be_cut_into_sections(model, tmp_path):
+    text = "\n\n".join(STORIES)
+    path = as_file(tmp_path, text)
+    result = hyperfit("doctor", path, "--model", model)
+    said = " ".join(result.output.split())
+    assert f"the source is read as one text, cut into {len(text) // 128} sections of 128" in said
+    assert "a line <|endoftext|> between them" in said
+    assert f"1 text; {len(text):,} tokens" in said
+    path.write_text("<|endoftext|>".join(STORIES))
+    assert "one text" not in hyperfit("doctor", path, "--model", model).output
+
+
+def test_too_few_windows_for_a_step_get_shorter_ones_that_train(model, tmp_path):
+    """Of three sections of 128 two are held out: one window, and a step takes two."""
+    path = as_file(tmp_path, " ".join(STORIES)[:450])
+    found = json.loads(hyperfit("doctor", path, "--model", model, "--json").stdout)
+    finding = next(each for each in found["findings"] if each["level"] == "problem")
+    assert "too few training windows: 1, and a step takes 2" in finding["says"]
+    assert finding["advice"].split()[0] == "data.window_tokens=64"
+    words = shlex.split(found["command"])
+    words[words.index("--out") + 1] = str(tmp_path / "run")
+    result = hyperfit(*words[1:], *ONE_STEP)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("count", [18, 127])
+def test_texts_that_no_training_can_begin_with_get_no_command(model, tmp_path, count):
+    """Two held out and two to train on, of 32 tokens, are 128."""
+    path = as_file(tmp_path, " ".join(STORIES)[:count])
+    result = hyperfit("doctor", path, "--model", model, "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["command"], found["windows"]) == (1, None, None)
+    [finding] = [each for each in found["findings"] if each["level"] == "problem"]
+    assert "at least 4 texts of 32 tokens, or one of 128" in finding["advice"]
+    shown = hyperfit("doctor", path, "--model", model)
+    assert "before anything can be trained on these texts" in " ".join(shown.output.split())
+    enough = as_file(tmp_path, " ".join(STORIES)[:128])
+    assert "data.window_tokens=32" in hyperfit("doctor", enough, "--model", model).output
+
+
+def test_whole_texts_that_are_short_get_shorter_contexts(examined):
+    found = examined([story(seed, words=8) for seed in range(30)], windows="documents",
+                     window_tokens=400, context_tokens=32, continuation_tokens=96)  # fmt: skip
+    assert problems(found) == ["split"]
+    assert named(found, "split")[0].advice == "data.context_tokens=8 data.continuation_tokens=24"
+    assert found.windows == 25
+    assert "data.window_tokens=400" in found.command
+
+
 def test_the_command_line(model, texts_file):
     result = hyperfit("doctor", texts_file, "--model", model, "data.window_tokens=48",
                       "data.context_tokens=8", "data.continuation_tokens=24")  # fmt: skip
     assert result.exit_code == 0, result.output
+    assert "nothing to mend" in result.output
     assert "then: hyperfit train" in " ".join(result.output.split())
     found = json.loads(hyperfit("doctor", texts_file, "--model", model, "--json").stdout)
     assert found["texts"] == 23

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    data: Annotated[str, typer.Argument(help="Texts, as `hyperfit train --data` takes them.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Texts, as `hyperfit train --data` takes them.")
+    ],
     overrides: Overrides = None,
     model: Annotated[
         str | None,
@@ -38,7 +40,8 @@ def doctor(
 
     Encoding, entities, tags, boilerplate, duplicates, a csv file without header, lengths in tokens,
     ends in the labels, scripts that the tokenizer does not know, conversations that the template
-    refuses, and held-out texts that stand in training texts.
+    refuses, and held-out texts that stand in training texts. Ends with 1 where there is something
+    to mend.
 
     Example: hyperfit doctor stories.jsonl --model my-model
     """
@@ -64,6 +67,8 @@ def doctor(
             print_json(as_json_of(found))
         else:
             _show(found)
+        if _problems(found):
+            raise typer.Exit(1)
 
 
 def _show(found: "Examination") -> None:
@@ -71,6 +76,7 @@ def _show(found: "Examination") -> None:
     from rich.text import Text
 
     from hyperfitting.cli.show import print_findings
+    from hyperfitting.progress import in_number
     from hyperfitting.terminal import Terminal
 
     console = Terminal()
@@ -78,7 +84,20 @@ def _show(found: "Examination") -> None:
     print_findings(console, found.findings)
     if (n := found.lengths) is not None:
         spread = f"{n.smallest:,} | {n.lower:,} {n.median:,} {n.upper:,} | {n.largest:,}"
-        console.print(Text(f"\n{found.texts:,} texts; tokens of a text, quartiles: {spread}"))
-    problems = sum(each.level == "problem" for each in found.findings)
-    head = f"{problems} to mend; " if problems else "nothing to mend; "
-    console.print(Text(f"\n{head}then: {found.command}", style="bold"), soft_wrap=True)
+        lengths = (
+            f"tokens of a text, quartiles: {spread}"
+            if found.texts > 1
+            else (f"{n.largest:,} tokens")
+        )
+        console.print(Text(f"\n{in_number(found.texts, 'text')}; {lengths}"))
+    problems = _problems(found)
+    if found.command is None:
+        said = f"{problems} to mend, before anything can be trained on these texts"
+    else:
+        head = f"{problems} to mend; " if problems else "nothing to mend; "
+        said = f"{head}then: {found.command}"
+    console.print(Text(f"\n{said}", style="bold"), soft_wrap=True)
+
+
+def _problems(found: "Examination") -> int:
+    return sum(each.level == "problem" for each in found.findings)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -148,7 +149,8 @@ def print_findings(console: Terminal, findings: Sequence[Finding]) -> None:
         line = Text.assemble((f"{mark} ", colour), (each.name, "bold"), f"  {each.says}")
         console.print(line, width=width)
         if each.advice:
-            console.print(Text(f"    {each.advice}", style="dim"), width=width)
+            advice = Padding(Text(each.advice, style="dim"), (0, 0, 0, 4), expand=False)
+            console.print(advice, width=width)
 
 
 def study_summary(folder: StudyFolder, study: Study, seconds: Sequence[tuple[str, float]]) -> None:

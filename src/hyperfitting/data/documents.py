@@ -12,7 +12,7 @@ from hyperfitting.data.reasons import needed_tokens, nothing_usable
 from hyperfitting.data.sources import Document
 from hyperfitting.data.template import ChatTemplate
 from hyperfitting.errors import InputError
-from hyperfitting.progress import Stage
+from hyperfitting.progress import Stage, in_number
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,8 @@ def usable_documents(
         else:
             seen_windows.add(tuple(ids))
             usable.append(encoded)
+    if stage:
+        stage.update(len(documents), in_number(len(documents), "document"))
     if not usable:
         raise nothing_usable(config, account, max(lengths, default=None), roles)
     return _sections(usable, config, account)
@@ -225,6 +227,7 @@ def _sections(
     if len(usable) > 1 or only.is_chat or len(starts) < 2:
         return usable
     account["sections_of_the_only_document"] = len(starts)
+    account["tokens_of_the_only_document"] = len(only)
     return [
         replace(
             only,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from hyperfitting.config import DataConfig
 from hyperfitting.errors import InputError
+from hyperfitting.progress import in_number
 
 
 class Reason(NamedTuple):
@@ -155,8 +156,8 @@ def too_few(
     parts, hints = counted(UNTESTABLE, untestable, config)
     dropped, of_dropped = counted(DROPPED, account, config)
     given = (
-        f"{config.source} has {usable} usable documents, {testable} of them fit to test "
-        f"on (the longest has {longest} tokens)"
+        f"{config.source} has {in_number(usable, 'usable document')}, {testable} of them fit to "
+        f"test on (the longest has {longest} tokens)"
     )
     if parts:
         given += f"; not to test on: {'; '.join(parts)}"

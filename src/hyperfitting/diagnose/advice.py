@@ -1,5 +1,6 @@
 """From figures to findings, and to the cheapest thing that would help. Pure; limits are ours."""
 
+import shlex
 from collections.abc import Sequence
 
 from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
@@ -173,7 +174,8 @@ def advice(found: Diagnosis) -> str:
 def _against_loops(found: Diagnosis, here: Looped) -> str:
     """What helps a model that loops, and has nothing else that is wrong."""
     would = helpful(found.tried, found.reading)
-    train = "hyperfit fix MODEL --data TEXTS --out DIR trains that away, for greedy decoding"
+    fix = shlex.join(["hyperfit", "fix", found.model, "--data", found.texts, "--out", "fixed"])
+    train = f"`{fix}` trains that away, for greedy decoding"
     chat = other(found)
     through = f", {value(chat.looped):.0%} through its chat template" if chat else ""
     says = f"It loops: {value(here.looped):.0%} of its greedy texts{through}. "

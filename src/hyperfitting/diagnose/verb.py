@@ -1,5 +1,7 @@
 """Find out why a model loops and what would help, in minutes and without training."""
 
+import math
+import time
 from typing import Any
 
 from hyperfitting.config.diagnose import DiagnoseConfig
@@ -35,6 +37,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
 from hyperfitting.records.estimates import MeanEstimate
 
+LONG = 60.0  # seconds from which on it is said how long the rest takes
 ASK = "Go on with this text:\n\n"
 
 
@@ -59,7 +62,11 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     words = words_beside(tokens, prompts)
     read, scores = reading(model, tokens, prompts, words, progress)
 
+    start = time.monotonic()
     texts = greedy_texts(model, tokens, prompts, config, progress, "greedy texts")
+    both = time.monotonic() - start
+    rounds = (chat is not None) + config.precision
+    _foretell(progress, rounds * both + len(specs) * texts.seconds, len(specs))
     greedy = [looped(texts, prompts, tokens.ends, "float32")]
     if chat is not None:
         through = greedy_texts(model, tokens, chat, config, progress, "greedy answers to a chat")
@@ -87,6 +94,15 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
         config, prompts, tokens, static=static, greedy=greedy, read=read, top1=top1, found=found,
         is_chat=chat is not None,
     )  # fmt: skip
+
+
+def _foretell(progress: Progress, seconds: float, decoders: int) -> None:
+    """Say about how long the rest takes, from what greedy texts took, where that is long."""
+    if seconds >= LONG:
+        progress.say(
+            f"about {math.ceil(seconds / 60)} minutes more, most of it for {decoders} decoders "
+            "(decoders=min_p,dry tries these two, decoders= none; contexts=8 is faster too)"
+        )
 
 
 def _prompts(config: DiagnoseConfig, tokenizer: Tokenizer, progress: Progress) -> Prompts:

@@ -2,21 +2,23 @@
 
 import shlex
 
-from hyperfitting.config import DataConfig
+from hyperfitting.config import DataConfig, RunConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.layers import Layer
 from hyperfitting.config.resolve import resolve_run
 from hyperfitting.data.borders import borders_of
-from hyperfitting.data.sources import Document, read_documents
-from hyperfitting.doctor import tokens
+from hyperfitting.data.sources import read_documents
+from hyperfitting.data.windows import Dataset
+from hyperfitting.doctor import split, tokens
 from hyperfitting.doctor.columns import headerless
 from hyperfitting.doctor.written import look_at
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_tokenizer
-from hyperfitting.progress import Progress
+from hyperfitting.progress import Progress, in_number
 from hyperfitting.records.diagnosed import Finding
 from hyperfitting.records.examined import Examination
 
+FEW_WINDOWS, FEW_HELD_OUT = 16, 20
 NAMED = ("source", "text_field", "null", "null_source")  # options, and what is no text's
 
 
@@ -43,11 +45,11 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
     with progress.stage("read texts") as stage:
         every = read_documents(data)
         documents = every[: config.most_texts]
-        stage.update(1, f"{len(every):,} documents")
+        stage.update(1, in_number(len(every), "document"))
     texts = ["\n".join(document.texts()) for document in documents]
     findings += look_at(texts)
-    lengths = windows = heldout = None
-    borders = borders_of(tokenizer)
+    borders, usual = borders_of(tokenizer), _usual(config)
+    lengths = dataset = None
     try:
         with progress.stage("as tokens", len(documents)) as stage:
             encoded, account = tokens.encoded(documents, borders, data, stage)
@@ -56,55 +58,60 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
             Finding(name="tokens", level="problem", says=error.given, advice=error.hint)
         )
     else:
-        lengths = tokens.lengths_of(encoded)
+        whole = account.get("tokens_of_the_only_document")
+        lengths = tokens.lengths_of([whole] if whole else [len(each) for each in encoded])
         findings += tokens.left_out(account, data)
         findings += tokens.script(encoded, borders, texts)
-        short, data = tokens.short_texts(encoded, data)
-        findings += [*short, tokens.ends(encoded, data)]
         with progress.stage("split"):
-            more, windows, heldout = _split(documents, tokenizer, data)
-        findings += more
+            dataset, data, more = split.split(documents, encoded, tokenizer, data, usual.train)
+            findings += [*split.one_text(dataset.account if dataset else account, data), *more]
+            if dataset is not None:
+                findings += [tokens.ends(encoded, data), _used(dataset)]
+                findings += split.shared(documents, tokenizer, data)
     examination = Examination(
         source=config.data.source,
         model=config.model.name,
         texts=len(every),
         lengths=lengths,
-        windows=windows,
-        heldout=heldout,
+        windows=len(dataset.train) if dataset else None,
+        heldout=len(dataset.contexts) if dataset else None,
         findings=findings,
-        command=_command(config, data),
+        command=_command(config, data, usual.data) if dataset else None,
     )
     return examination, data
 
 
-def _split(
-    documents: list[Document], tokenizer: object, data: DataConfig
-) -> tuple[list[Finding], int | None, int | None]:
-    """What is held out and trained on; the numbers of windows and of texts."""
-    dataset, findings = tokens.split_of(documents, tokenizer, data)
-    if dataset is None:
-        return findings, None, None
+def _usual(config: DoctorConfig) -> RunConfig:
+    """The settings of a training on these texts where nothing is changed."""
+    given = {"model.name": config.model.name, "data.source": config.data.source}
+    return resolve_run([Layer("call", given)]).config
+
+
+def _used(dataset: Dataset) -> Finding:
+    """What is trained on and held out."""
     used, there = len(dataset.train), dataset.account["training_windows_in_texts"]
-    says = f"{used} windows are trained on, {len(dataset.contexts)} texts held out"
-    advice = None
+    heldout = len(dataset.contexts)
+    says = f"{used} windows are trained on, {heldout} texts held out"
     if there > 2 * used:
         says += f"; the texts hold {there:,} windows"
         advice = "data.max_train and data.windows_per_document take more; few are enough"
-    findings.append(Finding(name="split", level="fine", says=says, advice=advice))
-    found = [*findings, *tokens.shared(documents, tokenizer, data)]
-    return found, used, len(dataset.contexts)
+        return Finding(name="split", level="fine", says=says, advice=advice)
+    if used >= FEW_WINDOWS and heldout >= FEW_HELD_OUT:
+        return Finding(name="split", level="fine", says=says)
+    return Finding(
+        name="split", level="note", says=says,
+        advice=f"few: {FEW_WINDOWS} windows are what was tried, and what is measured on fewer than "
+        f"{FEW_HELD_OUT} texts is uncertain",
+    )  # fmt: skip
 
 
-def _command(config: DoctorConfig, data: DataConfig) -> str:
+def _command(config: DoctorConfig, data: DataConfig, usual: DataConfig) -> str:
     """What trains on these texts, with the settings that they need."""
     words = ["hyperfit", "train", config.model.name, "--data", data.source]
     if data.text_field is not None:
         words += ["--text-field", data.text_field]
     words += ["--out", "run"]
-    usual = resolve_run(
-        [Layer("call", {"model.name": config.model.name, "data.source": data.source})]
-    )
-    before, after = (each.model_dump(mode="json") for each in (usual.config.data, data))
+    before, after = (each.model_dump(mode="json") for each in (usual, data))
     for name, value in after.items():
         if name not in NAMED and value != before[name]:
             words.append(f"data.{name}={str(value).lower() if isinstance(value, bool) else value}")

@@ -15,7 +15,10 @@ class Lengths(Record):
 
 
 class Examination(FileRecord):
-    """All that was found; `command` trains on these texts with what has to be set for them."""
+    """All that was found; `command` trains on these texts with what has to be set for them.
+
+    It is None where no training can begin with them.
+    """
 
     source: str
     model: str
@@ -24,4 +27,4 @@ class Examination(FileRecord):
     windows: int | None  # that training would have, as the command asks for them
     heldout: int | None = None  # texts that would be set aside
     findings: list[Finding]
-    command: str
+    command: str | None
