@@ -262,10 +262,15 @@ class RunFolder:
         self.adapter = path / "adapter"
         self.model = path / "model"
         self.exports = path / "exports"  # what was found of each export, wherever it lies
+        self.own_texts = self.exports / "texts"  # that every export is held against
 
     def export_file(self, key: str) -> Path:
         """What `hyperfit export` found; `key` digests form, type and strength."""
         return self.exports / f"{key}.json"
+
+    def own_texts_file(self, key: str) -> Path:
+        """Greedy texts of the run; `key` digests all that they depend on."""
+        return self.own_texts / f"{key}.json"
 
     def exported(self) -> list[Path]:
         """What `hyperfit export` found, one file for each form, type and strength."""

@@ -206,7 +206,10 @@ REFUSALS = {
         ["train.stop=ttr_plateau", "monitor.num_contexts=0"],
         "num_contexts=0 measures no TTR",
     ),
-    "too few windows": (["train.batch_size=16"], "too few training windows: 15, and a step takes 16"),
+    "too few windows": (
+        ["train.batch_size=16"],
+        "training windows: 15, and a step takes 16",
+    ),
     "no gpu for the cache": (["--prefix-cache", "gpu"], "--prefix-cache is gpu, but the run is on"),
     "unknown place": (["--prefix-cache", "tape"], "one of auto, gpu, ram, disk, off"),
     "first blocks of a late stage": (

@@ -15,6 +15,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.config.compare import CompareConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError, MachineError
+from hyperfitting.export import own_texts
 from hyperfitting.generate.verb import open_model
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.record import read_file
@@ -120,6 +121,37 @@ def test_what_only_peft_applies_is_merged(run_of, tmp_path, init):
     model = AutoModelForCausalLM.from_pretrained(folder.path)
     assert torch.allclose(logits(model), logits(of_run(run)), atol=1e-5)
     assert about.verification.is_verified
+
+
+def test_what_the_run_writes_is_written_once_for_all_exports(run_of, tmp_path, monkeypatch):
+    """Of the same strength and contexts; what was read gives the same comparison."""
+    run = tmp_path / "run"
+    shutil.copytree(run_of(*LORA), run)
+    shutil.rmtree(run / "exports", ignore_errors=True)
+    titles, real = [], own_texts.greedy_texts
+
+    def greedy_texts(side, title, *rest):
+        titles.append(title)
+        return real(side, title, *rest)
+
+    monkeypatch.setattr(own_texts, "greedy_texts", greedy_texts)
+    _, first = export(run, tmp_path / "a", format="adapter")
+    _, second = export(run, tmp_path / "b", format="adapter")
+    assert titles == ["texts of the run"]
+    assert second.verification.texts == first.verification.texts
+    export(run, tmp_path / "c", format="adapter", contexts=3)
+    export(run, tmp_path / "d", format="adapter", strength=0.5)
+    assert len(titles) == 3
+    kept = sorted((run / "exports" / "texts").iterdir())
+    assert len(kept) == 3
+    for path in kept:
+        path.write_text("{")
+    _, third = export(run, tmp_path / "e", format="adapter")
+    assert len(titles) == 4
+    assert third.verification.texts == first.verification.texts
+    shutil.rmtree(run / "exports" / "texts")
+    verbs.check_export(run, tmp_path / "a", ExportConfig(**SMALL))
+    assert not (run / "exports" / "texts").exists(), "a comparison writes nothing"
 
 
 def test_16_bits_are_cast_from_float32_once(run_of, tmp_path):

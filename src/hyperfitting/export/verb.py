@@ -11,6 +11,7 @@ from hyperfitting.export.card import measured, name_of, write_card
 from hyperfitting.export.formats import FORMATS, Job, Made
 from hyperfitting.export.hub import push
 from hyperfitting.export.kinds import kind_of
+from hyperfitting.export.own_texts import own_texts
 from hyperfitting.export.possible import require_possible
 from hyperfitting.export.verify import side_of, verify
 from hyperfitting.models.adapter import put_adapter
@@ -115,7 +116,7 @@ def _read_back(job: Job, path: Path, made: Made) -> tuple[Verification | None, l
     if made.reads is None:
         return None, []
     try:
-        return _verified(job, path / made.reads), []
+        return _verified(job, path / made.reads, keeps=True), []
     except InputError as error:
         if made.reads == ".":
             raise
@@ -139,11 +140,11 @@ def check_export(
     )
     folder = RunFolder(Path(run))
     job = _job(folder, folder.whole(), config, Path(export), progress or Progress())
-    return _verified(job, Path(export))
+    return _verified(job, Path(export), keeps=False)
 
 
-def _verified(job: Job, path: Path) -> Verification:
-    """Read back what was written and compare it with the run."""
+def _verified(job: Job, path: Path, *, keeps: bool) -> Verification:
+    """Read back what was written and compare it with the run, whose texts may be kept."""
     own = job.base.model_copy(update={"name": str(path), "revision": None})
     kind, checkpoint = kind_of(own), locate(own)
     with job.progress.stage("read back"):
@@ -154,7 +155,8 @@ def _verified(job: Job, path: Path) -> Verification:
             model = put_adapter(load_model(job.base), checkpoint, job.base, is_known_base=True)
         exported = side_of(model, load_tokenizer_of(own, checkpoint))
     contexts = load_dataset(job.run.windows_file).contexts.first(job.config.contexts)
-    return verify(run, exported, contexts, kind, job.config, job.progress)
+    texts = own_texts(job, run, contexts, keeps=keeps)
+    return verify(run, texts, exported, contexts, kind, job.config, job.progress)
 
 
 def _about(

@@ -4,7 +4,6 @@ In float32 arithmetic, which shows what was written: a runtime that computes in 
 its own quantised products, adds differences of its own.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from hyperfitting.config.export import ExportConfig
@@ -42,20 +41,20 @@ def side_of(model: CausalLM, tokenizer: Tokenizer) -> Side:
 
 def verify(
     run: Side,
+    own: BothModes,
     export: Side,
     contexts: Contexts,
     kind: Kind,
     config: ExportConfig,
     progress: Progress,
 ) -> Verification:
-    """Compare an export with its run on held-out contexts."""
+    """Compare an export with its run on held-out contexts; `own` is what the run writes there."""
     chosen, length = contexts.contexts, contexts.length
     texts = [str(run.tokens.tokenizer.decode(row)) for row in contexts.rows()]
     tokens = check_tokens(run.tokens, export.tokens, [*texts, *PROBE])
     with progress.stage("compare weights"):
         weights = check_weights(weights_of(run.model), dict(weights_of(export.model)), kind.dtype)
-    own = _written(run, "texts of the run", chosen, length, config, progress)
-    theirs = _written(export, "texts of the export", chosen, length, config, progress)
+    theirs = greedy_texts(export, "texts of the export", contexts, config, progress)
     found = check_texts(own, theirs, (run.tokens.ends, export.tokens.ends))
     with progress.stage("compare logits"):
         rows = [[*a, *b.ids] for a, b in zip(chosen, own.fixed, strict=True)]
@@ -71,16 +70,12 @@ def verify(
     return verification.model_copy(update={"refused": reasons_against(verification, kind)})
 
 
-def _written(
-    side: Side,
-    title: str,
-    contexts: Sequence[list[int]],
-    length: int,
-    config: ExportConfig,
-    progress: Progress,
+def greedy_texts(
+    side: Side, title: str, contexts: Contexts, config: ExportConfig, progress: Progress
 ) -> BothModes:
+    """What a model writes after held-out contexts, of a fixed length and up to its end."""
     with progress.stage(title, len(contexts)) as stage:
         return write_in_both_modes(
-            side.model, contexts, side.tokens, length=length,
+            side.model, contexts.contexts, side.tokens, length=contexts.length,
             natural=config.natural_tokens, batch_size=config.batch_size, stage=stage,
         )  # fmt: skip

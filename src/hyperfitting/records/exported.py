@@ -90,6 +90,21 @@ class Verification(Record):
         return not self.refused
 
 
+class OwnText(Record):
+    """One greedy text of a run, and steps at which several tokens shared the largest logit."""
+
+    ids: list[int]
+    num_ties: int
+
+
+class OwnTexts(FileRecord):
+    """What a run writes after its held-out contexts, which every export of it is held against."""
+
+    fixed: list[OwnText]  # of a fixed length
+    natural: list[OwnText]  # that may end themselves
+    seconds: float  # that those of the fixed length took
+
+
 class ExportFile(FileRecord):
     """`export.json`. Nothing is verified where `unread` says why."""
 
