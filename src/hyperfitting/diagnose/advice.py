@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
+from hyperfitting.records.diagnosed import Arithmetic, Diagnosis, Finding, Looped, Reading, Tried
 from hyperfitting.records.estimates import MeanEstimate
 
 RARELY, OFTEN = 0.1, 0.3  # shares of texts that loop: below, nobody minds; above, everybody does
@@ -42,7 +42,7 @@ def loops(found: Diagnosis) -> float:
     return max(value(each.looped) for each in found.greedy if each.arithmetic == "float32")
 
 
-def other(found: Diagnosis, *, arithmetic: str | None = None) -> Looped | None:
+def other(found: Diagnosis, *, arithmetic: Arithmetic | None = None) -> Looped | None:
     """Those after chats, or in another arithmetic."""
     for each in found.greedy[1:]:
         if (each.arithmetic == arithmetic) if arithmetic else each.arithmetic == "float32":

@@ -23,7 +23,7 @@ from hyperfitting.models.forward import TokenScores, nll_rows, score_rows
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Progress
-from hyperfitting.records.diagnosed import Looped, Reading, Tried
+from hyperfitting.records.diagnosed import Arithmetic, Looped, Reading, Tried
 from hyperfitting.records.estimates import MeanEstimate, undefined_mean
 
 
@@ -55,7 +55,9 @@ def greedy_texts(
     return texts
 
 
-def looped(texts: BothModes, prompts: Prompts, ends: Sequence[int], arithmetic: str) -> Looped:
+def looped(
+    texts: BothModes, prompts: Prompts, ends: Sequence[int], arithmetic: Arithmetic
+) -> Looped:
     """How many texts loop, in rounds of how many tokens, and from where."""
     fixed: list[list[int]] = [text.ids for text in texts.fixed]
     periods = [period for ids in fixed if (period := loop_period(ids)) is not None]

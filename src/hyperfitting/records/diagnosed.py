@@ -7,6 +7,7 @@ from hyperfitting.records.origins import Environment, TextEnd
 from hyperfitting.records.record import FileRecord, Record
 
 Level = Literal["problem", "note", "fine"]
+Arithmetic = Literal["float32", "bfloat16"]
 
 
 class Finding(Record):
@@ -26,7 +27,7 @@ class Looped(Record):
     """
 
     prompts: str
-    arithmetic: str
+    arithmetic: Arithmetic
     looped: MeanEstimate
     ttr: MeanEstimate
     ended: MeanEstimate  # of texts that may end themselves
