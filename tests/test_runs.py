@@ -44,6 +44,27 @@ def test_a_taken_folder_is_refused(tmp_path):
         require_free(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "held"),
+    [
+        ("manifest.json", "another run"),
+        ("grid.json", "a study of several models"),
+        ("study.json", "a study"),
+        ("export.json", "an export"),
+        ("settings.json", "what `hyperfit fix` or `hyperfit demo` began"),
+        ("notes.txt", "other files"),
+    ],
+)
+def test_what_a_taken_folder_holds_is_said(tmp_path, file, held):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(InputError, match=f"holds {held}\n"):
+        require_free(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(InputError, match="holds another run"):  # that was evaluated
+        require_free(tmp_path)
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(InputError, match="holds no run"):

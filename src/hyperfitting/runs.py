@@ -414,14 +414,14 @@ def require_free(path: Path) -> None:
 
 def _held(path: Path) -> str:
     """What a folder that is not empty holds."""
-    known = (
-        (RunFolder(path).manifest_file, "another run"),
-        (GridFolder(path).grid_file, "a study of several models"),
-        (StudyFolder(path).study_file, "a study"),
-        (ExportFolder(path).record_file, "an export"),
-        (FixFolder(path).settings_file, "what `hyperfit fix` or `hyperfit demo` began"),
-    )
-    return next((held for file, held in known if file.exists()), "other files")
+    known = {
+        "another run": RunFolder(path).manifest_file.exists(),
+        "a study of several models": GridFolder(path).grid_file.exists(),
+        "a study": StudyFolder(path).is_evaluated,
+        "an export": ExportFolder(path).record_file.exists(),
+        "what `hyperfit fix` or `hyperfit demo` began": FixFolder(path).settings_file.exists(),
+    }
+    return next((held for held, is_there in known.items() if is_there), "other files")
 
 
 def numbered(stem: str) -> Iterator[Path]:

@@ -16,8 +16,8 @@ WRONG = {
     "evaluate r --natural-tokens 3": ("--natural-tokens", "did you mean natural_tokens=VALUE?"),
     "generate": ("generate: missing argument 'MODEL'", "generate --help"),
     "train m": ("train: missing option '--out'", "train --help"),
-    "train m --out": ("'--out' requires an argument", None),
-    "train m --out x --last-blocks three": ("invalid value for '--last-blocks'", None),
+    "train m --out": ("'--out' requires an argument", "--help behind the command"),
+    "train m --out x --last-blocks three": ("invalid value for '--last-blocks'", "train --help"),
 }
 
 
@@ -30,9 +30,9 @@ def test_one_message_names_what_comes_nearest(words):
     assert first.startswith("error: ")
     assert given in first
     assert result.stdout == ""
-    if hint:
-        assert rest[-1].startswith("  hint: ")
-        assert hint in rest[-1]
+    assert rest[-1].startswith("  hint: ")
+    assert hint in rest[-1]
+    if "requires an argument" not in given:  # which is found before the command is known
         assert rest[0].startswith("  needed: ")
 
 
@@ -43,12 +43,20 @@ def test_no_words_at_all_show_what_there_is():
     assert "error" not in result.stderr.split("Commands:")[0]
 
 
+def test_a_program_gets_what_the_command_returns():
+    """As completion in the shell asks; a wrong word is its own exception then."""
+    assert COMMAND.main(["config", "show", "--help"], standalone_mode=False) == 0
+    with pytest.raises(Exception, match="No such command"):
+        COMMAND.main(["trian"], standalone_mode=False)
+
+
 COMMAND = typer.main.get_command(app)
+HELPS = {**COMMAND.commands, **COMMAND.commands["config"].commands}
 
 
-@pytest.mark.parametrize("verb", COMMAND.commands)
+@pytest.mark.parametrize("verb", HELPS)
 def test_every_example_of_a_help_stands_alone(verb):
     """Click fills paragraphs: two lines of one paragraph become one command that nobody can run."""
-    text = re.sub(r"`[^`]*`", "", COMMAND.commands[verb].help)
+    text = re.sub(r"`[^`]*`", "", HELPS[verb].help)
     for paragraph in text.split("\n\n"):
         assert paragraph.count(": hyperfit ") <= 1, paragraph

@@ -1,6 +1,7 @@
 """`diagnose` names what was planted, and the advice follows from the figures."""
 
 import json
+import shlex
 
 import pytest
 from transformers import GenerationConfig
@@ -8,8 +9,10 @@ from transformers import GenerationConfig
 from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
+from hyperfitting.diagnose import verb
 from hyperfitting.diagnose.advice import advice, gap, helpful
 from hyperfitting.errors import InputError
+from hyperfitting.progress import Progress
 from hyperfitting.records.estimates import MeanEstimate
 from tests.cli.test_cli import hyperfit
 from tests.diagnose.planted import cyclic
@@ -101,7 +104,9 @@ def test_loops_through_the_template_count_too(diagnosed, tmp_path):
     share = found.greedy[1].looped.model_copy(update={"value": 0.9})
     through = found.greedy[1].model_copy(update={"looped": share})
     looping = found.model_copy(update={"greedy": [found.greedy[0], through]})
-    assert "It loops: 0% of its greedy texts, 90% through its chat template" in advice(looping)
+    assert "It loops: 0% of its greedy texts, 90% through its chat template" in advice(
+        looping, "FIX"
+    )
 
 
 def test_a_template_with_tokens_that_the_model_has_not(diagnosed, tmp_path):
@@ -176,13 +181,59 @@ def test_the_advice_takes_a_decoder_only_where_it_writes_text(diagnosed, tmp_pat
         better = {"looped": estimate(0.0), "coherence": estimate(-3.5), "nonwords": estimate(0.0)}
         one = penalty.model_copy(update=better | changes)
         other = drawn.model_copy(update=better)
-        return advice(found.model_copy(update={"reading": reading, "tried": [greedy, one, other]}))
+        return advice(
+            found.model_copy(update={"reading": reading, "tried": [greedy, one, other]}), "FIX"
+        )
 
     assert "Cheapest: decode with frequency" in said()
     for changes in ({"nonwords": estimate(0.2)}, {"coherence": estimate(-6)},
                     {"looped": estimate(0.5)}):  # fmt: skip
         assert "Cheapest where chance is allowed: top_p" in said(**changes)
     assert helpful([greedy], reading) == []
+
+
+def test_the_advice_ends_with_the_command_that_trains(diagnosed, texts_file, tmp_path, monkeypatch):
+    folder = cyclic(tmp_path / "my model", cycle=4)
+    said = diagnosed(folder, decoders="").advice
+    words = shlex.split(said.partition("`")[2].partition("`")[0])
+    assert "trains that away" in said
+    given = []
+
+    def fix(config, out, progress):
+        given.append((config, out))
+        raise InputError("enough")
+
+    monkeypatch.setattr(verbs, "fix", fix)
+    hyperfit(*words[1:])
+    [(config, out)] = given
+    assert (config.model, config.data, str(out)) == (str(folder), str(texts_file), "fixed")
+
+
+def test_the_command_that_trains_has_what_model_and_texts_need(tmp_path):
+    folder = cyclic(tmp_path / "m", cycle=4)
+    model = ModelConfig(name=str(folder), trust_remote_code=True)
+    data = DataConfig(source="a b.csv", text_field="story")
+    said = verb._fix(DiagnoseConfig(model=model, data=data))
+    assert f"fix {folder} --data 'a b.csv' --text-field story --trust-remote-code" in said
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    said = verb._fix(DiagnoseConfig(model=ModelConfig(name=str(adapter)), data=data))
+    assert "the model that it was trained from" in said, "fix takes no adapter"
+
+
+def test_how_long_the_rest_takes_is_said_where_it_is_long():
+    said = []
+
+    class Told(Progress):
+        def say(self, text):
+            said.append(text)
+
+    verb._foretell(Told(), 59.0, 10)
+    assert said == []
+    verb._foretell(Told(), 121.0, 10)
+    verb._foretell(Told(), 60.0, 0)
+    assert said == ["about 3 minutes more, most of it for 10 decoders", "about 1 minute more"]
 
 
 def test_the_command_prints_findings_table_and_advice(texts_file, tmp_path):

@@ -10,7 +10,9 @@ import pytest
 from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.doctor import DoctorConfig
+from hyperfitting.doctor import split
 from hyperfitting.doctor.written import look_at
+from hyperfitting.errors import InputError
 from tests.cli.test_cli import hyperfit
 from tests.tiny import CHAT_TEMPLATE, save_tiny
 
@@ -245,6 +247,97 @@ def test_whole_texts_that_are_short_get_shorter_contexts(examined):
     assert named(found, "split")[0].advice == "data.context_tokens=8 data.continuation_tokens=24"
     assert found.windows == 25
     assert "data.window_tokens=400" in found.command
+
+
+def talks(count):
+    asked = [f"Who is at door {n}, and why do they ask?" for n in range(count)]
+    return [
+        {"messages": [{"role": "user", "content": ask},
+                      {"role": "assistant", "content": story(seed, words=10)}]}
+        for seed, ask in enumerate(asked)
+    ]  # fmt: skip
+
+
+def test_conversations_that_no_fixed_window_serves_are_trained_whole(examined, tmp_path):
+    """The prompt of each is longer than the small windows, and the large one is not filled."""
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    found = examined(talks(24), model=model, window_tokens=128, context_tokens=32,
+                     continuation_tokens=96, num_heldout=None)  # fmt: skip
+    assert found.windows > 0
+    assert "data.windows=documents" in found.command
+    assert not named(found, "one text")
+
+
+def test_what_is_asked_for_is_tried_though_many_texts_are_short(examined):
+    """All share a heading that fills the contexts of the smaller windows."""
+    heading = "the same heading of all of these texts, word by word. "
+    rows = [heading + story(seed, 30) for seed in range(20)]
+    rows += [heading + story(seed, 2) for seed in range(20, 30)]
+    found = examined(rows, window_tokens=128, context_tokens=len(heading) + 8,
+                     continuation_tokens=60)  # fmt: skip
+    [finding] = named(found, "short")
+    assert "texts have fewer than 128 tokens" in finding.says
+    assert found.windows > 0
+    assert "data.window_tokens=128" not in (finding.advice or "")
+
+
+def test_contexts_are_shortened_where_the_windows_are_short_already(examined):
+    rows = [story(seed, 15) for seed in range(30)]
+    found = examined(rows, window_tokens=32, context_tokens=32, continuation_tokens=96)
+    assert named(found, "split")[0].advice == "data.context_tokens=16 data.continuation_tokens=48"
+    assert found.windows > 0
+
+
+def test_more_windows_than_there_are_is_no_lack_of_text(examined):
+    found = examined(STORIES, num_train=4_000)
+    assert found.command is None
+    [finding] = named(found, "split")
+    assert "more text" not in finding.advice
+    assert "windows_per_document" in finding.advice or "data.num_train" in finding.advice
+
+
+def test_one_short_text_of_whole_windows_says_how_much_is_enough(model, tmp_path):
+    path = as_file(tmp_path, " ".join(STORIES)[:300])
+    result = hyperfit("doctor", path, "--model", model, "data.windows=documents", "--json")
+    found = json.loads(result.stdout)
+    assert found["command"] is None
+    [finding] = [each for each in found["findings"] if each["level"] == "problem"]
+    sections = int(finding["advice"].partition("or one of ")[2].partition(";")[0])
+    path = as_file(tmp_path, " ".join(STORIES)[:sections])
+    result = hyperfit("doctor", path, "--model", model, "data.windows=documents", "--json")
+    assert json.loads(result.stdout)["windows"] > 0
+    path = as_file(tmp_path, " ".join(STORIES)[: sections - 2])
+    result = hyperfit("doctor", path, "--model", model, "data.windows=documents", "--json")
+    assert json.loads(result.stdout)["windows"] is None
+
+
+def test_texts_of_which_one_can_be_used_are_not_called_one(examined):
+    rows = [story(0, 200), "Too short.", "Also short."]
+    found = examined(rows, num_heldout=None)
+    assert named(found, "one text")[0].says.startswith("of 3 texts one can be used, cut into")
+
+
+def test_windows_that_cannot_all_be_made_leave_the_rest_of_what_was_found(examined, monkeypatch):
+    real = split.build_dataset
+
+    def refusing(documents, tokenizer, config):
+        if config.windows_per_document == split.ALL_WINDOWS:
+            raise InputError("too many places")
+        return real(documents, tokenizer, config)
+
+    monkeypatch.setattr(split, "build_dataset", refusing)
+    found = examined(STORIES)
+    [finding] = named(found, "shared")
+    assert finding.says.endswith("were not looked for: too many places")
+    assert found.windows == 19
+
+
+def test_few_held_out_texts_are_a_note(examined):
+    found = examined([story(seed, 400) for seed in range(12)], num_heldout=None)
+    [finding] = named(found, "split")
+    assert finding.level == "note"
+    assert "the texts hold" in finding.says
+    assert "fewer than 20 texts is uncertain" in finding.advice
 
 
 def test_the_command_line(model, texts_file):

@@ -150,8 +150,27 @@ def test_what_the_run_writes_is_written_once_for_all_exports(run_of, tmp_path, m
     assert len(titles) == 4
     assert third.verification.texts == first.verification.texts
     shutil.rmtree(run / "exports" / "texts")
+    (run / "exports" / "texts").write_text("")  # where no folder can be made
+    folder, fourth = export(run, tmp_path / "f", format="adapter")
+    assert fourth.verification.texts == first.verification.texts
+    assert folder.record_file.exists(), "an export does not need what is kept for the next"
+    (run / "exports" / "texts").unlink()
     verbs.check_export(run, tmp_path / "a", ExportConfig(**SMALL))
     assert not (run / "exports" / "texts").exists(), "a comparison writes nothing"
+
+
+def test_texts_of_other_ends_are_not_read(texts_file, tmp_path):
+    """The base's generation config says what ends a text, and is no part of the weights."""
+    base = save_tiny(tmp_path / "base")
+    run = tmp_path / "run"
+    assert train(base, texts_file, run, LEARNS, method="late_stage_lora").exit_code == 0
+    export(run, tmp_path / "a", format="adapter")
+    config = GenerationConfig.from_pretrained(base)
+    config.eos_token_id = [config.eos_token_id, 101]
+    config.save_pretrained(base)
+    _, about = export(run, tmp_path / "b", format="adapter")
+    assert about.verification.is_verified, about.verification.refused
+    assert len(list((run / "exports" / "texts").iterdir())) == 2
 
 
 def test_16_bits_are_cast_from_float32_once(run_of, tmp_path):

@@ -49,7 +49,7 @@ def diagnose(
     """
     with one_message():
         from hyperfitting import verbs
-        from hyperfitting.config.diagnose import DiagnoseConfig
+        from hyperfitting.config.diagnose import USUAL, DiagnoseConfig
         from hyperfitting.config.layers import Layer
         from hyperfitting.config.resolve import resolve_texts
         from hyperfitting.progress import ConsoleProgress
@@ -65,7 +65,10 @@ def diagnose(
         standard = Layer("default", {"data.source": "builtin:fiction"})
         given = [standard, *layers(config, flags, overrides)]
         settings = resolve_texts(DiagnoseConfig, given).config
-        found = verbs.diagnose(settings, ConsoleProgress())
+        progress = ConsoleProgress()
+        if settings.decoders == USUAL:
+            progress.say("faster: contexts=8, decoders=dry,min_p (two of ten), decoders= (none)")
+        found = verbs.diagnose(settings, progress)
         if as_json:
             print_json(as_json_of(found))
         else:

@@ -42,17 +42,17 @@ class Commands(TyperGroup):
 
 def _told(error: Any) -> InputError:
     """What is wrong with the words of a command line, how the command is used, and a hint."""
-    context = error.ctx
+    context = getattr(error, "ctx", None)
     said, _, meant = error.format_message().partition(" Did you mean ")
     hint = f"did you mean {meant}" if meant else None
     if (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
         said, hint = f"no such option: {option}", _nearest(option, context)
     said = said[0].lower() + said[1:].rstrip(".")
     if context is None:
-        return InputError(said, hint=hint)
+        return InputError(said, hint=hint or "--help behind the command shows how it is used")
     path = context.command_path
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
-    return InputError(f"{path}: {said}", needed=usage, hint=hint or f"{path} --help lists them")
+    return InputError(f"{path}: {said}", needed=usage, hint=hint or f"{path} --help shows how")
 
 
 def _nearest(option: str, context: Any) -> str | None:

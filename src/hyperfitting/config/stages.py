@@ -244,7 +244,7 @@ class TrainConfig(Section):
                 f"(train.batch_size={self.batch_size} x "
                 f"train.gradient_accumulation={self.gradient_accumulation})",
                 needed=f"at least {needed} windows, or a smaller train.batch_size",
-                hint="more or longer texts, or shorter windows: hyperfit doctor DATA says which",
+                hint="more or longer texts, or shorter windows (data.window_tokens=...)",
             )
         return num_windows // needed
 

@@ -1,6 +1,5 @@
 """From figures to findings, and to the cheapest thing that would help. Pure; limits are ours."""
 
-import shlex
 from collections.abc import Sequence
 
 from hyperfitting.records.diagnosed import Arithmetic, Diagnosis, Finding, Looped, Reading, Tried
@@ -146,8 +145,8 @@ def in_words(each: Tried) -> str:
     )
 
 
-def advice(found: Diagnosis) -> str:
-    """The cheapest thing that would help this model."""
+def advice(found: Diagnosis, fix: str) -> str:
+    """The cheapest thing that would help this model; `fix` is the command that trains it."""
     here = plain(found)
     wrong = [each for each in found.findings if each.level == "problem" and each.advice]
     if first := next((each for each in wrong if each.name in ("tokenizer", "precision")), None):
@@ -168,14 +167,13 @@ def advice(found: Diagnosis) -> str:
             f"It loops after plain text ({value(here.looped):.0%}) and not through its chat "
             f"template ({value(chat.looped):.0%}): use the template."
         )
-    return _against_loops(found, here)
+    return _against_loops(found, here, fix)
 
 
-def _against_loops(found: Diagnosis, here: Looped) -> str:
+def _against_loops(found: Diagnosis, here: Looped, fix: str) -> str:
     """What helps a model that loops, and has nothing else that is wrong."""
     would = helpful(found.tried, found.reading)
-    fix = shlex.join(["hyperfit", "fix", found.model, "--data", found.texts, "--out", "fixed"])
-    train = f"`{fix}` trains that away, for greedy decoding"
+    train = f"{fix} trains that away, for greedy decoding"
     chat = other(found)
     through = f", {value(chat.looped):.0%} through its chat template" if chat else ""
     says = f"It loops: {value(here.looped):.0%} of its greedy texts{through}. "

@@ -1,6 +1,7 @@
 """Find out why a model loops and what would help, in minutes and without training."""
 
 import math
+import shlex
 import time
 from typing import Any
 
@@ -31,9 +32,10 @@ from hyperfitting.measure.ranks import top1_agreement
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.load import is_quantized
+from hyperfitting.models.located import locate
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
-from hyperfitting.progress import Progress
+from hyperfitting.progress import Progress, in_number
 from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
 from hyperfitting.records.estimates import MeanEstimate
 
@@ -65,7 +67,7 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     start = time.monotonic()
     texts = greedy_texts(model, tokens, prompts, config, progress, "greedy texts")
     both = time.monotonic() - start
-    rounds = (chat is not None) + config.precision
+    rounds = (chat is not None) + (config.precision and not is_quantized(model))
     _foretell(progress, rounds * both + len(specs) * texts.seconds, len(specs))
     greedy = [looped(texts, prompts, tokens.ends, "float32")]
     if chat is not None:
@@ -99,10 +101,9 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
 def _foretell(progress: Progress, seconds: float, decoders: int) -> None:
     """Say about how long the rest takes, from what greedy texts took, where that is long."""
     if seconds >= LONG:
-        progress.say(
-            f"about {math.ceil(seconds / 60)} minutes more, most of it for {decoders} decoders "
-            "(decoders=min_p,dry tries these two, decoders= none; contexts=8 is faster too)"
-        )
+        most = f", most of it for {decoders} decoders" if decoders else ""
+        minutes = in_number(math.ceil(seconds / 60), "minute")
+        progress.say(f"about {minutes} more{most}")
 
 
 def _prompts(config: DiagnoseConfig, tokenizer: Tokenizer, progress: Progress) -> Prompts:
@@ -207,4 +208,20 @@ def _concluded(
     ]
     told = [each for each in findings if each is not None]
     diagnosis = diagnosis.model_copy(update={"findings": told})
-    return diagnosis.model_copy(update={"advice": advice.advice(diagnosis)})
+    return diagnosis.model_copy(update={"advice": advice.advice(diagnosis, _fix(config))})
+
+
+def _fix(config: DiagnoseConfig) -> str:
+    """The command that trains loops away from this model, on these texts; or what comes before it.
+
+    A run or an adapter is no model that `fix` takes: it is trained from its base.
+    """
+    model, data = config.model, config.data
+    if not locate(model).has_weights:
+        return "`hyperfit fix MODEL`, with the model that it was trained from,"
+    words = ["hyperfit", "fix", model.name, "--data", data.source]
+    words += ["--text-field", data.text_field] if data.text_field is not None else []
+    words += ["--trust-remote-code"] if model.trust_remote_code else []
+    words += ["--out", "fixed"]
+    words += [f"revision={model.revision}"] if model.revision is not None else []
+    return f"`{shlex.join(words)}`"

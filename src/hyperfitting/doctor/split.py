@@ -40,91 +40,136 @@ def split(
     tokenizer: Tokenizer,
     config: DataConfig,
     train: TrainConfig,
+    *,
+    is_one: bool,
 ) -> Split:
-    """Split texts as training would, with the longest windows that can be had.
+    """Split texts as training would, by the first settings with which it can begin.
 
-    Windows that are asked for are kept where at most `MANY_SHORT` of the texts do not fill them and
-    what is left makes one optimiser step.
+    First the settings that are asked for, then shorter windows; those that more than `MANY_SHORT`
+    of the texts do not fill come last. `is_one`: the source is one text, which may be cut.
     """
-    sizes = [len(document) for document in encoded]
-    candidates = list(_candidates(config))
-    many_short = _short(sizes, config) > MANY_SHORT * len(sizes)
-    refused: InputError | None = None
+    candidates = sorted(_candidates(config, encoded), key=lambda each: _many_short(encoded, each))
+    refused: list[InputError] = []
     for candidate in candidates:
-        if _short(sizes, candidate) > MANY_SHORT * len(sizes) and candidate is not candidates[-1]:
-            continue
         try:
             dataset = build_dataset(documents, tokenizer, candidate)
             train.steps_per_epoch(len(dataset.train))
         except InputError as error:
-            refused = refused or error
+            refused.append(error)
             continue
-        found = _short_finding(sizes, config, candidate) if many_short else []
-        if refused and not many_short:
-            found = [_split_finding(refused.given, _changed(config, candidate))]
+        found = []
+        if candidate is not config or _many_short(encoded, config):
+            found = [_changed_finding(encoded, config, candidate, refused)]
         return Split(dataset, candidate, found)
-    assert refused is not None  # the last candidate is always tried
-    return Split(None, config, [_split_finding(refused.given, _enough(config, train))])
+    n = min(range(len(candidates)), key=lambda n: _needed(candidates[n]))
+    if _is_little(encoded, candidates[n], train, is_one=is_one):
+        advice = _enough(candidates[n], train)
+    else:
+        advice = "; ".join(each for each in (refused[n].needed, refused[n].hint) if each)
+    told = Finding(name="split", level="problem", says=refused[0].given, advice=advice)
+    return Split(None, config, [told])
 
 
-def _candidates(config: DataConfig) -> Iterator[DataConfig]:
-    """The settings that are asked for, then shorter windows; whole texts stay whole."""
+def _candidates(config: DataConfig, encoded: Sequence[EncodedDocument]) -> Iterator[DataConfig]:
+    """The settings that are asked for, then shorter windows; of conversations also whole ones."""
     yield config
+    yield from _shorter(config)
+    if config.windows == "fixed" and _is_chat(encoded):
+        whole = config.model_copy(update={"windows": "documents"})
+        yield whole
+        yield from _shorter(whole)
+
+
+def _shorter(config: DataConfig) -> Iterator[DataConfig]:
+    """Shorter contexts, and shorter windows where texts are cut."""
     asked = config.context_tokens + config.continuation_tokens
     for window, context, continuation in SMALLER:
-        given = {"context_tokens": context, "continuation_tokens": continuation}
-        if config.windows == "documents" and context + continuation < asked:
+        given: dict[str, int] = {}
+        if config.windows == "fixed" and window < config.window_tokens:
+            given["window_tokens"] = window
+        if context + continuation < asked:
+            given |= {"context_tokens": context, "continuation_tokens": continuation}
+        if given:
             yield config.model_copy(update=given)
-        elif config.windows == "fixed" and window < config.window_tokens:
-            yield config.model_copy(update=given | {"window_tokens": window})
 
 
-def _short(sizes: Sequence[int], config: DataConfig) -> int:
+def _is_chat(encoded: Sequence[EncodedDocument]) -> bool:
+    return any(document.is_chat for document in encoded)
+
+
+def _short(encoded: Sequence[EncodedDocument], config: DataConfig) -> int:
     """Texts that fill no window."""
-    return 0 if config.windows == "documents" else sum(n < config.window_tokens for n in sizes)
+    if config.windows == "documents":
+        return 0
+    return sum(len(document) < config.window_tokens for document in encoded)
 
 
-def _changed(before: DataConfig, after: DataConfig) -> str:
-    """What differs, as settings."""
+def _many_short(encoded: Sequence[EncodedDocument], config: DataConfig) -> bool:
+    return _short(encoded, config) > MANY_SHORT * len(encoded)
+
+
+def _changed_finding(
+    encoded: Sequence[EncodedDocument],
+    before: DataConfig,
+    after: DataConfig,
+    refused: Sequence[InputError],
+) -> Finding:
+    """Why other settings are taken than were asked for, and which."""
     old, new = (each.model_dump(mode="json") for each in (before, after))
-    return " ".join(f"data.{name}={value}" for name, value in new.items() if old[name] != value)
-
-
-def _short_finding(sizes: Sequence[int], config: DataConfig, chosen: DataConfig) -> list[Finding]:
+    words = " ".join(f"data.{name}={value}" for name, value in new.items() if old[name] != value)
+    if not _many_short(encoded, before):
+        return Finding(name="split", level="problem", says=refused[0].given, advice=words)
     says = (
-        f"{_short(sizes, config):,} of {len(sizes):,} texts have fewer than "
-        f"{config.window_tokens} tokens and are left out"
+        f"{_short(encoded, before):,} of {len(encoded):,} texts have fewer than "
+        f"{before.window_tokens} tokens and are left out"
     )
-    advice = _changed(config, chosen) or None
-    return [Finding(name="short", level="problem", says=says, advice=advice)]
+    return Finding(name="short", level="problem", says=says, advice=words or "longer texts")
 
 
-def _split_finding(says: str, advice: str) -> Finding:
-    return Finding(name="split", level="problem", says=says, advice=advice)
+def _is_little(
+    encoded: Sequence[EncodedDocument], config: DataConfig, train: TrainConfig, *, is_one: bool
+) -> bool:
+    """Whether plain text is too little in all, with the settings that need the least."""
+    if config.num_train or _is_chat(encoded):
+        return False
+    return sum(map(len, encoded)) < _texts(config, train) * _needed(config)[is_one]
 
 
 def _enough(config: DataConfig, train: TrainConfig) -> str:
-    """The least that training can begin with."""
-    texts = (config.num_heldout or FEWEST_HELD_OUT) + (config.num_train or train.step_windows)
-    tokens = min(SMALLER[-1][0], config.context_tokens + config.continuation_tokens)
+    """How much text is enough."""
+    texts = _texts(config, train)
+    each, section = _needed(config)
     return (
-        f"more text: at least {texts} texts of {tokens} tokens, or one of {texts * tokens}; "
+        f"more text: at least {texts} texts of {each} tokens, or one of {texts * section}; "
         "dozens are better"
     )
 
 
-def one_text(account: Mapping[str, int], config: DataConfig) -> list[Finding]:
-    """That all of it is read as one text, and how several are told from each other."""
+def _texts(config: DataConfig, train: TrainConfig) -> int:
+    """Texts, or sections of one, that are held out and make a step."""
+    return (config.num_heldout or FEWEST_HELD_OUT) + train.step_windows
+
+
+def _needed(config: DataConfig) -> tuple[int, int]:
+    """Tokens of a text that is held out, and of a section where there is one text only."""
+    tokens = config.context_tokens + config.continuation_tokens
+    return tokens, max(tokens, config.window_tokens)
+
+
+def one_text(
+    encoded: Sequence[EncodedDocument], account: Mapping[str, int], config: DataConfig
+) -> list[Finding]:
+    """That the source is read as one text, and how several are told from each other."""
     sections = account.get("sections_of_the_only_document")
-    if not sections and account["read"] > 1:
+    cut = f", cut into {sections:,} sections of {_needed(config)[1]} tokens" if sections else ""
+    if account["read"] > 1 and sections:
+        says = f"of {account['read']:,} texts one can be used{cut}"
+        return [Finding(name="one text", level="note", says=says)]
+    if account["read"] > 1 or _is_chat(encoded):
         return []
-    says = "the source is read as one text"
-    if sections:
-        width = max(config.window_tokens, config.context_tokens + config.continuation_tokens)
-        says += f", cut into {sections:,} sections of {width} tokens"
     return [
         Finding(
-            name="one text", level="note", says=says,
+            name="one text", level="note", says=f"the source is read as one text{cut}",
             advice="if it holds several: a file each in one folder, rows of a .jsonl file, or a "
             "line <|endoftext|> between them",
         )
@@ -136,7 +181,11 @@ def shared(documents: list[Document], tokenizer: Tokenizer, config: DataConfig) 
     whole = config.model_copy(
         update={"max_train": ALL_WINDOWS, "num_train": None, "windows_per_document": ALL_WINDOWS}
     )
-    dataset = build_dataset(documents, tokenizer, whole)
+    try:
+        dataset = build_dataset(documents, tokenizer, whole)
+    except InputError as error:  # of all their windows, of which training takes a few
+        says = f"copies between training and held-out texts were not looked for: {error.given}"
+        return [Finding(name="shared", level="note", says=says)]
     runs = TrainingIndex(dataset.train.rows()).match_lengths(dataset.contexts.rows())
     count = sum(int(lengths.max()) >= LONG_RUN for lengths in runs)
     if not count:

@@ -18,7 +18,7 @@ from hyperfitting.progress import Progress, in_number
 from hyperfitting.records.diagnosed import Finding
 from hyperfitting.records.examined import Examination
 
-FEW_WINDOWS, FEW_HELD_OUT = 16, 20
+FEW_WINDOWS, FEW_HELD_OUT = 32, 20
 NAMED = ("source", "text_field", "null", "null_source")  # options, and what is no text's
 
 
@@ -63,8 +63,11 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         findings += tokens.left_out(account, data)
         findings += tokens.script(encoded, borders, texts)
         with progress.stage("split"):
-            dataset, data, more = split.split(documents, encoded, tokenizer, data, usual.train)
-            findings += [*split.one_text(dataset.account if dataset else account, data), *more]
+            dataset, data, more = split.split(
+                documents, encoded, tokenizer, data, usual.train, is_one=account["read"] == 1
+            )
+            account = dataset.account if dataset else account
+            findings += [*split.one_text(encoded, account, data), *more]
             if dataset is not None:
                 findings += [tokens.ends(encoded, data), _used(dataset)]
                 findings += split.shared(documents, tokenizer, data)
@@ -94,15 +97,14 @@ def _used(dataset: Dataset) -> Finding:
     says = f"{used} windows are trained on, {heldout} texts held out"
     if there > 2 * used:
         says += f"; the texts hold {there:,} windows"
-        advice = "data.max_train and data.windows_per_document take more; few are enough"
-        return Finding(name="split", level="fine", says=says, advice=advice)
-    if used >= FEW_WINDOWS and heldout >= FEW_HELD_OUT:
-        return Finding(name="split", level="fine", says=says)
-    return Finding(
-        name="split", level="note", says=says,
-        advice=f"few: {FEW_WINDOWS} windows are what was tried, and what is measured on fewer than "
-        f"{FEW_HELD_OUT} texts is uncertain",
-    )  # fmt: skip
+    if used < FEW_WINDOWS or heldout < FEW_HELD_OUT:
+        advice = (
+            f"few: the usual training takes {FEW_WINDOWS} windows, and what is measured on fewer "
+            f"than {FEW_HELD_OUT} texts is uncertain"
+        )
+        return Finding(name="split", level="note", says=says, advice=advice)
+    more = "data.max_train and data.windows_per_document take more; few are enough"
+    return Finding(name="split", level="fine", says=says, advice=more if there > 2 * used else None)
 
 
 def _command(config: DoctorConfig, data: DataConfig, usual: DataConfig) -> str:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from hyperfitting.data.windows import Contexts
 from hyperfitting.environment import environment
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, SaidError
 from hyperfitting.export.formats import Job
 from hyperfitting.export.verify import Side, greedy_texts
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
+from hyperfitting.models.digests import behaviour_digest
 from hyperfitting.records.exported import OwnText, OwnTexts
-from hyperfitting.records.record import as_json, read_file, write_file
+from hyperfitting.records.record import read_file, write_file
 from hyperfitting.seals import content_digest
 
 
@@ -21,20 +22,31 @@ def own_texts(job: Job, run: Side, contexts: Contexts, *, keeps: bool) -> BothMo
     if found is None:
         found = greedy_texts(run, "texts of the run", contexts, job.config, job.progress)
         if keeps:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, _as_record(found))
+            _keep(job, path, found)
     return found
 
 
 def _key(job: Job, run: Side, contexts: Contexts) -> str:
     """Tells texts apart by all that they depend on."""
-    config = job.config
+    config, tokens = job.config, run.tokens
     about = [
-        content_digest(as_json(job.manifest)), config.strength, contexts.digest(),
+        behaviour_digest(run.model),
+        config.strength,  # which an adapter's digest does not see
+        sorted(tokens.ends), sorted(tokens.banned("natural")), contexts.digest(),
         config.natural_tokens, config.batch_size, str(run.model.device),
         environment().model_dump(mode="json"),
     ]  # fmt: skip
     return content_digest(about)[:16]
+
+
+def _keep(job: Job, path: Path, texts: BothModes) -> None:
+    """Write them for the next export; where that cannot be, this one is as good."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, _as_record(texts))
+    except (OSError, SaidError) as error:
+        why = str(error).partition("\n")[0]
+        job.progress.say(f"  the run's texts are not kept for its next export: {why}")
 
 
 def _read(job: Job, path: Path) -> BothModes | None:
@@ -42,9 +54,9 @@ def _read(job: Job, path: Path) -> BothModes | None:
     if not path.exists():
         return None
     try:
-        found = read_file(OwnTexts, path, "they are written again")
+        found = read_file(OwnTexts, path, "remove that file")
     except InputError as error:
-        job.progress.say(f"  {error.given}; the run's texts are written again")
+        job.progress.say(f"  {error.given}; the run's texts are computed again")
         return None
     fixed, natural = (
         [Decoded(text.ids, text.num_ties) for text in texts]

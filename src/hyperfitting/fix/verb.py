@@ -142,9 +142,7 @@ def _examined(job: _Job) -> Resolved[RunConfig]:
             "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
         },
     )  # fmt: skip
-    resolved = resolve_run([wanted])
-    resolved.config.train.steps_per_epoch(examination.windows)  # of the method that is asked for
-    return resolved
+    return resolve_run([wanted])
 
 
 def _changed(before: DataConfig, after: DataConfig) -> dict[str, Any]:

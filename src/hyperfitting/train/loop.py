@@ -137,6 +137,7 @@ class Trainer:
                 state.step_losses += self._checked(losses, state)
                 losses = []
                 state.seconds += time.perf_counter() - start
+                self.speed.settle()
             if is_last:
                 saves |= self._finish_epoch(state) or state.stopped_by is not None
             if saves:

@@ -26,6 +26,10 @@ class Speed:
             self.seconds += now - self.since
         self.since = now
 
+    def settle(self) -> None:
+        """All that steps queued on a device is done now: its time counts, without more tokens."""
+        self.step(0)
+
     def go_on(self) -> None:
         """What stood between two steps ended now."""
         self.since = self.now()
@@ -33,4 +37,4 @@ class Speed:
     @property
     def per_second(self) -> float | None:
         """Tokens a second; None before the second step."""
-        return self.tokens / self.seconds if self.seconds else None
+        return self.tokens / self.seconds if self.tokens and self.seconds else None

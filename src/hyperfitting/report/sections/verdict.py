@@ -120,9 +120,9 @@ def cost(study: Study, arm: Arm) -> str:
 
 
 def untrained(study: Study, arm: Arm) -> str:
-    """Which other decoding of the original is as varied, with sound text; empty where none is.
+    """Which other decoding of the original is as varied; empty where none is.
 
-    One that draws nothing comes first, then the most varied one.
+    None whose text is known to be broken. One that draws nothing comes first, then the most varied.
     """
     own = _mean(study, arm, "ttr")
     found = [
