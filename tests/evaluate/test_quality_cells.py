@@ -50,6 +50,15 @@ def test_over_trainings_a_value_of_a_set_is_their_mean():
     assert undefined.reason == "undefined for a training"
 
 
+def test_over_trainings_the_longest_run_is_the_longest_of_all():
+    values = [
+        of_set(each, seed=n, metric="overlap_max") for n, each in enumerate((17.0, 40.0, 9.0))
+    ]
+    row = set_measurements(values, CONFIG, **ABOUT)[-1]
+    assert (row.seed, row.num_seeds, row.mean) == (None, 3, 40)
+    assert row.reason == "3 trainings: 9 to 40"
+
+
 def test_the_interval_over_trainings_draws_trainings_and_contexts():
     rng = np.random.default_rng(0)
     means = [0.5, 0.6, 0.9]

@@ -115,6 +115,23 @@ def test_the_longest_copy_is_named(tmp_path):
     )
 
 
+def test_the_longest_copy_is_that_of_all_trainings_and_not_their_mean(tmp_path):
+    """As a study of an earlier version has it, where the row over seeds is the mean."""
+    study = study_with(tmp_path / "s")
+    rows = [
+        *study.rows,
+        measurement("hyperfitted", "overlap_gt_10", 0.02, None, num_seeds=2),
+        measurement("hyperfitted", "overlap_max", 30.0, None, num_seeds=2),
+        measurement("hyperfitted", "overlap_max", 20.0, 0),
+        measurement("hyperfitted", "overlap_max", 40.0, 1),
+    ]
+    run = study.info.runs[0]
+    runs = [run.model_copy(update={"arm": Arm("hyperfitted", seed)}) for seed in (0, 1)]
+    info = study.info.model_copy(update={"runs": runs})
+    said = verdict.cost(replace(study, info=info, rows=rows), Arm("hyperfitted"))
+    assert "the longest run is 40" in said
+
+
 @pytest.mark.parametrize(
     ("sampled", "coherence", "said"),
     [
