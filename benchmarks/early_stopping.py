@@ -28,7 +28,7 @@ from hyperfitting.records import MonitorRow
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.memorised import Memorised
-from hyperfitting.train.stopping import reason_to_stop
+from hyperfitting.train.stopping import knows_its_texts, reason_to_stop
 
 MARGIN, CONFIDENCE = 0.03, 0.95
 RULES = {
@@ -42,10 +42,19 @@ AT_BOTH = ("ttr", "bigram_repetition", "looped", "nonwords", "val_ppl", "rank_1"
 def stopped_at(
     rule: TrainConfig, rows: Sequence[MonitorRow], losses: Sequence[float]
 ) -> MonitorRow | None:
-    """The first monitored epoch after which a rule ends training; None if it never does."""
+    """The first monitored epoch after which a rule ends training; None if it never does.
+
+    Epochs in a row are monitored ones here.
+    """
+    epochs_known = 0
     for place, row in enumerate(rows[1:], start=1):
-        known = Memorised(row.train_top1 or 0.0, row.train_entropy or 0.0)
-        if reason_to_stop(rule, losses[row.epoch - 1], rows[: place + 1], lambda k=known: k):
+        known, loss = (
+            Memorised(row.train_top1 or 0.0, row.train_entropy or 0.0),
+            losses[row.epoch - 1],
+        )
+        is_known = knows_its_texts(rule, loss, lambda k=known: k)
+        epochs_known = epochs_known + 1 if is_known else 0
+        if reason_to_stop(rule, loss, rows[: place + 1], epochs_known):
             return row
     return None
 

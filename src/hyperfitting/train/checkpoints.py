@@ -26,7 +26,10 @@ from hyperfitting.storage import read_json, write_json
 
 KEEP_NEWEST = 2
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
-ADDED = {"kept_at_loss"}  # to the state since the first version; empty in what that wrote
+ADDED = {
+    "kept_at_loss",
+    "epochs_known",
+}  # to the state since the first version; empty, 0 where missing
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -46,6 +49,7 @@ class TrainState:
     best_val_loss: float | None = None  # nats per token
     best_val_step: int | None = None
     kept_at_loss: list[KeptAtLoss] = field(default_factory=list)  # by target, as reached
+    epochs_known: int = 0  # in a row, up to the last one, after which the texts were known by heart
     stopped_by: str | None = None  # set when training is over
     seconds: float = 0.0  # of steps
     monitor_seconds: float = 0.0

@@ -27,7 +27,7 @@ from hyperfitting.train.engine import Engine, Source
 from hyperfitting.train.memorised import Memorised, memorised
 from hyperfitting.train.monitor import DivergedError
 from hyperfitting.train.speed import Speed
-from hyperfitting.train.stopping import WINDOWS_LOOKED_AT, reason_to_stop
+from hyperfitting.train.stopping import WINDOWS_LOOKED_AT, knows_its_texts, reason_to_stop
 from hyperfitting.train.trainable import Trainable
 
 SECONDS_BETWEEN_NOTES = 1.0  # reading the loss waits for the device, so it is not done each step
@@ -222,7 +222,9 @@ class Trainer:
         if self.every_epochs and state.epoch % self.every_epochs == 0:
             keeps |= self._observe(state.epoch, mean)
         start = time.perf_counter()
-        reason = reason_to_stop(config, mean, state.rows, self._memorised)
+        is_known = knows_its_texts(config, mean, self._memorised)
+        state.epochs_known = state.epochs_known + 1 if is_known else 0
+        reason = reason_to_stop(config, mean, state.rows, state.epochs_known)
         state.seconds += time.perf_counter() - start
         if reason or last:
             state.stopped_by = reason or "epochs"
