@@ -26,10 +26,8 @@ from hyperfitting.storage import read_json, write_json
 
 KEEP_NEWEST = 2
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
-ADDED = {
-    "kept_at_loss",
-    "epochs_known",
-}  # to the state since the first version; empty, 0 where missing
+# To the state since the first version; empty and 0 in what earlier ones wrote.
+ADDED = {"kept_at_loss", "epochs_known"}
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
