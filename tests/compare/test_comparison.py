@@ -378,7 +378,7 @@ def test_another_architecture_is_refused(model_folder, texts_file, tmp_path, cha
         (["short"] * 2 + ["x"], "no document of .* fills one window: the longest has 5 tokens"),
         (
             ["long enough for a window of 32 tokens, this one is"],
-            "1 usable documents, .*\nneeded: 2 held-out",
+            "1 usable document, .*\nneeded: 2 held-out",
         ),
     ],
 )
