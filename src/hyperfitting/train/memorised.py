@@ -14,9 +14,9 @@ from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.train.engine import Engine, Source, in_batches
 
-# What stands before a token tells from which text it comes, and so which token it has to be. After
-# the first few of a window that is open: of 127 predicted tokens a real model never knows one, of
-# 31 it is already three in a hundred.
+# What stands before a token tells from which text it comes, and so which token it has to be. At the
+# start of a window that is open: where every text begins with the same token, one of 127 predicted
+# tokens is never known, and of 31 that is three in a hundred.
 TOKENS_BEFORE = 4
 
 
