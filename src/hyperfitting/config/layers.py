@@ -75,6 +75,12 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_leaves(settings))
 
 
+def changed(before: BaseModel, after: BaseModel) -> dict[str, Any]:
+    """The settings of `after` that are otherwise in `before`, by their dotted keys."""
+    old, new = (flatten(each.model_dump(mode="json")) for each in (before, after))
+    return {key: value for key, value in new.items() if old[key] != value}
+
+
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys to a nested mapping."""
     nested: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hyperfitting.config import DataConfig, TrainConfig
+from hyperfitting.config.layers import changed
 from hyperfitting.data.documents import EncodedDocument
 from hyperfitting.data.sources import Document
 from hyperfitting.data.windows import Dataset, build_dataset
@@ -115,8 +116,7 @@ def _changed_finding(
     refused: Sequence[InputError],
 ) -> Finding:
     """Why other settings are taken than were asked for, and which."""
-    old, new = (each.model_dump(mode="json") for each in (before, after))
-    words = " ".join(f"data.{name}={value}" for name, value in new.items() if old[name] != value)
+    words = " ".join(as_words(before, after))
     if not _many_short(encoded, before):
         return Finding(name="split", level="problem", says=refused[0].given, advice=words)
     says = (
@@ -124,6 +124,15 @@ def _changed_finding(
         f"{before.window_tokens} tokens and are left out"
     )
     return Finding(name="short", level="problem", says=says, advice=words or "longer texts")
+
+
+def as_words(before: DataConfig, after: DataConfig, without: Sequence[str] = ()) -> list[str]:
+    """What differs, as a command line gives it; `without` these."""
+    return [
+        f"data.{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in changed(before, after).items()
+        if name not in without
+    ]
 
 
 def _is_little(

@@ -112,11 +112,7 @@ def _command(config: DoctorConfig, data: DataConfig, usual: DataConfig) -> str:
     words = ["hyperfit", "train", config.model.name, "--data", data.source]
     if data.text_field is not None:
         words += ["--text-field", data.text_field]
-    words += ["--out", "run"]
-    before, after = (each.model_dump(mode="json") for each in (usual, data))
-    for name, value in after.items():
-        if name not in NAMED and value != before[name]:
-            words.append(f"data.{name}={str(value).lower() if isinstance(value, bool) else value}")
+    words += ["--out", "run", *split.as_words(usual, data, NAMED)]
     if config.model.revision is not None:
         words.append(f"model.revision={config.model.revision}")
     return shlex.join(words)

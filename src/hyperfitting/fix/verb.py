@@ -16,7 +16,7 @@ from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.config.fix import FixConfig
-from hyperfitting.config.layers import Layer, Resolved, flatten
+from hyperfitting.config.layers import Layer, Resolved, changed
 from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
 from hyperfitting.config.resolve import resolve_run, resolve_texts
 from hyperfitting.diagnose import advice
@@ -137,18 +137,13 @@ def _examined(job: _Job) -> Resolved[RunConfig]:
     wanted = Layer(
         "fix",
         {
-            **given.leaves, **_changed(texts.data, data),
+            **given.leaves,
+            **{f"data.{key}": value for key, value in changed(texts.data, data).items()},
             "data.num_heldout": min(config.contexts, examination.heldout),
             "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
         },
     )  # fmt: skip
     return resolve_run([wanted])
-
-
-def _changed(before: DataConfig, after: DataConfig) -> dict[str, Any]:
-    """What the texts need otherwise than by default."""
-    old, new = (flatten(each.model_dump(mode="json")) for each in (before, after))
-    return {f"data.{key}": value for key, value in new.items() if old[key] != value}
 
 
 def _foretold(job: _Job, config: RunConfig) -> None:

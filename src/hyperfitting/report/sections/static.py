@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.progress import in_number
 from hyperfitting.records.controls.static_bias import Injection, StaticBias
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
@@ -60,7 +61,7 @@ def strengths(study: Study, found: StaticBias) -> Table:
         "promoted": f"{count} promoted tokens",
         "in_sample": "the same, in sample",
         "all": "all tokens",
-        "random": f"{count} random tokens, {draws} {'draw' if draws == 1 else 'draws'}",
+        "random": f"{count} random tokens, {in_number(draws, 'draw')}",
     }
     header = [("strength", ""), *((f"TTR, {named[kind]}", "") for kind in kinds)]
     by_key = {(row.kind, row.strength): row for row in found.rows}

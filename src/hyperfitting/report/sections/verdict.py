@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.config.methods import METHODS
+from hyperfitting.progress import in_number
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
@@ -169,7 +170,7 @@ def meaning(study: Study, arm: Arm) -> str:
             f"temperature alone {'does not do it' if is_more else 'does as much'}; "
         )
     seeds = study.num_seeds.get(arm, 1)
-    of = f"{seeds} training{'s' if seeds > 1 else ''}"
+    of = in_number(seeds, "training")
     tail = f"all of this is over {info.num_contexts} contexts and {of}."
     return sharp + tail if sharp else tail[0].upper() + tail[1:]
 
@@ -273,7 +274,7 @@ def too_few(study: Study, arm: Arm) -> Advice | None:
         few.append(f"{contexts} contexts")
         more.append(f"{FEW_CONTEXTS} contexts (data.num_heldout)")
     if seeds < FEW_SEEDS:
-        few.append(f"{seeds} training{'s' if seeds > 1 else ''}")
+        few.append(in_number(seeds, "training"))
         more.append(f"{FEW_SEEDS} seeds (train.seed)")
     return Advice(
         f"{' and '.join(few)}: another draw may come out otherwise",
