@@ -702,6 +702,21 @@ def test_bytes_that_are_no_characters_stay_what_was_written():
     assert tokens.texts(tokenizer("a")["input_ids"], [lead] * 6) == ("a", "\ufffd" * 6)
 
 
+def test_what_a_later_token_takes_back_is_in_no_piece():
+    class Tidied(type(byte_tokenizer())):
+        def decode(self, *args, **settings):
+            return super().decode(*args, **settings).replace(" '", "'")
+
+    tokenizer = byte_tokenizer()
+    tokenizer.__class__ = Tidied
+    tokens = Tokens.of(tiny_model(), tokenizer)
+    ids = tokenizer("I 've 😀")["input_ids"]
+    pieces = tokens.pieces([], ids)
+    assert (len(pieces), "".join(pieces)) == (len(ids), "I've 😀")
+    assert pieces[:4] == ["I", "", "'", "v"]
+    assert [piece for piece in pieces if piece][-2:] == [" ", "😀"]
+
+
 def test_human_text_of_unknown_tokens_has_no_variety():
     """A row of one token that models may not write is no mark to be near to."""
     known = human()

@@ -7,7 +7,7 @@ import torch
 from hyperfitting.config import ModelConfig
 from hyperfitting.evaluate.audits import TrainingIndexes
 from hyperfitting.evaluate.said import KEPT, TRACED, Said
-from hyperfitting.evaluate.traces import pieces_of, text_trace, words_by_id
+from hyperfitting.evaluate.traces import text_trace, words_by_id
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.measure.overlap import LONG_RUN, TrainingIndex, long_runs
 from hyperfitting.measure.text import loop_period, loop_start
@@ -94,7 +94,7 @@ def test_pieces_join_to_the_text_and_a_character_of_several_tokens_is_the_last_o
     head = tokens.tokenizer.encode(context)
     ids = tokens.tokenizer.encode(context + continuation)[len(head) :]
     text = generation(tokens, head, ids)
-    pieces = pieces_of(tokens, text)
+    pieces = tokens.pieces(head, ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text.continuation
     assert not any("\ufffd" in piece for piece in pieces)

@@ -1,14 +1,18 @@
 """Two models side by side: their own greedy texts, with ranks that a naive loop finds again."""
 
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 
 from hyperfitting import verbs
+from hyperfitting.cli.compare import _coloured
 from hyperfitting.config import GenerateConfig, ModelConfig
 from hyperfitting.config.compare import CompareConfig
 from hyperfitting.errors import InputError
+from hyperfitting.measure.text import loop_start, type_token_ratio
 from hyperfitting.models.load import load_model
 from tests.cli.test_cli import hyperfit, train
 from tests.tiny import save_tiny, tiny_model
@@ -53,6 +57,30 @@ def test_ranks_are_those_of_a_naive_loop(models):
             allowed = logits[:257]  # the tokens that the tokenizer has
             assert piece["rank"] == 1 + int((allowed > logits[piece["id"]]).sum())
             ids = [*ids, piece["id"]]
+
+
+def test_each_text_has_its_own_numbers(models):
+    for each in compared(models):
+        for side in (each["a"], each["b"]):
+            ids = [piece["id"] for piece in side["pieces"]]
+            assert "".join(piece["text"] for piece in side["pieces"]) == side["text"]
+            assert side["ttr"] == len(set(ids)) / len(ids)
+
+
+def test_a_loop_is_named_with_the_token_it_begins_at():
+    def text(ids):
+        pieces = [{"id": i, "text": f"{i} ", "rank": 1} for i in ids]
+        return {
+            "model": "m", "text": "", "pieces": pieces, "ended": False,
+            "ttr": type_token_ratio(ids), "loop_start": loop_start(ids),
+        }  # fmt: skip
+
+    found = {"prompt": "p", "a": text([1, 2, *[7, 8] * 30]), "b": text([])}
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(_coloured(found))
+    shown = console.export_text()
+    assert "62 tokens, TTR 0.06, loops from token 3" in shown
+    assert "no tokens" in shown
 
 
 def test_a_model_beside_itself_ranks_everything_first(models):

@@ -123,11 +123,25 @@ class _Live:
 def _coloured(found: "Compared") -> "Table":
     """Both continuations with the colours of their ranks."""
     sides = (found["a"], found["b"])
-    table = _table(
-        found["prompt"], tuple(side["model"] for side in sides), [_text(s) for s in sides]
-    )
+    names = [side["model"] for side in sides]
+    table = _table(found["prompt"], names, [_text(side) for side in sides])
+    table.show_footer = True
+    for column, side in zip(table.columns, sides, strict=True):
+        column.footer = _in_numbers(side)
     table.caption = LEGEND
     return table
+
+
+def _in_numbers(side: "Continuation") -> str:
+    """One line of how long, how varied, and whether it loops."""
+    from hyperfitting.progress import in_number
+
+    count = len(side["pieces"])
+    if side["ttr"] is None:
+        return "no tokens"
+    start = side["loop_start"]
+    end = f"loops from token {start + 1}" if start is not None else "no loop"
+    return f"{in_number(count, 'token')}, TTR {side['ttr']:.2f}, {end}"
 
 
 def _text(side: "Continuation") -> Any:

@@ -22,22 +22,6 @@ from hyperfitting.records.traces import ArmTraces, TextTrace, TracesFile
 DIGITS = 5  # of a probability
 
 
-def pieces_of(tokens: Tokens, text: Generation) -> list[str]:
-    """The text that each token adds, [K]; together they are the continuation.
-
-    A character that several tokens make is the last one's; what is taken back, as some tokenizers
-    do with spaces, is nobody's.
-    """
-    pieces, before = [], ""
-    for count in range(1, len(text.continuation_ids) + 1):
-        _, now = tokens.texts(text.context_ids, text.continuation_ids[:count])
-        pieces.append(now[len(before) :] if now.startswith(before) else "")
-        before = now if now.startswith(before) else before
-    if "".join(pieces) != text.continuation:  # whole or not at all
-        return [text.continuation, *[""] * (len(pieces) - 1)]
-    return pieces
-
-
 def traces_file(
     arms: Sequence[ArmOutputs], tokens: Tokens, indexes: TrainingIndexes, known: KnownWords | str
 ) -> TracesFile:
@@ -73,7 +57,8 @@ def text_trace(
     known: KnownWords | None,
 ) -> TextTrace:
     """The record of one text; of the training set copies are marked where `index` is given."""
-    ids, pieces = text.continuation_ids, pieces_of(tokens, text)
+    ids = text.continuation_ids
+    pieces = tokens.pieces(text.context_ids, ids)
     spans: list[tuple[int, int]] = []
     if known is not None:
         spans = broken_spans(text.context, text.continuation, known, text.context_index)

@@ -1,7 +1,6 @@
 """Two models go on greedily with the same prompts, side by side, and rank each other's tokens."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict
 
@@ -14,7 +13,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import greedy
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.verb import open_model
-from hyperfitting.measure.text import loop_start
+from hyperfitting.measure.text import loop_start, type_token_ratio
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.models.load import load_original, load_tokenizer
@@ -34,12 +33,16 @@ class Piece(TypedDict):
 
 
 class Continuation(TypedDict):
-    """How one model went on; `loop_start` is the first token of a loop that the text ends in."""
+    """How one model went on; `loop_start` is the first token of a loop that the text ends in.
+
+    `ttr` is distinct tokens over tokens of the last 96; None of an empty text.
+    """
 
     model: str
     text: str
     pieces: list[Piece]
     ended: bool
+    ttr: float | None
     loop_start: int | None
 
 
@@ -187,11 +190,10 @@ def _continuations(
             ranks = rank_rows(against.model, [[*context, *ids]], len(ids), banned=banned)[
                 0
             ].tolist()
-        # Decoded together: some tokenizers drop a leading space of a token that is decoded alone.
-        cuts = [side.tokens.texts(context, ids[:end])[1] for end in range(len(ids) + 1)]
+        texts_K = side.tokens.pieces(context, ids)
         pieces = [
-            Piece(id=i, text=after.removeprefix(before), rank=rank)
-            for i, rank, (before, after) in zip(ids, ranks, pairwise(cuts), strict=True)
+            Piece(id=i, text=text, rank=rank)
+            for i, text, rank in zip(ids, texts_K, ranks, strict=True)
         ]
         found.append(
             Continuation(
@@ -199,6 +201,7 @@ def _continuations(
                 text=side.tokens.texts(context, ids)[1],
                 pieces=pieces,
                 ended=bool(ids) and ids[-1] in side.tokens.ends,
+                ttr=type_token_ratio(ids),
                 loop_start=loop_start(ids),
             )
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from os.path import commonprefix
 
 from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.models.interface import vocabulary_rows
@@ -107,6 +109,20 @@ class Tokens:
         if whole.startswith(head):
             return head, whole[len(head) :]
         return head, self._whole_characters(written)
+
+    def pieces(self, context: Sequence[int], continuation: Sequence[int]) -> list[str]:
+        """The text that each token of a continuation adds, [K]; joined they are the continuation.
+
+        A character that several tokens make is the last one's, and what a later token takes back,
+        as some tokenizers do with spaces, is nobody's.
+        """
+        _, text = self.texts(context, continuation)
+        ends = [0]
+        for count in range(1, len(continuation)):
+            _, now = self.texts(context, continuation[:count])
+            ends.append(max(ends[-1], len(commonprefix([now, text]))))
+        ends.append(len(text))
+        return [text[start:end] for start, end in pairwise(ends)] if continuation else []
 
     def _whole_characters(self, ids: Sequence[int]) -> str:
         """The text without a character that its last tokens only begin."""
