@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from os.path import commonprefix
+from itertools import pairwise, takewhile
 
 from hyperfitting.data.borders import end_tokens, special_token_ids
 from hyperfitting.models.interface import vocabulary_rows
@@ -120,7 +119,9 @@ class Tokens:
         ends = [0]
         for count in range(1, len(continuation)):
             _, now = self.texts(context, continuation[:count])
-            ends.append(max(ends[-1], len(commonprefix([now, text]))))
+            both = zip(now, text, strict=False)
+            kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+            ends.append(max(ends[-1], kept))
         ends.append(len(text))
         return [text[start:end] for start, end in pairwise(ends)] if continuation else []
 
