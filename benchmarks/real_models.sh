@@ -33,6 +33,6 @@ if [ ! -e "$out/study/study.json" ]; then
 fi
 if [ ! -e "$out/explained/explain" ]; then
   $hyperfit explain "$out/runs/full_sft-0" --out "$out/explained" random_draws=1 \
-    "strengths=[0.1,1.0]" "swap_blocks=[0,1,2,5,8,10,12,15]" \
+    "strengths=[0.1,1.0]" "swap_blocks=[0,1,2,5,8,10,12,15,20,25]" \
     --only provenance,static_bias,joint_null,overrides,tokens,lens,geometry,block_swap
 fi

@@ -19,6 +19,8 @@ HYBRID = {
     "tuned_upper": "the tuned model's last blocks on the original's others",
     "original_upper": "the original's last blocks on the tuned model's others",
 }
+NOTHING_SWAPPED = "none: the original, and the tuned model, as they are"
+NORM_AND_HEAD = "0: final norm and head alone, which go with the last blocks"
 # Metric, its title, decimals, and the mode and length that are shown.
 COLUMNS = (
     ("ttr", "TTR", 3, "fixed_length"),
@@ -26,10 +28,12 @@ COLUMNS = (
     ("looped_rate", "loops", 2, "natural"),
     ("nonwords", "words that do not exist", 3, "fixed_length"),
     ("coherence_original_nats", "log-likelihood under the original", 2, "fixed_length"),
+    ("overlap_gt_10", "texts that recite", 2, "fixed_length"),
     ("overlap_max", "longest copy, tokens", 0, "fixed_length"),
     ("val_ppl", "validation perplexity", 0, None),
 )
 LARGEST = "overlap_max"
+COMPARED = ("ttr", "bigram_repetition", "looped_rate", "nonwords", "overlap_gt_10")  # over models
 Row = Mapping[str, Any]
 
 
@@ -160,15 +164,16 @@ def arms_table(name: str) -> str:
 
 
 def side_by_side(names: Sequence[str]) -> str:
-    """Models next to each other: human, original and tuned TTR and bigram repetition."""
-    lines = [["model", "arm", "seed", *(title for _, title, *_ in COLUMNS[:4])]]
+    """Models next to each other: human, original and tuned texts."""
+    columns = [column for column in COLUMNS if column[0] in COMPARED]
+    lines = [["model", "arm", "seed", *(title for _, title, *_ in columns)]]
     for name in names:
         rows, _ = read(name)
         seeds = seeds_of(rows)
         for arm, seed in keys_of(rows):
             if arm[1] or arm[0] not in ("human", "original", "hyperfitted", "late_half"):
                 continue
-            cells = [cell(found(rows, arm, seed, column), column[2]) for column in COLUMNS[:4]]
+            cells = [cell(found(rows, arm, seed, column), column[2]) for column in columns]
             lines.append([name, arm[0], seed_words(seeds[arm]), *cells])
     return table(lines)
 
@@ -221,13 +226,15 @@ def sentences_table(name: str) -> str:
 
 
 def hybrids_table(name: str) -> str:
-    """What models put together from both write."""
+    """What models put together from both write, after what both write themselves."""
     found = explained(name)["block_swap"]
     lines = [["blocks from the other model", *HYBRID.values()]]
+    alone = (found["references"][whole]["ttr"] for whole in ("original", "tuned"))
+    lines.append([NOTHING_SWAPPED, *(cell(each, 3) for each in alone)])
     rows = {(row["hybrid"], row["blocks"]): row["ttr"] for row in found["rows"]}
     for blocks in sorted({blocks for _, blocks in rows}):
         cells = [cell(rows.get((hybrid, blocks)), 3) for hybrid in HYBRID]
-        lines.append([str(blocks), *cells])
+        lines.append([str(blocks) if blocks else NORM_AND_HEAD, *cells])
     return table(lines)
 
 

@@ -202,6 +202,10 @@ REFUSALS = {
     "no device": (["--device", "cuda"], "no CUDA device"),
     "no data": (["--data", ""], "'data.source' is ''"),
     "plateau unseen": (["train.stop=ttr_plateau", "monitor.every_epochs=0"], "measures no TTR"),
+    "plateau seldom seen": (
+        ["train.stop=ttr_plateau", "train.epochs=100", "monitor.every_epochs=10"],
+        "train.epochs=100 and monitor.every_epochs=10 give 10",
+    ),
     "plateau without texts": (
         ["train.stop=ttr_plateau", "monitor.num_contexts=0"],
         "num_contexts=0 measures no TTR",

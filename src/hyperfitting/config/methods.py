@@ -91,7 +91,8 @@ def _tuned(learning_rate: float, rank: int | None = None) -> Settings:
     }
 
 
-# On a real model as varied as `full_sft` in half the time; fewer last blocks are not (docs/log.md).
+# On SmolLM2 not told apart from `full_sft` in variety, in half the time; with fewer last blocks it
+# is (docs/results/smollm2.md).
 DEFAULT_METHOD = "late_half_sft"
 
 # Colours are told apart with any colour vision, on white and on black (Okabe and Ito).

@@ -45,6 +45,7 @@ from hyperfitting.config.presets import (
     DEMO_DEFAULTS,
     PRESETS,
 )
+from hyperfitting.config.together import check_together
 from hyperfitting.errors import InputError, did_you_mean
 
 
@@ -180,46 +181,8 @@ def resolve_run(user: Sequence[Layer]) -> Resolved[RunConfig]:
             needed="num_train for a number of windows, or max_train for at most that many",
         )
     resolved = build(RunConfig, [*_preset_layers(user, method), *user])
-    _check_together(resolved.config)
+    check_together(resolved.config)
     return resolved
-
-
-def _check_together(config: RunConfig) -> None:
-    """Refuse settings that contradict each other.
-
-    Raises:
-        InputError: they do.
-    """
-    monitor, lora = config.monitor, config.train.lora
-    for name, value in (
-        ("every_epochs", monitor.every_epochs),
-        ("num_contexts", monitor.num_contexts),
-    ):
-        if config.train.stop == "ttr_plateau" and not value:
-            raise InputError(
-                f"train.stop is ttr_plateau, but monitor.{name}=0 measures no TTR",
-                needed="train.stop=epochs, or monitoring",
-            )
-    others = config.data.null == "other_language"
-    require_effect(
-        config.data, ("null_source", others, "such a null", "other_language as data.null")
-    )
-    if others and config.data.null_source is None:
-        raise InputError(
-            "data.null is other_language, and no texts are given",
-            needed="data.null_source=TEXTS, a source such as --data takes",
-        )
-    if lora.experts and (lora.dora or lora.init == "pissa"):
-        raise InputError(
-            "train.lora.experts is set with "
-            + ("train.lora.dora" if lora.dora else "train.lora.init=pissa"),
-            needed="a plain LoRA: PEFT has no other for the matrices of experts",
-        )
-    if lora.dora and lora.init == "pissa":
-        raise InputError(
-            "train.lora.dora and train.lora.init=pissa are both set",
-            needed="one of them: their sum cannot be saved as an adapter for the unmodified base",
-        )
 
 
 StageT = TypeVar("StageT", EvaluateConfig, ExplainConfig)

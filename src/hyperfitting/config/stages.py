@@ -149,6 +149,9 @@ class PrefixCacheConfig(Section):
     )
 
 
+PLATEAU_EVALUATIONS = 10  # of `train.stop=ttr_plateau`; definitions, section 7.4
+
+
 class TrainConfig(Section):
     """How one method trains: fp32 masters, AdamW (0.9, 0.999), no weight decay, no dropout."""
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from hyperfitting.config import TrainConfig
+from hyperfitting.config.stages import PLATEAU_EVALUATIONS
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.memorised import Memorised
 
-PLATEAU_EVALUATIONS = 10  # definitions, section 7.4
 PLATEAU_RISE = 0.01
 # Of `memorised`; chosen on curves of two models, docs/early-stopping.md.
 BY_HEART = 0.99  # share of training tokens that are ranked first
