@@ -140,6 +140,12 @@ class StudyFolder:
         """Whether an evaluation is here, or one that waits to be put in place."""
         return self.study_file.exists() or (self.path / STAGED).is_dir()
 
+    @property
+    def lacks_tasks(self) -> bool:
+        """Whether an evaluation was stopped in its tasks: its models are kept until these end."""
+        has_models = self.unfinished_arms.is_dir()
+        return has_models and self.study_file.exists() and not self.tasks_file.exists()
+
     def sealed(self) -> StudyFile:
         """What the study says of itself, after all that belongs to it was found as it was written.
 

@@ -193,6 +193,39 @@ def test_seeds_and_another_order_of_the_data(folder, model_folder, texts_file):
     assert {r["arm"] for r in over} == {"full_lora", "original_entropy_matched"}
 
 
+def test_runs_of_other_windows_are_no_seeds_of_one_arm(folder, model_folder, texts_file):
+    few, many = (
+        trained(model_folder, texts_file, folder / f"windows-{count}", "full_lora",
+                **{"data.num_train": count, "train.seed": seed})
+        for seed, count in enumerate((4, 8))
+    )  # fmt: skip
+    found = [tuned.arm for tuned in open_runs(paths([few, many]), HERE).tuned]
+    assert [(arm.seed, arm.settings) for arm in found] == [
+        (0, (("num_train", 4),)), (1, (("num_train", 8),)),
+    ]  # fmt: skip
+
+
+def test_windows_that_no_setting_tells_apart_are_told_apart_by_their_digest(runs, tmp_path):
+    other = copied(runs[0], tmp_path / "run", seed=1, train_digest="0123456789abcdef")
+    one, two = (tuned.arm for tuned in open_runs([runs[0].path, other.path], HERE).tuned)
+    assert two.settings == (("windows_digest", "01234567"),)
+    assert dict(one.settings).keys() == {"windows_digest"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("prefix_cache.place", "disk"), ("prefix_cache.folder", "/else"), ("compile", "on"),
+        ("checkpoint_steps", 7), ("gradient_checkpointing", True), ("keep_at_loss", [0.5]),
+    ],
+)  # fmt: skip
+def test_how_a_run_was_computed_makes_no_arm_of_its_own(runs, tmp_path, key, value):
+    changes = {"seed": 1, f"config.train.{key}": value}
+    other = copied(runs[0], tmp_path / "run", **changes)
+    found = [tuned.arm for tuned in open_runs([runs[0].path, other.path], HERE).tuned]
+    assert [(arm.seed, arm.settings) for arm in found] == [(0, ()), (1, ())]
+
+
 # Runs that cannot be compared
 
 
@@ -272,6 +305,24 @@ def test_a_base_model_that_changed_since(runs, tmp_path, model_folder):
     for stage in (evaluated, explained):
         with pytest.raises(InputError, match="are not those the runs were trained from"):
             stage(compared)
+
+
+def test_a_base_whose_config_changed_since(texts_file, tmp_path):
+    """Weights alone do not tell: another rope makes another model of them."""
+    base = save_tiny(tmp_path / "base")
+    run = trained(base, texts_file, tmp_path / "run", "late_stage_lora")
+    compared = open_runs([run.path], HERE)
+    assert compared.load_original() is not None
+    config = json.loads((base / "config.json").read_text())
+    was = config["rms_norm_eps"]
+    (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.25}))
+    for stage in (evaluated, explained):
+        with pytest.raises(InputError) as error:
+            stage(compared)
+        assert "has changed since the runs were trained: rms_norm_eps is 0.25" in str(error.value)
+        assert error.value.needed == f"rms_norm_eps={was}"
+    (base / "config.json").write_text(json.dumps(config | {"a_later_version_says": 1}))
+    assert compared.load_original() is not None
 
 
 def test_no_run_at_all(tmp_path):

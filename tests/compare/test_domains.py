@@ -61,6 +61,18 @@ def test_nobody_is_judged_by_what_he_was_trained_on(home_and_away, texts_file, c
         assert not known & {tuple(row) for row in comparison.dataset.contexts.contexts}
 
 
+def test_a_run_that_learned_what_another_held_out_is_refused(
+    home_and_away, texts_file, model_folder, tmp_path
+):
+    """`--data` with a source of one run, whose held-out texts another run was trained on."""
+    more = tmp_path / "more.jsonl"
+    lines = texts_file.read_text().splitlines()
+    more.write_text("\n".join(lines[len(lines) // 2 :] + lines[: len(lines) // 2]))
+    other = trained(model_folder, more, tmp_path / "other", "full_lora", **{"data.split_seed": 5})
+    with pytest.raises(InputError, match=r"stand in the training windows of .*other"):
+        opened([home_and_away[0], other.path], texts_file, text_field=None)
+
+
 def test_sources_that_do_not_serve(home_and_away, texts_file, tmp_path):
     with pytest.raises(InputError, match="given twice"):
         opened(home_and_away, texts_file, texts_file)

@@ -7,7 +7,7 @@ import pytest
 
 from hyperfitting.compare.subject import Opened
 from hyperfitting.errors import InterruptedStudyError, MachineError
-from hyperfitting.evaluate import scoring
+from hyperfitting.evaluate import scoring, verb
 from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.progress import Progress
@@ -70,6 +70,37 @@ def stop(monkeypatch, study, *compared, at=1, fault=KeyboardInterrupt, config=CO
         with pytest.raises(expected) as stopped:
             write(study, *compared, config=config)
     return str(stopped.value)
+
+
+def test_models_are_kept_until_their_tasks_are_done(study, compared, scored, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    checked = verb.check
+    monkeypatch.setattr(verb, "check", lambda *given: replace(checked(*given), tasks=object()))
+    monkeypatch.setattr(verb, "run_tasks", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write(study, compared)
+    before = len(scored)
+    written = []
+    monkeypatch.setattr(verb, "run_tasks", lambda *_: "results")
+    monkeypatch.setattr(verb, "write_tasks", lambda _study, _about, found: written.append(found))
+    write(study, compared)
+    assert (len(scored), written) == (before, ["results"])
+    assert not study.unfinished_arms.exists()
+
+
+def test_models_that_may_end_otherwise_are_scored_again(study, scored, monkeypatch, tmp_path):
+    """Another end token in the generation config is no other model, and other texts."""
+    folder = save_tiny(tmp_path / "model")
+    tuned = (folder, changed, lambda: changed(0))
+    stop(monkeypatch, study, comparison(*tuned, data=dataset(3)))
+    config = json.loads((folder / "generation_config.json").read_text())
+    ends = json.dumps(config | {"eos_token_id": [3, 7]})
+    (folder / "generation_config.json").write_text(ends)
+    scored.clear()
+    write(study, comparison(*tuned, data=dataset(3)))
+    assert len(scored) == 2
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, MemoryError])

@@ -1,9 +1,14 @@
 """A planted block is named, put in and taken out; what is the same in both models has no row."""
 
+import pytest
 import torch
 
+from hyperfitting.config import ExplainConfig
+from hyperfitting.explain.single_blocks import _in_words
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.pair import exchanged, make_pair, same_parts
+from hyperfitting.records.controls.single_blocks import OneBlock
+from hyperfitting.records.estimates import MeanEstimate
 from tests.comparing import EXPLAIN, changed, comparison, dataset, explained, with_bias
 from tests.tiny import tiny_model
 
@@ -50,6 +55,27 @@ def test_a_head_is_named_too(model_folder):
     assert list(rows) == [("put_in", None), ("taken_out", None)]
     assert rows["put_in", None]["top1_agreement_tuned"]["mean"] == 1
     assert "Final norm and head of the tuned model alone" in single["in_words"]
+
+
+def test_a_block_that_raises_nothing_is_not_said_to():
+    def row(change, block, agreement):
+        value = MeanEstimate(value=agreement, low=None, high=None, n=4, reason=None)
+        return OneBlock(
+            ttr=value, bigram_repetition=value, looped=value, change=change, block=block,
+            top1_agreement_tuned=value,
+        )  # fmt: skip
+
+    said = _in_words([row("put_in", 1, 0.255), row("taken_out", 1, 1.0)], 0.26)
+    assert "No single block of the tuned model, put into the original, raises that" in said
+    assert "No single block of the original, put into the tuned model, changes its choices" in said
+    said = _in_words([row("put_in", 1, 0.3), row("taken_out", 1, 0.9)], 0.26)
+    assert "raises that most: to 0.300" in said
+    assert "stay at 0.900" in said
+
+
+def test_no_number_of_blocks_is_no_setting():
+    with pytest.raises(ValueError, match="swap_blocks"):
+        ExplainConfig(swap_blocks=())
 
 
 def test_equal_models_have_no_rows_and_the_setting_leaves_it_out(model_folder):

@@ -1,5 +1,7 @@
 """Several seeds, runs that differ by a parameter, and checkpoints that are no runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from hyperfitting.config import ReportConfig
@@ -7,7 +9,7 @@ from hyperfitting.records import Arm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report import page as pages
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections import noise, results, training
+from hyperfitting.report.sections import endings, noise, results, training
 from hyperfitting.report.tables import catalogue_table
 from tests.report.planted import plant
 from tests.report.test_report import section
@@ -93,6 +95,21 @@ def test_a_foreign_checkpoint_has_no_training(page_of, tmp_path):
     assert study.curves == {}
     assert study.first == Arm("tuned")
     assert pages.sections(study, {}, ReportConfig())["training"]["monitor_contexts"] == 0
+
+
+def test_who_was_not_taught_to_stop_is_said_on_other_texts_too(tmp_path):
+    """By how the runs were trained; the texts of another source are always whole."""
+    study = read_study(plant(tmp_path / "study"))
+    data = study.info.data.model_copy(update={"windows": "documents"})
+
+    def is_untaught(windows):
+        runs = [run.model_copy(update={"windows": windows}) for run in study.info.runs]
+        info = study.info.model_copy(update={"data": data, "runs": runs})
+        return endings.content(replace(study, info=info), {}, ReportConfig())["never_taught"]
+
+    assert is_untaught("fixed")
+    assert not is_untaught("documents")
+    assert not is_untaught(None), "an earlier version: as its texts say"
 
 
 def test_a_checkpoint_without_a_final_loss_has_a_dash():

@@ -47,10 +47,18 @@ def test_the_weakest_that_does_as_well_is_suggested_with_its_figures(study):
     )
     assert strength_of(found) == 0.5
     words = suggested(found, TUNED).in_words(found)
-    assert "strength 0.5 is as varied" in words
+    assert (
+        "strength 0.5 has at most 0.03 of TTR less and at most 5 texts of a hundred more" in words
+    )
     assert "TTR 0.580 (0.600 of the whole)" in words
     assert "validation perplexity 300 (900 of the whole)" in words
     assert words in content(found, {}, None)["suggested"]
+
+
+def test_nothing_is_suggested_where_loops_were_not_measured(study):
+    found = measured(study, **{"s0.5": (0.6, 0.0, 300.0)})
+    found = replace(found, rows=[row for row in found.rows if row.metric != "looped_rate"])
+    assert suggested(found, TUNED) is None
 
 
 @pytest.mark.parametrize("weaker", [(0.56, 0.0, 300.0), (0.6, 0.06, 300.0)])

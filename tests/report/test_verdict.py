@@ -8,7 +8,7 @@ from hyperfitting.records import Arm
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.tasks import TaskScore
 from hyperfitting.report.load import read_study
-from hyperfitting.report.sections import verdict
+from hyperfitting.report.sections import only_sharper, verdict
 from tests.report.planted import measurement, plant
 
 ARM = Arm("hyperfitted", 0)
@@ -56,7 +56,7 @@ def test_a_study_without_fault_has_no_advice(tmp_path):
     ("changes", "words"),
     [
         ({"loss": 0.8}, "the training loss is 0.80, not near zero"),
-        ({"hyperfitted__ttr": 0.23}, "the type-token ratio did not rise (0.200 to 0.230)"),
+        ({"hyperfitted__ttr": 0.23}, "the type-token ratio rose by little (TTR 0.200 to 0.230)"),
         ({"hyperfitted__nonwords": 0.2}, "words are broken: 20.0 % of words do not exist"),
         ({"hyperfitted__coherence_original_nats": -7.0}, "the text is broken: coherence -7.00"),
         ({"hyperfitted__overlap_gt_10": 0.4}, "40 % of texts recite more than 10 tokens"),
@@ -104,7 +104,9 @@ def test_the_three_sentences_say_what_was_gained_lost_and_meant(tmp_path):
         "the tasks facts loses most, 0.20."
     )
     assert verdict.untrained(study, ARM) == ""
-    assert verdict.meaning(study, ARM) == "All of this is over 60 contexts and 3 trainings."
+    assert verdict.meaning(study, ARM) == (
+        "It is not only sharper; all of this is over 60 contexts and 3 trainings."
+    )
 
 
 def test_the_longest_copy_is_named(tmp_path):
@@ -150,16 +152,58 @@ def test_what_is_as_varied_without_training_is_named(sampled, coherence, said, t
     assert verdict.untrained(study, ARM) == said
 
 
-@pytest.mark.parametrize(("sampled", "words"), [(0.4, "does not do it"), (0.68, "does as much")])
-def test_the_third_sentence_compares_with_a_temperature(sampled, words, tmp_path):
-    study = study_with(tmp_path / "s")
-    row = measurement("original_entropy_matched_sampled", "ttr", sampled, 0,
-                      parameters={"matched_to": "hyperfitted"})  # fmt: skip
-    said = verdict.meaning(replace(study, rows=[*study.rows, row]), ARM)
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ("rejected", "it is not only sharper"),
+        ("as a temperature", "it is only another temperature"),
+        ("open", "whether it is only sharper is not shown"),
+    ],
+)
+def test_the_third_sentence_says_what_the_tests_say_of_sampled_and_sampled(
+    says, words, tmp_path, monkeypatch
+):
+    """Never by the distance of two means, and never greedy text beside sampled text."""
+    monkeypatch.setattr(verdict, "is_only_sharper", lambda *_: says)
+    study = study_with(tmp_path / "s", hyperfitted_sampled__ttr=0.68)
+    assert verdict.meaning(study, ARM).startswith(words[0].upper() + words[1:] + "; all of this")
+    rows = [
+        measurement("original_entropy_matched_sampled", "ttr", 0.4, 0,
+                    parameters={"matched_to": "hyperfitted"}),
+        measurement("hyperfitted_sampled", "ttr", 0.68, 0),
+    ]  # fmt: skip
+    said = verdict.meaning(replace(study, rows=[*study.rows, *rows]), ARM)
     assert said.startswith(
-        f"The original, made exactly as sharp and sampled, has {sampled:.3f}: a "
+        "Both sampled, the original made exactly as sharp, its type-token ratio is 0.680 and the "
+        f"original's 0.400: {words}; all of this"
     )
-    assert words in said
+
+
+def test_the_verdict_on_sharpness_is_that_of_its_section(tmp_path):
+    study = study_with(tmp_path / "s")
+    says = [each.says for each in only_sharper.evidence(study, ARM)]
+    assert "rejected" in says
+    assert only_sharper.is_only_sharper(study, ARM) == "rejected"
+    [sentence] = only_sharper.verdicts(study)
+    assert "is not only sharper" in sentence
+    without = replace(study, info=study.info.model_copy(update={"entropy_matching": []}))
+    assert only_sharper.is_only_sharper(without, ARM) is None
+    assert verdict.meaning(without, ARM) == "All of this is over 60 contexts and 3 trainings."
+
+
+def test_a_rise_that_no_test_shows_is_not_called_one(tmp_path):
+    study = replace(study_with(tmp_path / "s", hyperfitted__ttr=0.23), tests=[])
+    assert "no rise of variety is shown (TTR 0.200 to 0.230)" in found_by(study)
+
+
+def test_endings_lost_by_whole_texts_need_other_advice(tmp_path):
+    study = study_with(tmp_path / "s", hyperfitted__ended_rate=0.1)
+    [advice] = verdict.advice(study, ARM)
+    assert advice.change == "train on whole texts (--windows documents)"
+    run = study.info.runs[0].model_copy(update={"windows": "documents"})
+    taught = replace(study, info=study.info.model_copy(update={"runs": [run]}))
+    [advice] = verdict.advice(taught, ARM)
+    assert "--windows" not in advice.change
 
 
 def test_without_a_tuned_model_there_is_no_verdict(folder):

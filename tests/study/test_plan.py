@@ -114,6 +114,8 @@ def test_a_protocol_holds_but_for_what_the_plan_sets():
         ({"train": {"lora": {"rank": 3}}}, ["'train.lora.rank'", "none of full_sft takes"]),
         ({"variants": {"r": {"train.lora.rank": 3}}}, ["variant 'r'", "none of full_sft"]),
         ({"variants": {"w": {"data.window_tokens": 99}}}, ["variant 'w'", "begins with one of"]),
+        ({"variants": {"w": {"monitor.num_windows": 9}}}, ["train the same model", "-w-seed-"]),
+        ({"variants": {"w": {"train.checkpoint_steps": 9}}}, ["train the same model"]),
         ({"variants": {"../w": {"train.epochs": 9}}}, ["variants has", "a name of letters"]),
         ({"variants": {"w": {"train.epoch": 9}}}, ["'train.epoch'", "'train.epochs'"]),
         ({"explained": ["full_lora"]}, ["'full_lora'", "no method of the plan"]),

@@ -2,25 +2,30 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from hyperfitting.cli.main import app
 from hyperfitting.compare.subject import Runs, new_study
+from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, flatten
-from hyperfitting.config.plan import resolve_plan
+from hyperfitting.config.plan import cells, resolve_plan
 from hyperfitting.errors import InputError, UnfinishedGridError
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import write_file
 from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
 from hyperfitting.storage import write_json
+from hyperfitting.study.steps import _was_asked, steps_of
 from hyperfitting.verbs import study
 from tests.manifests import manifest
+from tests.sealing import rewrite
 
 CELL = "{}--texts.jsonl"
 
@@ -119,6 +124,52 @@ def test_what_is_done_is_never_repeated(grid, model_folder, texts_file):
     assert all(step.seconds and step.command for step in noted)
 
 
+def test_a_plan_may_call_its_model_from_where_it_is_called(
+    grid, model_folder, texts_file, monkeypatch
+):
+    out, _, _ = grid
+    monkeypatch.chdir(model_folder.parent)
+    said = Said()
+    study(plan_of(f"./{model_folder.name}", texts_file), out.path, said)
+    assert said.begun == []
+
+
+def test_a_run_more_is_evaluated_by_the_same_command(grid, model_folder, texts_file, tmp_path):
+    out, cell, _ = grid
+    grown = GridFolder(tmp_path / "grid")
+    shutil.copytree(out.path, grown.path)
+    said = Said()
+    study(plan_of(model_folder, texts_file, seeds=[0, 1, 2]), grown.path, said)
+    assert said.begun == ["train late_stage_lora-seed-2", "evaluate"], "the controls stand"
+    assert [step.state for step in grown.grid().steps] == ["done"] * 5
+    again = StudyFolder(grown.path / cell.path.name)
+    about = json.loads(again.study_file.read_text())
+    assert [run["seed"] for run in about["runs"]] == [0, 1, 2]
+    arms = {(run["arm"], str(run["parameters"])) for run in about["runs"]}
+    assert len(arms) == 1, "three trainings of one arm"
+
+
+def test_a_run_that_was_trained_anew_is_evaluated_again(grid, model_folder, texts_file, tmp_path):
+    out, cell, _ = grid
+    copy = tmp_path / "grid"
+    shutil.copytree(out.path, copy)
+    plan = plan_of(model_folder, texts_file)
+    [prepared] = cells(plan)
+
+    def waiting():
+        return [step.name for step in steps_of(plan, prepared, copy) if not step.is_done()]
+
+    assert waiting() == []
+    run = RunFolder(copy / cell.path.name / "runs" / "late_stage_lora-seed-1")
+
+    def trained_anew(content):
+        content["training"]["seconds"] += 1
+        return content
+
+    rewrite(run.manifest_file, trained_anew)
+    assert waiting() == ["evaluate"]
+
+
 def test_a_damaged_note_of_the_steps_costs_no_step(grid, model_folder, texts_file):
     out, _, _ = grid
     whole = out.grid_file.read_text()
@@ -183,6 +234,15 @@ def test_a_dry_run_shows_what_is_missing_and_writes_nothing(tmp_path, model_fold
     table = CliRunner().invoke(app, ["study", str(plan), "--out", str(out), "--dry-run"])
     assert "4 steps, about" in table.stdout
     assert not out.exists()
+
+
+def test_another_judge_or_more_pairs_are_another_judgement():
+    config = JudgeConfig(a="late_half", b="hyperfitted", model="m", pairs=40)
+    found = SimpleNamespace(settings=config.model_dump(mode="json", exclude={"api_key_env"}))
+    assert _was_asked(found, config)
+    assert _was_asked(found, config.model_copy(update={"concurrency": 9}))
+    for other in ({"model": "n"}, {"pairs": 50}, {"orders": "single"}, {"a": "late_half,seed=1"}):
+        assert not _was_asked(found, config.model_copy(update=other))
 
 
 def test_a_study_to_which_runs_were_added_is_evaluated_again_and_no_other_folder_is(tmp_path):

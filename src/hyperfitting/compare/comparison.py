@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.data.windows import Dataset
-from hyperfitting.models.load import load_model, require_digest
+from hyperfitting.models.load import load_model, require_base
 from hyperfitting.records import Arm
-from hyperfitting.records.origins import Origin
+from hyperfitting.records.origins import KnownBase, Origin
 from hyperfitting.records.study import TrainingFacts, TunedEntry
 from hyperfitting.runs import RunFolder
 
@@ -65,10 +65,15 @@ class Comparison:
     """One base model, one held-out set, and the models tuned from it."""
 
     model: ModelConfig
-    digest: str | None  # of the base model's weights, where runs tell it
+    known: KnownBase | None  # of the base model, where runs tell it
     tuned: list[TunedModel]
     dataset: Dataset
     data: dict[str, Any]
+
+    @property
+    def digest(self) -> str | None:
+        """Of the base model's weights, where runs tell it."""
+        return self.known.digest if self.known else None
 
     @property
     def domain(self) -> str:
@@ -88,6 +93,6 @@ class Comparison:
             InputError: its weights are not those the runs were trained from.
         """
         model = load_model(self.model)
-        if self.digest is not None:
-            require_digest(model, self.digest, self.model)
+        if self.known is not None:
+            require_base(model, self.known, self.model)
         return model

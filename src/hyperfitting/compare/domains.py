@@ -64,16 +64,25 @@ def open_runs_on(
                 hint=hint_of_dates(own, its),
             )  # fmt: skip
             dataset, data = load_dataset(own[0].windows_file), dict(its[0].config["data"])
+            homes = {run.path for run in own}
+            others = [each for each in tuned if each.path is not None and each.path not in homes]
+            _require_unseen(
+                source, dataset, others,
+                hint="train all runs on one split of one source, or give texts that none has seen",
+            )  # fmt: skip
         else:
             config = _held_out_of(source, text_field, runs[0], manifests[0])
             with progress.stage(f"read {source}") as stage:
                 dataset = _read_elsewhere(config, tokenizer, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
-            _require_unseen(source, dataset, tuned)
+            _require_unseen(
+                source, dataset, tuned,
+                hint="name the source as the run does (data.source in its manifest.json)",
+            )  # fmt: skip
             data = config.model_dump(mode="json")
         data |= {"contexts_digest": dataset.contexts.digest()}
         data |= {"template_date": dataset.template_date}
-        comparisons.append(Comparison(model, manifests[0].model_digest, tuned, dataset, data))
+        comparisons.append(Comparison(model, manifests[0].known_base, tuned, dataset, data))
     return comparisons
 
 
@@ -118,8 +127,12 @@ def _require_column_read(
         )
 
 
-def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) -> None:
-    """Refuse held-out texts that a run was trained on under another name of the source."""
+def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel], hint: str) -> None:
+    """Refuse held-out texts that a run was trained on.
+
+    Raises:
+        InputError: one was.
+    """
     texts = dataset.contexts.rows()
     for each in tuned:
         rows = each.training_rows()
@@ -132,7 +145,7 @@ def _require_unseen(source: str, dataset: Dataset, tuned: Sequence[TunedModel]) 
                 f"{seen} of {len(texts)} held-out texts of {source} stand in the training windows "
                 f"of {each.path}",
                 needed="texts that no run was trained on",
-                hint="name the source as the run does (data.source in its manifest.json)",
+                hint=hint,
             )
 
 

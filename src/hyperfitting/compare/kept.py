@@ -13,6 +13,11 @@ from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.result import load_checkpoint_result, require_checkpoint
 
+# Of the whole training, and so not of what it was on its way.
+NOT_A_CHECKPOINTS = (
+    "final_loss", "final_loss_interval", "train_seconds", "peak_bytes", "train_loss",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -45,24 +50,6 @@ class Kept:
 NOTHING = Kept()
 
 
-def facts_of(manifest: RunManifest) -> TrainingFacts:
-    """How the result of a run came about."""
-    training = manifest.outcome
-    return TrainingFacts(
-        method=manifest.settings.train.method,
-        blocks_0_based=manifest.trainable.blocks_0_based,
-        final_loss=training.final_loss,
-        final_loss_interval=training.final_loss_interval,
-        epochs=training.epochs,
-        trainable_params=manifest.trainable.count,
-        num_train=manifest.num_train,
-        stopped_by=training.stopped_by,
-        train_seconds=training.seconds + training.prefix_seconds,
-        peak_bytes=training.peak_bytes,
-        train_loss=training.train_loss,
-    )
-
-
 def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfig) -> TunedModel:
     """The run's checkpoint of lowest validation loss as an arm of its own.
 
@@ -77,8 +64,8 @@ def _best_val(run: RunFolder, manifest: RunManifest, arm: Arm, model: ModelConfi
         )
     require_checkpoint(run, step, hint="leave best_val off, or train again")
     epoch = manifest.outcome.best_val_epoch
-    none = dict.fromkeys(("final_loss", "final_loss_interval"))
-    facts = facts_of(manifest).model_copy(
+    none = dict.fromkeys(NOT_A_CHECKPOINTS)
+    facts = TrainingFacts.of(manifest).model_copy(
         update={"epochs": epoch, "stopped_by": "best_val_loss", **none}
     )
     load = partial(load_checkpoint_result, run, model, step)
@@ -105,11 +92,9 @@ def _at_loss(
             hint=f"train again and keep it: train.keep_at_loss={[loss]}",
         )
     require_checkpoint(run, kept.step, hint="leave at_loss off, or train again")
-    none = dict.fromkeys(
-        ("final_loss", "final_loss_interval", "train_seconds", "peak_bytes", "train_loss")
-    )
+    none = dict.fromkeys(NOT_A_CHECKPOINTS)
     own = {"epochs": kept.epoch, "epoch_loss": kept.loss, "stopped_by": "at_loss"}
-    facts = facts_of(manifest).model_copy(update=own | none)
+    facts = TrainingFacts.of(manifest).model_copy(update=own | none)
     return TunedModel(
         arm.kept_at(loss), partial(load_checkpoint_result, run, model, kept.step), facts
     )

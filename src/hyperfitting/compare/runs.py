@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hyperfitting.compare.comparison import Comparison, Here, TunedModel
-from hyperfitting.compare.kept import NOTHING, Kept, facts_of
+from hyperfitting.compare.kept import NOTHING, Kept
 from hyperfitting.config import ModelConfig
-from hyperfitting.config.layers import flatten
+from hyperfitting.config.telling import of_training, of_windows
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_result, load_tokenizer, require_tokenizer
@@ -15,9 +16,10 @@ from hyperfitting.progress import Progress
 from hyperfitting.records import Arm
 from hyperfitting.records.arms import NULL
 from hyperfitting.records.manifest import RunManifest
+from hyperfitting.records.study import TrainingFacts
 from hyperfitting.runs import RunFolder
 
-NO_DIFFERENCE = ("keep_at_loss",)  # settings that change no weight
+WINDOWS = "windows_digest"  # of runs whose windows differ though their settings do not
 # What runs must share to be compared.
 SHARED = {
     "model_digest": "base models",
@@ -48,7 +50,7 @@ def open_runs(
         "contexts_digest": first.contexts_digest,
         "template_date": first.template_date,
     }
-    return Comparison(model, first.model_digest, tuned, load_dataset(runs[0].windows_file), data)
+    return Comparison(model, first.known_base, tuned, load_dataset(runs[0].windows_file), data)
 
 
 def nulls_last(
@@ -111,7 +113,7 @@ def opened(
     for manifest in manifests:
         require_tokenizer(tokenizer, manifest.tokenizer_digest, model)
     tuned = [
-        TunedModel(arm, partial(load_result, run, model), facts_of(manifest), run.path)
+        TunedModel(arm, partial(load_result, run, model), TrainingFacts.of(manifest), run.path)
         for run, manifest, arm in zip(runs, manifests, _arms(manifests), strict=True)
     ]
     for run, manifest, result in zip(runs, manifests, tuple(tuned), strict=True):
@@ -121,29 +123,10 @@ def opened(
 
 def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
     """An arm per run; runs of one method and seed are told apart by the settings that differ."""
-    keys = [(manifest.arm, manifest.seed) for manifest in manifests]
-    settings = [
-        {k: v for k, v in flatten(manifest.config["train"]).items() if k not in NO_DIFFERENCE}
-        | {"trained_on": manifest.settings.data.source, NULL: manifest.settings.data.null}
+    arms = [
+        Arm(manifest.arm, manifest.seed, tuple(_parameters(manifest, manifests)))
         for manifest in manifests
     ]
-    arms = []
-    sources = {own["trained_on"] for own in settings}
-    for (name, seed), own in zip(keys, settings, strict=True):
-        same_name = [s for s, (other, _) in zip(settings, keys, strict=True) if other == name]
-        marks = [NULL] if own[NULL] != "none" else []  # also of one that is alone
-        differing = marks + sorted(
-            key
-            for key in own
-            # A setting that one of them does not know (of an older version) tells nothing apart.
-            if key not in ("seed", NULL)
-            and all(key in each for each in same_name)
-            and (
-                len({repr(each[key]) for each in same_name}) > 1
-                or (key == "trained_on" and len(sources) > 1)
-            )
-        )
-        arms.append(Arm(name, seed, tuple((key, own[key]) for key in differing)))
     repeated = next((arm for arm in arms if arms.count(arm) > 1), None)
     if repeated:
         raise InputError(
@@ -151,3 +134,38 @@ def _arms(manifests: Sequence[RunManifest]) -> list[Arm]:
             needed="runs that differ in method, seed or a setting of training",
         )
     return arms
+
+
+def _parameters(own: RunManifest, manifests: Sequence[RunManifest]) -> list[tuple[str, Any]]:
+    """What sets a run apart from the others of its method, but for its seed.
+
+    Windows are told apart by their settings, and where these are the same by their digest.
+    """
+    data = own.settings.data
+    same_name = [each for each in manifests if each.arm == own.arm]
+    same_texts = [
+        each
+        for each in same_name
+        if (each.settings.data.source, each.settings.data.null) == (data.source, data.null)
+    ]
+    found = _differing(of_training(own.config), [of_training(m.config) for m in same_name])
+    if len({each.settings.data.source for each in manifests}) > 1:
+        found["trained_on"] = data.source
+    if len({each.train_digest for each in same_texts}) > 1:
+        windows = [of_windows(each.config) for each in same_texts]
+        found |= _differing(of_windows(own.config), windows) or {WINDOWS: own.train_digest[:8]}
+    null = [(NULL, data.null)] if data.null != "none" else []  # also of one that is alone
+    return null + sorted(found.items())
+
+
+def _differing(own: Mapping[str, Any], all_of_them: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that are not the same in all.
+
+    One that some do not know (of an older version) tells nothing apart.
+    """
+    return {
+        key: value
+        for key, value in own.items()
+        if all(key in each for each in all_of_them)
+        and len({repr(each[key]) for each in all_of_them}) > 1
+    }

@@ -80,7 +80,8 @@ def subject_of(given: Given) -> Subject:
 def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
     """The folder that is written: `out`, or the one folder that was given.
 
-    `out` may hold the runs that are given, as a demo that was interrupted leaves them.
+    `out` may hold the runs that are given, as a demo that was interrupted leaves them, or a study
+    whose tasks were stopped.
 
     Raises:
         InputError: `out` is taken, or missing where it is needed.
@@ -89,7 +90,7 @@ def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
         run_folders(subject.folders)  # now, and not after tasks and models were looked for
     if out is not None:
         out = Path(out)
-        if not _is_around(out, subject):
+        if not _is_around(out, subject) and not StudyFolder(out).lacks_tasks:
             require_free(out)
         return StudyFolder(out)
     if isinstance(subject, Runs) and len(subject.folders) == 1:

@@ -9,6 +9,12 @@ from hyperfitting.config.section import LARGEST_SEED, LONGEST, MOST
 
 ARM_FORM = "an arm of the study, with `,key=value` where several fit: late_stage_lora,seed=1"
 
+# How a judge is reached and what it costs, which change no verdict.
+TRANSPORT = {
+    "api_key_env", "concurrency", "timeout_seconds", "retries", "device", "trust_remote_code",
+    "price_in", "price_out", "endpoint",
+}  # fmt: skip
+
 
 class JudgeConfig(Section):
     """Which texts are compared, by which model, and how it is asked."""

@@ -17,6 +17,7 @@ from hyperfitting.config.resolve import (
     resolve_run,
 )
 from hyperfitting.config.stages import ExplainConfig, RunConfig
+from hyperfitting.config.telling import of_training, of_windows
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.written import settle
 
@@ -189,15 +190,36 @@ def cells(plan: Plan) -> list[Cell]:
     """Every model on every source, with the trainings of each.
 
     Raises:
-        InputError: settings that a training cannot have.
+        InputError: settings that a training cannot have, or two trainings that are the same.
     """
     config, found = plan.config, list[Cell]()
     for model in config.models:
         for source in config.sources:
             taken = {cell.name for cell in found}
             name = _free_name(f"{_slug(model)}--{_slug(source)}", taken)
-            found.append(Cell(name, model, source, tuple(_runs(plan, model, source))))
+            runs = _runs(plan, model, source)
+            _require_different(runs)
+            found.append(Cell(name, model, source, tuple(runs)))
     return found
+
+
+def _require_different(runs: Sequence[PlannedRun]) -> None:
+    """Refuse trainings that end with the same weights, which no evaluation takes together.
+
+    Raises:
+        InputError: there are two.
+    """
+    before: dict[str, PlannedRun] = {}
+    for run in runs:
+        content = run.config.model_dump(mode="json")
+        train, null = run.config.train, run.config.data.null
+        told = repr((train.method, train.seed, null, of_training(content), of_windows(content)))
+        if told in before:
+            raise InputError(
+                f"{run.folder} and {before[told].folder} of the plan train the same model",
+                needed="variants with a setting that changes what is trained",
+            )
+        before[told] = run
 
 
 def _runs(plan: Plan, model: str, source: str) -> list[PlannedRun]:

@@ -367,6 +367,7 @@ class ExplainConfig(Section):
     )
     swap_blocks: tuple[int, ...] | None = Field(
         None,
+        min_length=1,
         max_length=1_000,
         description="numbers of last blocks to swap; default: every one from 0 to L",
     )

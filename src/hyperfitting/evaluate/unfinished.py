@@ -40,7 +40,10 @@ def unfinished_of(study: StudyFolder, bench: Bench) -> Unfinished:
     """Where the arms of tuned models on one set of texts are kept until all is written."""
     amateur = origin_of(bench.amateur)
     here = {
-        "data": bench.comparison.data,  # held-out windows too
+        "data": bench.comparison.data,
+        "heldout_digest": bench.comparison.dataset.heldout.digest(),
+        "ends": sorted(bench.tokens.ends),
+        "unwritable": sorted(bench.tokens.unwritable),
         "is_greedy_only": bench.is_greedy_only,
         "measures_layers": bench.measures_layers,
         "amateur": amateur.model_dump(mode="json") if amateur else None,

@@ -86,11 +86,11 @@ def _evaluate(
         with arms.going_on(study.path):
             found.append(_measured(bench, score(bench, arms)))
     about = write_study(study, found)
-    for arms in kept:
-        arms.clear()
-    del home, away, found, bench, kept  # and their models, before tasks load them one by one
+    del home, away, found, bench  # and their models, before tasks load them one by one
     if plan.tasks is not None:
         write_tasks(study, about, run_tasks(plan.tasks, first, config, progress))
+    for arms in kept:
+        arms.clear()  # not before: tasks that are stopped begin again without scoring all anew
 
 
 def _measured(bench: Bench, scored: Scored) -> Evaluated:

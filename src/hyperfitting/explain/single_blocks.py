@@ -79,12 +79,21 @@ def _in_words(rows: list[OneBlock], agreement: float) -> str:
         return "The models do not differ in any block, nor in final norm and head."
     most = max((row for row in rows if row.change == PUT_IN), key=_agreement)
     least = min((row for row in rows if row.change == TAKEN_OUT), key=_agreement)
+    raised = (
+        f"{_named(most)} of the tuned model alone, put into the original, raises that most: to"
+        if _agreement(most) > agreement
+        else "No single block of the tuned model, put into the original, raises that: "
+        f"{_named(most)} comes nearest, with"
+    )
+    taken = (
+        f"{_named(least)} of the original, put into the tuned model, takes most away: its choices "
+        f"stay at {_agreement(least):.3f} (TTR {least.ttr.value:.3f})."
+        if _agreement(least) < 1
+        else "No single block of the original, put into the tuned model, changes its choices."
+    )
     return (
-        f"On human text both models choose alike at {agreement:.3f} of the positions. "
-        f"{_named(most)} of the tuned model alone, put into the original, raises that most: to "
-        f"{_agreement(most):.3f} (TTR {most.ttr.value:.3f}). {_named(least)} of the original, put "
-        f"into the tuned model, takes most away: its choices stay at {_agreement(least):.3f} (TTR "
-        f"{least.ttr.value:.3f})."
+        f"On human text both models choose alike at {agreement:.3f} of the positions. {raised} "
+        f"{_agreement(most):.3f} (TTR {most.ttr.value:.3f}). {taken}"
     )
 
 

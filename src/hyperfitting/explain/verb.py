@@ -36,6 +36,7 @@ from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile, KeptFinding
 from hyperfitting.records.record import OfArm, write_file
 from hyperfitting.runs import StudyFolder
+from hyperfitting.seals import content_digest
 from hyperfitting.writable import require_writable
 
 
@@ -70,11 +71,13 @@ class Explanation:
         length = contexts.length
         width = max(map(len, contexts.contexts)) + length
         check_fit(original, comparison.largest_id, width, comparison.model.name)
+        tokens = Tokens.of(original, load_tokenizer(comparison.model))
+        # What may be written is no part of a model's digest, and decides what its texts are.
+        whole = [behaviour_digest(original), sorted(tokens.ends), sorted(tokens.unwritable)]
         basis = Basis(
-            comparison.data["contexts_digest"], behaviour_digest(original), original.device.type,
+            comparison.data["contexts_digest"], content_digest(whole), original.device.type,
             settings_of(config), environment(),
         )  # fmt: skip
-        tokens = Tokens.of(original, load_tokenizer(comparison.model))
         with progress.stage("generate original", len(contexts)) as stage:
             texts = write_texts(original, contexts.contexts, tokens, config, length, stage=stage)
             stage.update(len(contexts), f"{len(contexts)} contexts, {length} tokens")

@@ -51,9 +51,9 @@ class Job:
 
     def model(self) -> CausalLM:
         """The run's result as it was trained, at the strength that is asked for."""
-        digest = self.manifest.model_digest
-        model = load_result(self.run, self.base, digest=digest)
-        return at_strength(model, partial(load_original, self.base, digest), self.config.strength)
+        known = self.manifest.known_base
+        model = load_result(self.run, self.base, known=known)
+        return at_strength(model, partial(load_original, self.base, known), self.config.strength)
 
     @property
     def dtype(self) -> str:

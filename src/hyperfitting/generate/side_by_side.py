@@ -133,7 +133,7 @@ def _original(one: ModelConfig, where: dict[str, Any]) -> _Side:
     if run.manifest_file.exists():
         manifest = run.manifest()
         base = manifest.base_model().model_copy(update=where)
-        model = load_original(base, manifest.model_digest)
+        model = load_original(base, manifest.known_base)
         return _Side(base.name, model, Tokens.of(model, load_tokenizer(base)))
     named = adapter_base(one)
     if named is None:

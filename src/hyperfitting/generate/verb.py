@@ -62,9 +62,9 @@ def open_model(
         base = config.model_copy(update=kept)
         tokenizer = load_tokenizer(base)
         require_tokenizer(tokenizer, manifest.tokenizer_digest, base)
-        digest = manifest.model_digest
-        model = load_result(run, base, digest=digest)
-        return at_strength(model, partial(load_original, base, digest), strength), tokenizer
+        known = manifest.known_base
+        model = load_result(run, base, known=known)
+        return at_strength(model, partial(load_original, base, known), strength), tokenizer
     named = adapter_base(config)
     if named is None:
         if strength != 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperfitting.config import require_effect
-from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.config.judge import TRANSPORT, JudgeConfig
 from hyperfitting.errors import InputError
 from hyperfitting.judge.endpoint import Endpoint, check_endpoint
 from hyperfitting.judge.estimate import describe, estimate
@@ -35,8 +35,6 @@ PROTOCOLS = {
     "position bias",
 }
 # Settings that say how the judge is reached, not what it is asked.
-_TRANSPORT = ("api_key_env", "concurrency", "timeout_seconds", "retries", "device",
-              "trust_remote_code", "price_in", "price_out", "endpoint")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def _usage(answers: Sequence[Answer]) -> Usage:
 
 def _identity(judgement: Judgement) -> tuple[object, ...]:
     """What makes an entry another comparison rather than the same one again."""
-    settings = {k: v for k, v in judgement.settings.items() if k not in _TRANSPORT}
+    settings = {k: v for k, v in judgement.settings.items() if k not in TRANSPORT}
     return judgement.judge.identity, judgement.judge.prompt_digest, settings
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -22,13 +23,34 @@ _ORIGIN = (
 )
 
 
+def settings_of(model: CausalLM) -> dict[str, Any]:
+    """What the config makes of the weights, but for where they came from; as JSON has it."""
+    own = {key: value for key, value in model.config.to_dict().items() if key not in _ORIGIN}
+    plain: dict[str, Any] = json.loads(json.dumps(own, default=_plain))
+    return plain
+
+
+def first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first setting that both have, and that is another now: its name, then both values.
+
+    What only one of them has is of another version of transformers and tells nothing.
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in before:
+            if key in now:
+                inner = f"{name}.{key}" if name else str(key)
+                if found := first_difference(before[key], now[key], inner):
+                    return found
+        return None
+    return None if before == now else (name, before, now)
+
+
 def architecture_digest(model: CausalLM, apart_from: Sequence[str] = ()) -> str:
     """Identifies what the config makes of the weights: rope, windows, norms, attention code.
 
     Settings in `apart_from` are left out.
     """
-    left_out = {*_ORIGIN, *apart_from}
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in left_out}
+    settings = {k: v for k, v in settings_of(model).items() if k not in apart_from}
     settings["attention"] = str(model.config._attn_implementation)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

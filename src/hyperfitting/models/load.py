@@ -29,7 +29,7 @@ from hyperfitting.models.checkpoint import (
     unavailable,
 )
 from hyperfitting.models.devices import DTYPE, choose_device
-from hyperfitting.models.digests import model_digest
+from hyperfitting.models.digests import first_difference, model_digest, settings_of
 from hyperfitting.models.gguf_file import (
     dequantising,
     file_of,
@@ -44,7 +44,7 @@ from hyperfitting.models.proof import require_causal
 from hyperfitting.models.stored import checked_notes, require_finite
 from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.models.types import CausalLM, Tokenizer
-from hyperfitting.records.origins import Origin
+from hyperfitting.records.origins import KnownBase, Origin
 from hyperfitting.runs import RunFolder
 from hyperfitting.seals import file_digest
 
@@ -249,10 +249,10 @@ def _quantized(config: ModelConfig, stored: str, error: Exception) -> InputError
     )
 
 
-def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = None) -> CausalLM:
+def load_result(run: RunFolder, config: ModelConfig, *, known: KnownBase | None = None) -> CausalLM:
     """The trained model of a run: its own weights, or its adapter on the base model.
 
-    With `digest` the base is loaded only where it is the one with that digest.
+    With `known` the base is taken only where it is the one that was trained from.
 
     Raises:
         InputError: the run holds no result or two, or the adapter does not fit the base.
@@ -264,36 +264,44 @@ def load_result(run: RunFolder, config: ModelConfig, *, digest: str | None = Non
     own = config.model_copy(update={"name": str(run.result), "revision": None})
     if run.adapter.is_dir():
         base = load_model(config)
-        if digest is not None:
-            require_digest(base, digest, config)
+        if known is not None:
+            require_base(base, known, config)
         return put_adapter(base, locate(own), config, is_known_base=True)
     if run.model.is_dir():
         return load_model(own)
     raise InputError(f"{run.path} holds neither adapter/ nor model/", needed="a finished run")
 
 
-def require_digest(model: CausalLM, digest: str, config: ModelConfig) -> None:
+def require_base(model: CausalLM, known: KnownBase, config: ModelConfig) -> None:
     """Refuse a base model that is not the one runs were trained from.
 
     Raises:
-        InputError: its weights have another digest.
+        InputError: its weights have another digest, or its config says something else.
     """
-    if model_digest(model) != digest:
+    hint = "restore that model, or train again"
+    if model_digest(model) != known.digest:
         raise InputError(
             f"the weights of {config.name} are not those the runs were trained from",
-            needed=f"the base model with digest {digest[:12]}…",
-            hint="restore that model, or train again",
+            needed=f"the base model with digest {known.digest[:12]}…",
+            hint=hint,
+        )
+    if found := first_difference(known.settings or {}, settings_of(model)):
+        name, before, now = found
+        raise InputError(
+            f"the config of {config.name} has changed since the runs were trained: {name} is {now}",
+            needed=f"{name}={before}",
+            hint=hint,
         )
 
 
-def load_original(config: ModelConfig, digest: str) -> CausalLM:
+def load_original(config: ModelConfig, known: KnownBase) -> CausalLM:
     """The base model that a run was trained from, and no other.
 
     Raises:
-        InputError: it cannot be loaded, or its weights have another digest.
+        InputError: it cannot be loaded, or its weights or config are others.
     """
     model = load_model(config)
-    require_digest(model, digest, config)
+    require_base(model, known, config)
     return model
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.records.measured import Row
-from hyperfitting.records.origins import Environment, Origin, TextEnd
+from hyperfitting.records.origins import Environment, KnownBase, Origin, TextEnd
 from hyperfitting.records.record import FieldError, FileRecord, Name, PathInside, Record, read
 
 WINDOWS = "training_windows"  # in `data_account`
@@ -120,6 +120,7 @@ class RunManifest(FileRecord):
     config_sources: dict[str, str]  # where each setting came from
     model_digest: str
     architecture_digest: str | None = None
+    base_settings: dict[str, Any] | None = None  # of the base's config, that it computes by
     origin: Origin | None = None  # None also of a model that was made in memory
     contexts_digest: str
     heldout_digest: str
@@ -154,6 +155,11 @@ class RunManifest(FileRecord):
     def settings(self) -> RunSettings:
         """The settings that later stages read."""
         return read(RunSettings, self.config, "config")
+
+    @property
+    def known_base(self) -> KnownBase:
+        """What tells the base of this run from another model."""
+        return KnownBase(self.model_digest, self.base_settings)
 
     @property
     def num_train(self) -> int:

@@ -1,6 +1,7 @@
 """What a number comes from besides its settings: a checkpoint, the ends of texts, a machine."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -47,6 +48,16 @@ class DecodingFacts(Record):
     position_ids: bool
     together: str  # which rows run as one batch
     note: str | None
+
+
+class KnownBase(NamedTuple):
+    """What a run knows of the model that it was trained from, to tell it from any other.
+
+    `settings` are those of its config; None where an earlier version trained.
+    """
+
+    digest: str  # of its weights
+    settings: Mapping[str, Any] | None
 
 
 class Environment(Record):

@@ -13,7 +13,7 @@ from pydantic import (
 
 from hyperfitting.records.arms import Arm
 from hyperfitting.records.estimates import MeanEstimate
-from hyperfitting.records.manifest import LossInterval
+from hyperfitting.records.manifest import LossInterval, RunManifest
 from hyperfitting.records.matching import Matching
 from hyperfitting.records.measured import Measurement, Mode, PairedTest
 from hyperfitting.records.origins import DecodingFacts, Environment, Origin, TextEnd
@@ -87,11 +87,31 @@ class TrainingFacts(Record):
     epoch_loss: float | None = None  # of a checkpoint kept at a loss: the mean of its last epoch
     trainable_params: int | None = None
     num_train: int | None = None
+    windows: str | None = None  # `data.windows` of its training
     stopped_by: str | None = None
     train_seconds: float | None = None
     peak_bytes: int | None = None
     train_loss: list[float] | None = None  # of every epoch, nats per token
     checkpoint: str | None = None  # of one that is no run of ours
+
+    @classmethod
+    def of(cls, manifest: RunManifest) -> "TrainingFacts":
+        """How the result of a run came about."""
+        training = manifest.outcome
+        return cls(
+            method=manifest.settings.train.method,
+            blocks_0_based=manifest.trainable.blocks_0_based,
+            final_loss=training.final_loss,
+            final_loss_interval=training.final_loss_interval,
+            epochs=training.epochs,
+            trainable_params=manifest.trainable.count,
+            num_train=manifest.num_train,
+            windows=manifest.settings.data.windows,
+            stopped_by=training.stopped_by,
+            train_seconds=training.seconds + training.prefix_seconds,
+            peak_bytes=training.peak_bytes,
+            train_loss=training.train_loss,
+        )
 
 
 class TunedEntry(TrainingFacts, OfArm):

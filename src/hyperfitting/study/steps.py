@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from hyperfitting.config import EvaluateConfig, ExplainConfig, RunConfig, Section
-from hyperfitting.config.judge import JudgeConfig
+from hyperfitting.config.judge import TRANSPORT, JudgeConfig
 from hyperfitting.config.layers import flatten
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.plan import Cell, Plan, PlannedRun
 from hyperfitting.errors import InputError
 from hyperfitting.explain.plan import settings_of
 from hyperfitting.records.controls import RECORDS, ControlFile
-from hyperfitting.records.judged import Judgements
+from hyperfitting.records.judged import Judgement, Judgements
+from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import read_file
-from hyperfitting.records.study import StudyFile
+from hyperfitting.records.study import StudyFile, TrainingFacts, TunedEntry
 from hyperfitting.runs import RunFolder, StudyFolder
 
 # Settings that say where a run's files and products are, and change none of its numbers' meaning.
@@ -128,6 +129,8 @@ def _require_same(path: Path, trained: Mapping[str, Any], planned: RunConfig) ->
     for key, value in flatten(planned.model_dump(mode="json")).items():
         if key.startswith(WHEREABOUTS) or key not in before or before[key] == value:
             continue  # a setting that an older version did not know tells nothing
+        if key == "model.name" and Path(before[key]).resolve() == Path(value).resolve():
+            continue  # a run keeps where its model lies, the plan as it is called from here
         raise InputError(
             f"{path} was trained with {key}={_word(before[key])}, the plan has {_word(value)}",
             needed="the same settings, or another --out",
@@ -149,8 +152,13 @@ def _evaluation(plan: Plan, study: StudyFolder, cell: Cell, after: Sequence[str]
         if not study.study_file.exists():
             return False
         about = read_file(StudyFile, study.study_file, "run `hyperfit evaluate` again")
-        has = {Path(entry.path).name for entry in about.runs if entry.path}
-        return has >= set(_complete(study, cell)) and _was_set(about.evaluate, config)
+        if config.tasks and not study.tasks_file.exists():
+            return False
+        has = {Path(entry.path).name: entry for entry in about.runs if entry.path}
+        return _was_set(about.evaluate, config) and all(
+            name in has and _is_of(has[name], manifest, about.data.contexts_digest)
+            for name, manifest in _complete(study, cell).items()
+        )
 
     return Step(cell.name, "evaluate", study.path, command, is_done, tuple(after))
 
@@ -162,13 +170,23 @@ def _was_set(before: Any, config: EvaluateConfig) -> bool:
     return all(had.get(key, value) == value for key, value in asked.items())
 
 
-def _complete(study: StudyFolder, cell: Cell) -> list[str]:
-    """The runs of the plan that are there and whole."""
-    found = []
+def _is_of(entry: TunedEntry, manifest: RunManifest, contexts_digest: str) -> bool:
+    """Whether a study speaks of this very training, on these texts.
+
+    What an older version did not note of it tells nothing.
+    """
+    facts, noted = TrainingFacts.of(manifest).model_dump(), entry.model_dump()
+    same = all(noted[key] in (None, value) for key, value in facts.items())
+    return same and manifest.contexts_digest == contexts_digest
+
+
+def _complete(study: StudyFolder, cell: Cell) -> dict[str, RunManifest]:
+    """The runs of the plan that are there and whole, by the names of their folders."""
+    found = {}
     for run in cell.runs:
         before = RunFolder(study.runs / run.folder).started()
         if before is not None and before.status == "complete":
-            found.append(run.folder)
+            found[run.folder] = before
     return found
 
 
@@ -200,6 +218,7 @@ def _explanation(
         if not study.explain.is_dir():
             return False
         arms = {METHODS[run.config.train.method].arm for run in runs}
+        texts = next((each.contexts_digest for each in _complete(study, cell).values()), None)
         found = {name: _control(study, name) for name in RECORDS}
         there = [file for file in found.values() if file is not None]
         # A control that does not apply leaves no file: it was run where it was asked for.
@@ -208,7 +227,7 @@ def _explanation(
             file = found[name]
             if file is None and name in asked:
                 continue
-            if file is None or not _says(file, arms, config):
+            if file is None or not _says(file, arms, config) or file.contexts_digest != texts:
                 return False
         return True
 
@@ -232,6 +251,12 @@ def _says(file: ControlFile[Any], arms: set[str], config: ExplainConfig) -> bool
     )
 
 
+def _was_asked(found: Judgement, config: JudgeConfig) -> bool:
+    """Whether a judgement had these settings; how its judge was reached does not count."""
+    asked = config.model_dump(mode="json", exclude=TRANSPORT)
+    return all(found.settings.get(key, value) == value for key, value in asked.items())
+
+
 def _judgement(config: JudgeConfig, study: StudyFolder, cell: Cell, before: Step) -> Step:
     default = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
     own = {k: v for k, v in config.model_dump(mode="json").items() if v != default[k]}
@@ -244,7 +269,11 @@ def _judgement(config: JudgeConfig, study: StudyFolder, cell: Cell, before: Step
         if not path.exists():
             return False
         found = read_file(Judgements, path, "run `hyperfit judge` again").comparisons
-        names = (config.a.split(",")[0], config.b.split(",")[0])
-        return any((each.a.arm.name, each.b.arm.name) == names and each.n for each in found)
+        about = read_file(StudyFile, study.study_file, "run `hyperfit evaluate` again")
+        texts = set(about.files.values())
+        return any(
+            each.n and {each.a.texts, each.b.texts} <= texts and _was_asked(each, config)
+            for each in found
+        )
 
     return Step(cell.name, "judge", study.path, command, is_done, (before.key,))

@@ -47,7 +47,7 @@ def study(
     explaining = without_unused(plan.config.explain, plan.brought)
     plan = replace(plan, config=plan.config.model_copy(update={"explain": explaining}))
     prepared, steps = prepare(plan, folder, progress)
-    missing = [step for step in steps if not step.is_done()]
+    missing = _missing(steps)
     estimated = estimate(plan, prepared, missing)
     if show is not None:
         show(missing, estimated)
@@ -73,6 +73,18 @@ def study(
     return folder
 
 
+def _missing(steps: Sequence[Step]) -> list[Step]:
+    """What is not done, and what comes after such a step: that is asked again when it is its turn.
+
+    A study with a run more, or one that was trained anew, is to be evaluated again.
+    """
+    found: dict[str, Step] = {}
+    for step in steps:
+        if not step.is_done() or found.keys() & set(step.after):
+            found[step.key] = step
+    return list(found.values())
+
+
 def _known(folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]) -> list[Progressed]:
     """Every step; what is done keeps what was noted of it when it was."""
     noted = {}
@@ -84,10 +96,10 @@ def _known(folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]) -
     known = []
     for step in steps:
         entry = noted.get(step.key)
-        if step.key in lacking:
-            known.append(Progressed(step))
-        elif entry is None:
-            known.append(Progressed(step, "done"))
+        if entry is None:
+            known.append(Progressed(step, "waiting" if step.key in lacking else "done"))
+        elif step.key in lacking:
+            known.append(Progressed(step, seconds=entry.seconds, command=entry.command))
         else:
             known.append(
                 Progressed(step, "done", entry.tries, entry.seconds, entry.exit_code, None,

@@ -119,6 +119,10 @@ class Workers:
         return next(each for each in self.all if each.step.key == key)
 
     def _begin(self, each: Progressed, together: int) -> None:
+        if not each.tries and each.step.is_done():  # what came before it changed nothing for it
+            each.state = "done"
+            self.tell(self.all)
+            return
         command = each.step.command()
         if command is None:
             each.state, each.said = "skipped", "nothing that it needs is there"

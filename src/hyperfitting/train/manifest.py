@@ -34,7 +34,7 @@ def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> R
     """The manifest of a run that starts now; `sources` say where each setting comes from."""
     config, dataset, trainable = parts.config, parts.dataset, parts.trainable
     content = config.model_dump(mode="json")
-    if Path(config.model.name).is_dir():  # so that the run can be judged from anywhere
+    if Path(config.model.name).exists():  # so that the run can be judged from anywhere
         content["model"]["name"] = str(Path(config.model.name).resolve())
     return RunManifest(
         status="training",
@@ -44,6 +44,7 @@ def new_manifest(parts: RunParts, setup: Setup, sources: Mapping[str, str]) -> R
         config_sources=dict(sources),
         model_digest=parts.model_digest,
         architecture_digest=parts.architecture_digest,
+        base_settings=parts.base_settings,
         origin=_origin(trainable.model, parts.model_digest),
         contexts_digest=dataset.contexts.digest(),
         heldout_digest=dataset.heldout.digest(),

@@ -16,7 +16,7 @@ from hyperfitting.models.devices import (
     halve_frozen_weights,
     make_accelerator,
 )
-from hyperfitting.models.digests import architecture_digest, model_digest
+from hyperfitting.models.digests import architecture_digest, model_digest, settings_of
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.load import (
     is_quantized,
@@ -47,6 +47,7 @@ class RunParts:
     accelerator: Accelerator
     model_digest: str  # of the base, before anything trains
     architecture_digest: str
+    base_settings: dict[str, Any]
     progress: Progress
 
 
@@ -61,9 +62,10 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
     precision = choose_precision(config.train.precision, device)
     tokenizer = load_tokenizer(config.model)
     model = _load_to_train(config)
-    digests = {
+    identity: dict[str, Any] = {
         "model_digest": model_digest(model),
         "architecture_digest": architecture_digest(model),
+        "base_settings": settings_of(model),
     }
     tokens = Tokens.of(model, tokenizer)
     if precision == "bf16" and METHODS[config.train.method].has_adapters:
@@ -92,7 +94,7 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
         precision=precision,
         accelerator=accelerator,
         progress=progress,
-        **digests,
+        **identity,
     )
 
 

@@ -26,13 +26,16 @@ LARGEST_STEP_NATS = 1e-3  # ten times the solver's tolerance
 LARGEST_SPREAD = 0.01  # of the contexts' temperatures beyond the tolerance, by their median
 
 
+Says = Literal["as a temperature", "rejected", "open"]
+
+
 class Evidence(NamedTuple):
     """What one comparison says of "only another temperature"."""
 
     what: str
     expected: str  # were it only a temperature
     found: str
-    says: Literal["as a temperature", "rejected", "open"]
+    says: Says
 
 
 def is_like_with_like(test: PairedTest) -> bool:
@@ -142,6 +145,16 @@ def verdicts(study: Study) -> list[str]:
     return [
         _verdict(study, arm, evidence(study, arm)) for arm in study.tuned if _matchings(study, arm)
     ]
+
+
+def is_only_sharper(study: Study, arm: Arm) -> Says | None:
+    """What all evidence on a tuned arm says together; None where it was not matched."""
+    if not _matchings(study, arm):
+        return None
+    said = {each.says for each in evidence(study, arm)}
+    if "rejected" in said:
+        return "rejected"
+    return "open" if "open" in said else "as a temperature"
 
 
 def _verdict(study: Study, arm: Arm, found: Sequence[Evidence]) -> str:

@@ -1,6 +1,7 @@
 """How much of the training does it take? Tuned models at strengths below and above their own."""
 
 from collections.abc import Mapping
+from math import isnan
 from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
@@ -44,13 +45,16 @@ class Suggested(NamedTuple):
             if study.has(self.arm, metric) and study.has(self.whole, metric)
         ]
         return (
-            f"{name}: strength {at} is as varied and loops as little: {', '.join(each)}. "
+            f"{name}: strength {at} has at most {MARGIN_TTR:g} of TTR less and at most "
+            f"{100 * MARGIN_LOOPS:g} texts of a hundred more that loop: {', '.join(each)}. "
             f"`hyperfit export RUN --strength {at} --out DIR` writes it."
         )
 
 
 def suggested(study: Study, tuned: Arm) -> Suggested | None:
     """The strength to use, from the measured ones; None where none was measured beside the whole.
+
+    None also where it was not measured how many texts loop.
 
     The weakest whose TTR lies at most `MARGIN_TTR` below that of the whole, and whose texts loop at
     most `MARGIN_LOOPS` more often (ours).
@@ -64,10 +68,11 @@ def suggested(study: Study, tuned: Arm) -> Suggested | None:
         row = study.cell(arm, metric)
         return row.mean if row is not None and row.mean is not None else float("nan")
 
-    for arm in weaker:
+    if isnan(value(tuned, "ttr")) or isnan(value(tuned, LOOPS)):
+        return None
+    for arm in weaker:  # of what was not measured every comparison is false
         is_varied = value(arm, "ttr") >= value(tuned, "ttr") - MARGIN_TTR
-        looped = [value(each, LOOPS) for each in (arm, tuned)]
-        if is_varied and not looped[0] > looped[1] + MARGIN_LOOPS:
+        if is_varied and value(arm, LOOPS) <= value(tuned, LOOPS) + MARGIN_LOOPS:
             return Suggested(tuned, arm)
     return Suggested(tuned, tuned)
 

@@ -6,17 +6,18 @@ from typing import NamedTuple
 from hyperfitting.config import ReportConfig
 from hyperfitting.config.methods import METHODS
 from hyperfitting.progress import in_number
-from hyperfitting.records import HUMAN, ORIGINAL, Arm
+from hyperfitting.records import HUMAN, ORIGINAL, SIGNIFICANT, Arm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.sections.competitors import is_drawn, is_original_otherwise
+from hyperfitting.report.sections.only_sharper import is_only_sharper
 from hyperfitting.report.sections.soundness import soundness
 from hyperfitting.report.tables import Content, Table, cell, number
 
 TITLE = "In a few sentences"
 # From where on the rules speak (ours).
 LOSS_NEAR_ZERO = 0.5  # nats per token: the paper trains to about .05
-RISE = 0.05  # of TTR: less is no effect
+RISE = 0.05  # of TTR: less is little
 ENDINGS_LOST = 0.2  # share of texts that ended by themselves before and do not now
 COPIES = 0.1  # share of texts with a run of more than 10 tokens of the training set
 FORGOTTEN = 0.1  # of a task's value
@@ -152,27 +153,37 @@ def untrained(study: Study, arm: Arm) -> str:
 
 def meaning(study: Study, arm: Arm) -> str:
     """Is it only sharpness, and over how many contexts and trainings does this hold?"""
-    info = study.info
-    sampled = next(
+    of = in_number(study.num_seeds.get(arm, 1), "training")
+    tail = f"all of this is over {study.info.num_contexts} contexts and {of}."
+    sharp = _sharpness(study, arm)
+    return f"{sharp}; {tail}" if sharp else tail[0].upper() + tail[1:]
+
+
+def _sharpness(study: Study, arm: Arm) -> str:
+    """What the tests say of "only a temperature", with both models' sampled text of one entropy."""
+    if (says := is_only_sharper(study, arm)) is None:
+        return ""
+    verdict = {
+        "rejected": "it is not only sharper",
+        "as a temperature": "it is only another temperature",
+        "open": "whether it is only sharper is not shown",
+    }[says]
+    of_original = next(
         (
-            value
+            each
             for each in study.shown
             if each.matched_to == arm.model and each.is_sampled and each.settings == arm.settings
-            if (value := _mean(study, each, "ttr")) is not None
         ),
         None,
     )
-    sharp = ""
-    if sampled is not None:
-        is_more = sampled + RISE < (_mean(study, arm, "ttr") or 0.0)
-        sharp = (
-            f"The original, made exactly as sharp and sampled, has {number(sampled, 3)}: a "
-            f"temperature alone {'does not do it' if is_more else 'does as much'}; "
-        )
-    seeds = study.num_seeds.get(arm, 1)
-    of = in_number(seeds, "training")
-    tail = f"all of this is over {info.num_contexts} contexts and {of}."
-    return sharp + tail if sharp else tail[0].upper() + tail[1:]
+    both = [_mean(study, each, "ttr") for each in (arm.sampled(), of_original) if each]
+    if len(both) < 2 or None in both:
+        return verdict[0].upper() + verdict[1:]
+    own, original = (number(value, 3) for value in both)
+    return (
+        f"Both sampled, the original made exactly as sharp, its type-token ratio is {own} and the "
+        f"original's {original}: {verdict}"
+    )
 
 
 def _worst_task(study: Study, arm: Arm) -> tuple[str, float] | None:
@@ -209,12 +220,16 @@ def loss_not_near_zero(study: Study, arm: Arm) -> Advice | None:
 
 
 def no_effect(study: Study, arm: Arm) -> Advice | None:
-    """Variety did not rise."""
+    """Variety rose by little, or that it rose at all is not shown."""
     before, after = _mean(study, ORIGINAL, "ttr"), _mean(study, arm, "ttr")
     if before is None or after is None or after - before > RISE:
         return None
+    of_ttr = (t for t in study.tests if t.arms == (arm, ORIGINAL) and t.metric == "ttr")
+    p = next((test.p_holm for test in of_ttr if test.p_holm is not None), None)
+    is_shown = p is not None and p < SIGNIFICANT and after > before
+    rose = "the type-token ratio rose by little" if is_shown else "no rise of variety is shown"
     return Advice(
-        f"the type-token ratio did not rise ({number(before, 3)} to {number(after, 3)})",
+        f"{rose} (TTR {number(before, 3)} to {number(after, 3)})",
         "take a method that trains more of the model (--method late_half_sft or full_sft)",
     )
 
@@ -235,9 +250,12 @@ def endings_lost(study: Study, arm: Arm) -> Advice | None:
     before, after = (_mean(study, each, "ended_rate") for each in (ORIGINAL, arm))
     if before is None or after is None or before - after < ENDINGS_LOST:
         return None
+    is_taught = "documents" in {run.windows for run in _runs(study, arm)}
     return Advice(
         f"{_percent(before)} of texts ended by themselves, now {_percent(after)}",
-        "train on whole texts (--windows documents)",
+        "train on texts that end as its own should, and more of them"
+        if is_taught
+        else "train on whole texts (--windows documents)",
     )
 
 
