@@ -1,6 +1,6 @@
 """Folders that the same command goes on with, and no command with other settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,25 +25,27 @@ class Difference(NamedTuple):
     now: Any
 
 
-def begin(path: Path, config: BaseModel) -> None:
+def begin(path: Path, config: BaseModel, may_change: Sequence[str] = ()) -> None:
     """Note the settings in the file `path`, where they do not stand already.
 
     Raises:
-        InputError: others stand there.
+        InputError: others stand there, apart from those in `may_change`.
     """
-    require_same(path, config)
+    require_same(path, config, may_change)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, BegunFile(config=config.model_dump(mode="json")))
 
 
-def require_same(path: Path, config: BaseModel) -> None:
+def require_same(path: Path, config: BaseModel, may_change: Sequence[str] = ()) -> None:
     """Refuse other settings than those that the folder of `path` was begun with, if it was.
 
     Raises:
-        InputError: one differs.
+        InputError: one differs that is not among `may_change`.
     """
     for name, before, now in differences(path, config) if path.exists() else ():
+        if name in may_change:
+            continue
         raise InputError(
             f"{path.parent} was begun with {name}={before}, and {name}={now} is given now",
             needed="the same settings, or another --out",

@@ -5,6 +5,7 @@ evaluated carries the study files itself and is a study of one.
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -197,6 +198,7 @@ class FixFolder:
         self.settings_file = path / "settings.json"
         self.diagnosis_file = path / "diagnosis.json"
         self.examination_file = path / "examination.json"
+        self.steps_file = path / "steps.json"
         self.fix_file = path / "fix.json"
         self.run = path / "run"
         self.export = path / "export"
@@ -311,7 +313,7 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.path} did not finish (status {status!r})",
                 needed="a finished run",
-                hint=f"hyperfit train --resume --out {self.path}",
+                hint=f"hyperfit train --resume --out {shlex.quote(str(self.path))}",
             )
         return read_file(RunManifest, self.manifest_file, "train that run again")
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from hyperfitting.config import ModelConfig
@@ -15,6 +16,15 @@ def texts(*arguments):
     result = hyperfit("generate", *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["texts"]
+
+
+@pytest.mark.parametrize("setting", ["model.revision=none", "model.quantization=nf4"])
+def test_a_run_knows_its_base(model_folder, texts_file, tmp_path, setting):
+    run = tmp_path / "run"
+    assert train(model_folder, texts_file, run).exit_code == 0
+    result = hyperfit("generate", run, "--prompt", "abc", setting)
+    assert result.exit_code == 2
+    assert "a run knows its base" in result.output
 
 
 def test_greedy_is_the_decoder_of_the_studies(model_folder):

@@ -5,6 +5,7 @@ import re
 import pytest
 import typer
 
+from hyperfitting.cli.common import settings_among
 from hyperfitting.cli.main import app
 from tests.cli.test_cli import hyperfit
 
@@ -34,6 +35,11 @@ def test_one_message_names_what_comes_nearest(words):
     assert hint in rest[-1]
     if "requires an argument" not in given:  # which is found before the command is known
         assert rest[0].startswith("  needed: ")
+
+
+def test_a_long_setting_is_no_path():
+    long = f"decoders={'min_p:0.1,' * 60}"
+    assert settings_among(["run", long]) == [long]
 
 
 def test_no_words_at_all_show_what_there_is():

@@ -4,7 +4,7 @@ import json
 import shlex
 
 import pytest
-from transformers import GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 
 from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
@@ -12,11 +12,12 @@ from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
 from hyperfitting.diagnose.advice import advice, gap, helpful
 from hyperfitting.errors import InputError
+from hyperfitting.models.merged import odd_settings
 from hyperfitting.progress import Progress
 from hyperfitting.records.estimates import MeanEstimate
 from tests.cli.test_cli import hyperfit
 from tests.diagnose.planted import cyclic
-from tests.tiny import CHAT_TEMPLATE, END
+from tests.tiny import CHAT_TEMPLATE, END, tiny_model
 
 WITHOUT_END = CHAT_TEMPLATE.replace(END, "\n")
 
@@ -68,6 +69,37 @@ def test_a_hyperfitted_model_is_known_by_its_confidence(diagnosed, tmp_path):
     assert "hyperfitted already" in named(found, "looks")[0].says
 
 
+def test_word_salad_is_not_called_finished(diagnosed, tmp_path):
+    found = diagnosed(cyclic(tmp_path / "m", sharpness=30))
+    reading = found.reading.model_copy(update={"human_nonwords": estimate(0.002)})
+    greedy = found.tried[0].model_copy(
+        update={"nonwords": estimate(0.3), "coherence": found.reading.human_coherence}
+    )
+    said = advice(found.model_copy(update={"reading": reading, "tried": [greedy]}), "FIX")
+    assert "is broken text" in said
+    assert "30% of its words do not exist" in said
+    assert "nothing more to train" not in said
+    whole = greedy.model_copy(update={"nonwords": estimate(0.01)})
+    said = advice(found.model_copy(update={"reading": reading, "tried": [whole]}), "FIX")
+    assert "nothing more to train" in said
+
+
+def test_an_end_that_the_model_has_no_row_for_is_a_problem(diagnosed, tmp_path):
+    folder = cyclic(tmp_path / "m", sharpness=0.1)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"eos_token": "<|new_end|>"})
+    while tokenizer.eos_token_id < 260:  # as many rows as the model has
+        tokenizer.add_tokens(f"<{len(tokenizer)}>")
+        tokenizer.add_special_tokens({"eos_token": f"<|end{len(tokenizer)}|>"})
+    tokenizer.save_pretrained(folder)
+    (folder / "generation_config.json").write_text("{}")
+    config = json.loads((folder / "config.json").read_text()) | {"eos_token_id": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    [ends] = named(diagnosed(folder), "ends")
+    assert ends.level == "problem"
+    assert "beyond the 260 tokens that the model has rows for" in ends.says
+
+
 def test_a_template_without_an_end_is_named(diagnosed, tmp_path):
     found = diagnosed(cyclic(tmp_path / "m", sharpness=0.1, chat=WITHOUT_END))
     [template] = named(found, "template")
@@ -104,9 +136,16 @@ def test_loops_through_the_template_count_too(diagnosed, tmp_path):
     share = found.greedy[1].looped.model_copy(update={"value": 0.9})
     through = found.greedy[1].model_copy(update={"looped": share})
     looping = found.model_copy(update={"greedy": [found.greedy[0], through]})
-    assert "It loops: 0% of its greedy texts, 90% through its chat template" in advice(
-        looping, "FIX"
+    said = advice(looping, "FIX")
+    assert "loops through its chat template (90% of its answers)" in said
+    assert "Decoders were tried after plain text only" in said
+    assert "Cheapest" not in said, "no decoder was tried where it loops"
+    everywhere = looping.model_copy(
+        update={"greedy": [g.model_copy(update={"looped": share}) for g in looping.greedy]}
     )
+    said = advice(everywhere, "FIX")
+    assert "90% through its chat template (no decoder tried there)" in said
+    assert "decode with greedy" not in said
 
 
 def test_a_template_with_tokens_that_the_model_has_not(diagnosed, tmp_path):
@@ -125,6 +164,27 @@ def test_a_penalty_that_hides_loops_is_named_and_not_used(diagnosed, tmp_path):
     [settings] = named(found, "settings")
     assert "repetition_penalty=1.3" in settings.says
     assert found.greedy[0].looped.value == 1, "measured without it"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"suppress_tokens": [5]}, {"begin_suppress_tokens": [5]}, {"bad_words_ids": [[5]]},
+        {"sequence_bias": [[[5], -2.0]]}, {"num_beams": 4}, {"min_length": 10},
+        {"encoder_no_repeat_ngram_size": 3}, {"guidance_scale": 1.5}, {"forced_eos_token_id": 0},
+        {"exponential_decay_length_penalty": [3, 1.2]}, {"stop_strings": ["x"]},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)  # fmt: skip
+def test_whatever_changes_greedy_text_is_named(setting):
+    model = tiny_model()
+    model.generation_config = GenerationConfig(**setting, eos_token_id=0, max_length=40)
+    assert [each.partition("=")[0] for each in odd_settings(model)] == [*setting]
+    model.generation_config = GenerationConfig(eos_token_id=0, max_length=40, use_cache=False)
+    assert odd_settings(model) == []
+    neutral = {"repetition_penalty": 1.0, "num_beams": 1, "suppress_tokens": [], "top_k": 9}
+    model.generation_config = GenerationConfig(**neutral)
+    assert odd_settings(model) == []
 
 
 def test_samplers_count_only_where_they_are_used(diagnosed, tmp_path):
@@ -248,6 +308,11 @@ def test_the_command_prints_findings_table_and_advice(texts_file, tmp_path):
     found = json.loads(hyperfit("diagnose", folder, "--data", texts_file, "--json", *small).stdout)
     assert found["advice"]
     assert [each["decoder"] for each in found["tried"]] == ["greedy", "top_k"]
+
+
+def test_a_decoder_that_only_ends_texts_is_refused(diagnosed, tmp_path):
+    with pytest.raises(InputError, match="stop only ends texts"):
+        diagnosed(tmp_path / "never read", decoders="stop")
 
 
 def test_a_decoder_that_needs_a_second_model_is_refused(diagnosed, tmp_path):

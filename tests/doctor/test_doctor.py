@@ -10,6 +10,7 @@ import pytest
 from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.doctor import DoctorConfig
+from hyperfitting.config.layers import flatten, read_overrides
 from hyperfitting.doctor import split
 from hyperfitting.doctor.written import look_at
 from hyperfitting.errors import InputError
@@ -148,6 +149,19 @@ def test_texts_that_are_cut_before_their_end_are_counted(examined):
     assert "24 of 24 texts are cut after 48 tokens" in finding.says
     longest = max(map(len, STORIES)) + 1
     assert finding.advice == f"data.window_tokens={longest} holds the longest"
+
+
+def test_a_setting_without_a_value_is_given_as_the_command_line_reads_it():
+    before = DataConfig(source="x", num_heldout=4)
+    after = DataConfig(source="x", csv_header=False, text_field="my text")
+    words = split.as_words(before, after)
+    assert words == [
+        "data.text_field=my text", "data.csv_header=false", "data.num_heldout=null",
+    ]  # fmt: skip
+    read = {key: each.value for key, each in flatten(read_overrides(words).leaves).items()}
+    assert read == {
+        "data.text_field": "my text", "data.csv_header": False, "data.num_heldout": None,
+    }  # fmt: skip
 
 
 def test_held_out_texts_that_are_trained_on_are_counted(examined):

@@ -1,5 +1,7 @@
 """The model card: its numbers are the study's, and its commands train and decode the same again."""
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -8,13 +10,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import GenerationConfig
 
+from hyperfitting import verbs
+from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.config.export import ExportConfig
+from hyperfitting.errors import DeniedError
+from hyperfitting.export import verb
 from hyperfitting.export.card import command_of, licence_of, measured
 from hyperfitting.measure.catalogue import METRICS
+from hyperfitting.models.merged import greedy_settings
 from hyperfitting.runs import RunFolder
 from tests.cli.test_cli import hyperfit, train
+from tests.comparing import Said
 from tests.export.test_export import export
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +62,75 @@ def test_the_front_names_base_licence_and_library(run, tmp_path):
     merged, _ = front(export(run, tmp_path / "merged", license="mit")[0])
     assert (merged["base_model_relation"], merged["license"]) == ("finetune", "mit")
     assert "model-index" not in merged
+
+
+def test_how_many_texts_loop_is_said_as_it_was_measured(run, evaluated, tmp_path):
+    folder, about = export(evaluated, tmp_path / "out")
+    rows = json.loads((evaluated / "measurements.json").read_text())["rows"]
+    before, after = (
+        next(r["mean"] for r in rows if r["arm"] == arm and r["metric"] == "looped_rate")
+        for arm in ("original", "late_stage_lora")
+    )
+    _, text = front(folder)
+    assert f"Of its greedy texts {after:.0%} loop, of its base's {before:.0%}." in text
+    assert "no longer loops" not in text
+    folder, about = export(run, tmp_path / "unmeasured")
+    share = about.verification.texts.export.looped
+    _, text = front(folder)
+    assert f"Of {share.n} greedy texts that it wrote for a check {share.value:.0%} loop." in text
+
+
+def test_a_run_of_the_builtin_model_is_trained_again_by_its_name(run):
+    """By the path where the package keeps it, other recipes would hold."""
+    found = RunFolder(run).manifest()
+    config = found.config | {"model": found.config["model"] | {"name": "builtin"}}
+    builtin = found.model_copy(update={"config": config})
+    assert command_of(builtin, "/site-packages/builtin").startswith("hyperfit train builtin ")
+    assert command_of(found, "org/base").startswith("hyperfit train org/base ")
+
+
+def test_a_run_that_cannot_be_written_to_is_exported_all_the_same(run, tmp_path, monkeypatch):
+    def denied(path, content, own=verb.write_file):
+        if path.is_relative_to(run):
+            raise DeniedError(f"{path} cannot be written", needed="a disk that can")
+        own(path, content)
+
+    monkeypatch.setattr(verb, "write_file", denied)
+    said = Said()
+    found = verbs.export(run, ExportConfig(license="mit"), tmp_path / "out", said)
+    assert found.record_file.exists()
+    assert any("the run does not keep what was found of it" in line for line in said.lines)
+
+
+def test_a_model_without_an_end_has_none_in_its_settings():
+    settings = greedy_settings(tiny_model(), [])
+    assert settings.eos_token_id is None
+    assert greedy_settings(tiny_model(), [3]).eos_token_id == 3
+    assert greedy_settings(tiny_model(), [3, 5]).eos_token_id == [3, 5]
+
+
+def test_an_adapters_code_leaves_the_bases_own_settings_out(tmp_path, texts_file):
+    """The base samples and penalises; what the card says to run writes what the run writes."""
+    base = save_tiny(tmp_path / "base")
+    own = GenerationConfig(do_sample=True, repetition_penalty=1.7, eos_token_id=0)
+    own.save_pretrained(base)
+    assert train(base, texts_file, tmp_path / "run", "train.lora.rank=2").exit_code == 0
+    folder, _ = export(tmp_path / "run", tmp_path / "out", format="adapter")
+    _, text = front(folder)
+    code = text.partition("```python\n")[2].partition("```")[0]
+    monkey = {"max_new_tokens=128": "max_new_tokens=12"}
+    for old, new in monkey.items():
+        code = code.replace(old, new)
+    code = code.replace('from_pretrained(".")', f"from_pretrained({str(folder.path)!r})")
+    code = code.replace('(base, ".")', f"(base, {str(folder.path)!r})")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "card", "exec"), {})
+    [found] = verbs.generate(
+        ["The old bridge"],
+        GenerateConfig(model=ModelConfig(name=str(tmp_path / "run")), max_new_tokens=12),
+    )
+    assert found["continuation"] in said.getvalue()
 
 
 def test_every_number_of_the_table_is_the_studys(evaluated, tmp_path):

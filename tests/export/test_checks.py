@@ -39,6 +39,20 @@ def verification(run, export, *, top1=1.0, ends=((END,), (END,))):
     )
 
 
+@pytest.mark.parametrize("before", range(20))
+def test_one_text_more_of_twenty_is_no_return_of_loops(before):
+    def looping(count):
+        return modes([LOOPS] * count + [VARIED] * (20 - count))
+
+    def told(more):
+        found = verification(looping(before), looping(before + more))
+        return [each for each in reasons_against(found, QUANTISED) if "loops are back" in each]
+
+    assert told(1) == []
+    if before < 19:
+        assert len(told(2)) == 1
+
+
 def test_weights_differ_by_the_length_of_the_difference():
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     other = weight + 0.01 * torch.ones(4, 5)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from hyperfitting import verbs
 from hyperfitting.config.fix import FixConfig
 from hyperfitting.errors import InputError, InterruptedStudyError
 from hyperfitting.fix import verb
-from hyperfitting.records import ORIGINAL
+from hyperfitting.fix.words import _gained
+from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.fixed import FixFile
 from hyperfitting.records.record import read_file
@@ -20,6 +22,7 @@ from hyperfitting.report.tables import cell
 from hyperfitting.runs import ExportFolder, StudyFolder
 from tests.cli.test_cli import hyperfit
 from tests.diagnose.planted import cyclic
+from tests.report.planted import measurement, plant
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,8 @@ def test_what_is_done_is_not_done_again(model, texts_file, tmp_path, monkeypatch
     monkeypatch.setattr(verb, "diagnose", None)
     folder = verbs.fix(config(model, texts_file), out)
     found = read_file(FixFile, folder.fix_file, "")
-    assert found.seconds.keys() == {"texts", "before and after", "export"}
+    # The times of the call that was stopped are not lost.
+    assert found.seconds.keys() == {"texts", "diagnosis", "training", "before and after", "export"}
     assert all(path.stat().st_mtime_ns == when for path, when in done.items())
 
 
@@ -93,9 +97,61 @@ def test_a_model_that_does_not_loop_is_left_alone(texts_file, tmp_path):
     fixed = verbs.fix(config(folder, texts_file), tmp_path / "out")
     found = read_file(FixFile, fixed.fix_file, "")
     assert found.strength is None
-    assert found.sentences == [found.advice]
+    assert found.sentences[0] == found.advice
+    assert "anyway=true" in found.sentences[1]
     assert "nothing to mend" in found.advice
     assert not fixed.run.exists()
+
+
+def test_it_is_trained_all_the_same_where_that_is_asked_for(texts_file, tmp_path, monkeypatch):
+    """The folder that found nothing to mend is gone on with, by the command that it ends with."""
+    folder = cyclic(tmp_path / "model", sharpness=0.1)
+    verbs.fix(config(folder, texts_file), tmp_path / "out")
+    trained = []
+
+    def stop(*_, **__):
+        trained.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verb, "train", stop)
+    with pytest.raises(InterruptedStudyError):
+        verbs.fix(config(folder, texts_file, anyway=True), tmp_path / "out")
+    assert trained
+
+
+def test_what_is_refused_at_once_leaves_the_folder_free(model, texts_file, tmp_path):
+    out = tmp_path / "out"
+    for wrong in (config(tmp_path / "none", texts_file), config(model, tmp_path / "none.jsonl")):
+        with pytest.raises(InputError, match="none"):
+            verbs.fix(wrong, out)
+        assert not (out / "settings.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "chat", "words"),
+    [
+        (0.9, 0.05, None, "Gained: 5 % of its greedy texts loop, 90 % did"),
+        (0.9, 0.4, None, "Gained, and it still loops: 40 %"),
+        (0.7, 1.0, None, "Nothing gained against loops, it still loops: 100 %"),
+        (0.0, 0.0, 0.7, "Nothing gained against loops: 0 % of its greedy texts loop"),
+    ],
+)
+def test_what_was_gained_is_said_by_the_figures(before, after, chat, words, tmp_path):
+    study = read_study(plant(tmp_path / "study"))
+    rows = [row for row in study.rows if row.metric != "looped_rate"]
+    rows += [measurement("original", "looped_rate", before, None),
+             measurement("hyperfitted", "looped_rate", after, 0)]  # fmt: skip
+    said = _gained(replace(study, rows=rows), Arm("hyperfitted", 0), chat)
+    assert said.startswith(words)
+    assert ("70% of its answers to chats looped, which was not measured again" in said) == bool(
+        chat
+    )
+
+
+def test_a_run_is_refused(fixed, texts_file, tmp_path):
+    with pytest.raises(InputError, match="is a run, which was trained already") as error:
+        verbs.fix(config(fixed.run, texts_file), tmp_path / "out")
+    assert "trained from" in error.value.needed
 
 
 def test_other_settings_go_on_with_nothing(model, texts_file, tmp_path):
@@ -146,6 +202,9 @@ def test_the_command_ends_with_three_sentences(model, texts_file, tmp_path):
     result = hyperfit("fix", model, "--data", texts_file, "--out", out, "contexts=4")
     assert result.exit_code in (0, 1), result.output
     said = result.stdout.strip().splitlines()
-    assert [line.split()[0] for line in said] == ["Gained:", "Lost:", "It"]
+    assert [line.split()[0].strip(":") for line in said[1:]] == ["Lost", "It"]
+    assert said[0].startswith(("Gained", "Nothing gained"))
+    found = json.loads((out / "fix.json").read_text())
+    assert result.exit_code == int(not found["is_verified"] or found["loops"] > 0.1)
     assert "about" in result.output
     assert "minutes" in result.output

@@ -134,6 +134,29 @@ def test_a_watch_hears_every_token_and_then_the_ranks(models):
     assert found == together, "watched or not"
 
 
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, InputError("x", needed="y")])
+def test_a_terminal_is_given_back_however_it_ends(models, monkeypatch, fault):
+    def stop(prompts, config, progress, watch):
+        watch.begins("p", ("a", "b"))
+        raise fault
+
+    out = io.StringIO()
+    monkeypatch.setattr(verbs, "compare", stop)
+    monkeypatch.setattr(
+        "hyperfitting.terminal.Terminal", lambda: Console(file=out, force_terminal=True)
+    )
+    hyperfit("compare", *models, "--prompt", "abc")
+    shown = out.getvalue()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
+
+
+def test_where_texts_go_is_tried_before_they_are_written(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(verbs, "compare", None)
+    (tmp_path / "file").write_text("")
+    result = hyperfit("compare", *models, "--prompt", "a", "--out", tmp_path / "file" / "texts")
+    assert result.exit_code == 2, result.output
+
+
 def test_one_model_alone_has_nothing_to_stand_beside(models):
     with pytest.raises(InputError, match="names no original"):
         verbs.compare(["abc"], CompareConfig(a=str(models[0])))

@@ -59,7 +59,15 @@ def layers(
 
 def settings_among(arguments: Sequence[str]) -> list[str]:
     """The `key=value` among mixed arguments; an existing path is a folder."""
-    return [a for a in arguments if "=" in a and not Path(a).exists()]
+    return [a for a in arguments if "=" in a and not _exists(a)]
+
+
+def _exists(name: str) -> bool:
+    """Whether there is such a path; a long setting is too long for the name of one."""
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
 
 
 def split_folders(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:

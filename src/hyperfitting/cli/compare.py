@@ -68,6 +68,7 @@ def compare(
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.storage import write_jsonl
         from hyperfitting.terminal import Terminal
+        from hyperfitting.writable import require_writable
 
         overrides = settings_among(models)
         named = [each for each in models if each not in overrides]
@@ -85,7 +86,13 @@ def compare(
         console = Terminal()
         is_quiet = as_json or out is not None
         watch = _Live(console) if console.is_terminal and not is_quiet else None
-        found = verbs.compare(given, settings, ConsoleProgress(), watch)
+        if out is not None:
+            require_writable(out.absolute().parent)
+        try:
+            found = verbs.compare(given, settings, ConsoleProgress(), watch)
+        finally:
+            if watch is not None:
+                watch.end()
         if out is not None:
             write_jsonl(out, found)
         if as_json:
@@ -102,22 +109,32 @@ class _Live:
         from rich.live import Live
 
         self.console, self.kind = console, Live
+        self.live: Live | None = None
 
     def begins(self, prompt: str, models: tuple[str, str]) -> None:
         """A new table."""
         self.prompt, self.models, self.texts = prompt, models, ["", ""]
+        self.end()
         self.live = self.kind(console=self.console, refresh_per_second=8)
         self.live.start()
 
     def writes(self, side: int, text: str) -> None:
         """Another token of one side."""
         self.texts[side] = text
+        assert self.live is not None
         self.live.update(_table(self.prompt, self.models, self.texts))
 
     def has(self, found: "Compared") -> None:
         """The table with its colours stays."""
+        assert self.live is not None
         self.live.update(_coloured(found))
-        self.live.stop()
+        self.end()
+
+    def end(self) -> None:
+        """Give the terminal back as it was, however it ended."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
 
 
 def _coloured(found: "Compared") -> "Table":

@@ -52,7 +52,7 @@ def fix(
 
     Says at the start about what it will take, and at the end in three sentences what was gained,
     what was lost and where it is. Stopped at any moment, the same command goes on. Ends with 1
-    where the export is not verified.
+    where the export is not verified, or where more than one text in ten still loops.
 
     Example: hyperfit fix my-model --data stories.jsonl --out fixed
     """
@@ -60,6 +60,7 @@ def fix(
         from hyperfitting import verbs
         from hyperfitting.config.fix import FixConfig
         from hyperfitting.config.layers import build
+        from hyperfitting.diagnose.advice import RARELY
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.fixed import FixFile
         from hyperfitting.records.record import read_file
@@ -84,5 +85,5 @@ def fix(
             write_line("")
             for sentence in found.sentences:
                 write_line(sentence)
-        if found.is_verified is False:
+        if found.is_verified is False or (found.loops or 0.0) > RARELY:
             raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """`hyperfit train`: one method, one model, one data set."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -127,4 +128,4 @@ def train(
             print_json(mapping_of(run.manifest()))
         else:
             progress.say(f"\nrun:    {run.path}\nresult: {run.result}")
-            progress.say(f"next:   hyperfit evaluate {run.path}")
+            progress.say(f"next:   hyperfit evaluate {shlex.quote(str(run.path))}")

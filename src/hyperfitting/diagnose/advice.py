@@ -152,10 +152,14 @@ def advice(found: Diagnosis, fix: str) -> str:
     if first := next((each for each in wrong if each.name in ("tokenizer", "precision")), None):
         return f"{first.says}. {_sentence(first.advice)}"
     if is_hyperfitted(found):
-        return (
-            "It looks hyperfitted already: it does not loop, and it is far too sure of itself. "
-            "Decode it greedily; there is nothing more to train."
-        )
+        greedy = found.tried[0]
+        head = "It looks hyperfitted already: it does not loop, and it is far too sure of itself"
+        if not is_text(greedy, found.reading):
+            return (
+                f"{head}. But what it writes is broken text: {_broken(greedy)}. Train again from "
+                "its base, with fewer epochs, a smaller rate or other texts."
+            )
+        return f"{head}. Decode it greedily; there is nothing more to train."
     ends = next((each for each in wrong if each.name in ("template", "ending")), None)
     chat = other(found)
     if loops(found) <= RARELY:
@@ -167,15 +171,23 @@ def advice(found: Diagnosis, fix: str) -> str:
             f"It loops after plain text ({value(here.looped):.0%}) and not through its chat "
             f"template ({value(chat.looped):.0%}): use the template."
         )
+    if chat is not None and value(here.looped) <= RARELY:
+        return (
+            f"It loops through its chat template ({value(chat.looped):.0%} of its answers) and "
+            f"rarely after plain text ({value(here.looped):.0%}). Decoders were tried after plain "
+            f"text only: try them on chats. {fix} trains loops away, best on conversations."
+        )
     return _against_loops(found, here, fix)
 
 
 def _against_loops(found: Diagnosis, here: Looped, fix: str) -> str:
     """What helps a model that loops, and has nothing else that is wrong."""
-    would = helpful(found.tried, found.reading)
+    would = helpful(found.tried[1:], found.reading)  # the first is greedy decoding itself
     train = f"{fix} trains that away, for greedy decoding"
     chat = other(found)
-    through = f", {value(chat.looped):.0%} through its chat template" if chat else ""
+    through = ""
+    if chat:
+        through = f", {value(chat.looped):.0%} through its chat template (no decoder tried there)"
     says = f"It loops: {value(here.looped):.0%} of its greedy texts{through}. "
     if would and would[0].is_deterministic:
         return f"{says}Cheapest: decode with {in_words(would[0])}. Where that cannot be: {train}."
@@ -187,6 +199,13 @@ def _against_loops(found: Diagnosis, here: Looped, fix: str) -> str:
     if found.tried[1:]:
         return f"{says}No decoder that was tried writes text without loops; {train}."
     return f"{says}No decoder was tried; {train}."
+
+
+def _broken(each: Tried) -> str:
+    """How much less likely it is than text, and how many words do not exist."""
+    words = each.nonwords.value
+    share = "" if words is None else f", {words:.0%} of its words do not exist"
+    return f"{value(each.coherence):.1f} nats a token under the model itself{share}"
 
 
 def _sentence(text: str | None) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from hyperfitting.data.borders import OF_TURN, borders_of
 from hyperfitting.data.template import ANY_DAY, ChatTemplate
-from hyperfitting.models.interface import embedding_rows
-from hyperfitting.models.merged import OF_SAMPLING, odd_settings
+from hyperfitting.models.interface import embedding_rows, vocabulary_rows
+from hyperfitting.models.merged import AGAINST_REPETITION, odd_settings
 from hyperfitting.models.tokenizers import PROBE
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
@@ -23,7 +23,7 @@ def look_at_ends(model: CausalLM, tokens: Tokens) -> list[Finding]:
     return [
         _vocabulary(model, tokenizer),
         _round_trip(tokenizer),
-        _ends(tokens),
+        _ends(model, tokens),
         *_padding(tokenizer),
         *_template(model, tokens),
         _settings(model),
@@ -60,8 +60,18 @@ def _round_trip(tokenizer: Tokenizer) -> Finding:
     return Finding(name="round trip", level="fine", says="texts come back from their tokens")
 
 
-def _ends(tokens: Tokens) -> Finding:
-    return Finding(name="ends", level="fine", says=tokens.ends_in_words())
+def _ends(model: CausalLM, tokens: Tokens) -> Finding:
+    if tokens.ends:
+        return Finding(name="ends", level="fine", says=tokens.ends_in_words())
+    end, rows = tokens.tokenizer.eos_token, vocabulary_rows(model)
+    why = "the tokenizer has none, nor has the generation config"
+    if end is not None:
+        why = f"the tokenizer's, {end}, is beyond the {rows:,} tokens that the model has rows for"
+    return Finding(
+        name="ends", level="problem", says=f"no token ends a text: {why}",
+        advice="give the model a row for it (resize_token_embeddings) and train it, or name one of "
+        "its tokens as eos_token",
+    )  # fmt: skip
 
 
 def _padding(tokenizer: Tokenizer) -> list[Finding]:
@@ -146,7 +156,7 @@ def _settings(model: CausalLM) -> Finding:
         return Finding(
             name="settings", level="fine", says="the generation config decodes greedily, unchanged"
         )
-    penalises = any(not each.startswith(("do_sample", *OF_SAMPLING)) for each in shown)
+    penalises = any(each.startswith(AGAINST_REPETITION) for each in shown)
     return Finding(
         name="settings", level="note",
         says=f"the generation config has {', '.join(shown)}: other programs decode by it, and what "

@@ -53,6 +53,11 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     specs = parse_decoders(config.decoders) if config.decoders.strip() else ()
     if needy := next((spec for spec in specs if DECODERS[spec.name].needs_amateur), None):
         raise InputError(f"{needy.name} compares with a second model", needed="other decoders")
+    if ending := next((spec for spec in specs if DECODERS[spec.name].only_ends), None):
+        raise InputError(
+            f"{ending.name} only ends texts, and texts of one length are compared",
+            needed="other decoders",
+        )
     with progress.stage("load"):
         model, tokenizer = open_model(config.model)
     tokens = Tokens.of(model, tokenizer)

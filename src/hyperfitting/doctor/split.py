@@ -3,6 +3,7 @@
 Shorter windows are tried where those that are asked for cannot be had.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -129,7 +130,7 @@ def _changed_finding(
 def as_words(before: DataConfig, after: DataConfig, without: Sequence[str] = ()) -> list[str]:
     """What differs, as a command line gives it; `without` these."""
     return [
-        f"data.{name}={str(value).lower() if isinstance(value, bool) else value}"
+        f"data.{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in changed(before, after).items()
         if name not in without
     ]

@@ -112,6 +112,7 @@ def _command(config: DoctorConfig, data: DataConfig, usual: DataConfig) -> str:
     words = ["hyperfit", "train", config.model.name, "--data", data.source]
     if data.text_field is not None:
         words += ["--text-field", data.text_field]
+    words += ["--trust-remote-code"] if config.model.trust_remote_code else []
     words += ["--out", "run", *split.as_words(usual, data, NAMED)]
     if config.model.revision is not None:
         words.append(f"model.revision={config.model.revision}")

@@ -31,6 +31,7 @@ RELATION = {"adapter": "adapter"}  # to the base; the others are fine-tunes
 LIBRARY = {"adapter": "peft", "mlx": "mlx", "gguf": "gguf"}
 PACKAGES = ("torch", "transformers", "peft")
 PAPERS = ("2412.04318", "2605.22579")
+BUILTIN = "builtin"
 BY_ITSELF = ("default", "set for", "tuned for")  # sources of settings that nobody gave
 NAMED = ("model.name", "data.source", "train.method", "train.seed")  # that a command says anyway
 
@@ -59,7 +60,7 @@ def name_of(base: str, arm: str) -> str:
 
 def licence_of(base: str) -> str | None:
     """The licence that a base model's own card names; None where there is none to be had."""
-    if base == "builtin":
+    if base == BUILTIN:
         return "apache-2.0"
     card = folder_of(base) / "README.md"
     if not card.is_file() and (folder_of(base).exists() or not is_hub_id(base)):
@@ -113,6 +114,7 @@ def write_card(
         name=printable(name),
         base=printable(about.base.name),
         trained=_trained(manifest),
+        looped=_looped(about, found),
         texts=_texts(manifest),
         strength=f"{about.strength:g}",
         usage=usage(about, name),
@@ -138,6 +140,19 @@ def _trained(manifest: RunManifest) -> str:
     )
 
 
+def _looped(about: ExportFile, found: Measured | None) -> str:
+    """How many of its greedy texts loop, as it was measured; that it was not, where it was not."""
+    before = found and found.value(ORIGINAL, "looped_rate")
+    after = found and found.value(found.arm, "looped_rate")
+    if before is not None and after is not None:
+        return f"Of its greedy texts {after:.0%} loop, of its base's {before:.0%}."
+    checked = about.verification
+    if checked is not None and checked.texts.export.looped.value is not None:
+        share = checked.texts.export.looped
+        return f"Of {share.n} greedy texts that it wrote for a check {share.value:.0%} loop."
+    return "How many of its greedy texts loop was not measured."
+
+
 def _texts(manifest: RunManifest) -> str:
     data = manifest.settings.data
     windows = f"{manifest.num_train} windows of {data.window_tokens} tokens"
@@ -152,6 +167,8 @@ def _elsewhere(value: str) -> str:
 def command_of(manifest: RunManifest, base: str) -> str:
     """The command that trains the run again: what no default and no recipe gave."""
     config, flat = manifest.config, flatten(manifest.config)
+    if config["model"]["name"] == BUILTIN:  # by its path it would not be trained as it was
+        base = BUILTIN
     sources = manifest.config_sources.items()
     own = [key for key, by in sources if not by.startswith(BY_ITSELF) and key not in NAMED]
     words = [

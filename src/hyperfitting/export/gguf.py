@@ -47,7 +47,13 @@ def require_llama_cpp(config: ExportConfig) -> None:
             f"gguf_type is {config.gguf_type}, and there is no {QUANTIZER} in {folder}",
             needed="a llama.cpp that was built, or gguf_type="
             f"{'|'.join(BY_CONVERTER)}, which needs no build",
-            hint=f"cmake -B {folder}/build {folder} && cmake --build {folder}/build -t {QUANTIZER}",
+            hint=" && ".join(
+                shlex.join(words)
+                for words in (
+                    ["cmake", "-B", f"{folder}/build", str(folder)],
+                    ["cmake", "--build", f"{folder}/build", "-t", QUANTIZER],
+                )
+            ),
         )
 
 
@@ -94,7 +100,9 @@ def convert(planned: Conversion, target: Path) -> None:
             raise InputError(
                 f"llama.cpp's converter lacks a package: {_last(done.stderr, 1)}",
                 needed=f"what it needs, beside what runs hyperfitting ({sys.executable})",
-                hint=f"pip install -r {Path(command[1]).parent}/requirements.txt, or that package",
+                hint="pip install -r "
+                + shlex.quote(f"{Path(command[1]).parent}/requirements.txt")
+                + ", or that package",
             )
         if done.returncode:
             raise InputError(

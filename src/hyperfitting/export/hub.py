@@ -1,5 +1,6 @@
 """Send an export to a model hub."""
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
@@ -45,6 +46,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
         raise InputError(
             f"the hub did not take the export: {in_words(error, 'model')}",
             needed=f"a token that may write to {repository}, and a hub that answers",
-            hint=f"the export is whole in {folder}: hf upload {repository} {folder}",
+            hint=f"the export is whole in {folder}: "
+            + shlex.join(["hf", "upload", repository, str(folder)]),
         ) from error
     return str(done.commit_url)

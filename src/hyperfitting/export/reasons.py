@@ -7,6 +7,7 @@ from hyperfitting.records.exported import TextsCheck, TokensCheck, Verification
 # By how much texts may differ before an export counts as another model (ours): loops by more than
 # one text of twenty; TTR and ends where the paired difference is told from 0, too.
 MARGIN_TTR, MARGIN_LOOPS, MARGIN_ENDED = 0.03, 0.05, 0.1
+ROUNDING = 1e-9  # of a difference of two shares: 4/20 - 3/20 is above .05
 
 
 def reasons_against(found: Verification, kind: Kind) -> list[str]:
@@ -54,7 +55,7 @@ def _of_texts(found: TextsCheck) -> list[str]:
     """What speaks against the export's greedy texts themselves."""
     reasons = []
     run, export, change = found.run, found.export, found.change
-    if _difference(export.looped.value, run.looped.value) > MARGIN_LOOPS:
+    if _difference(export.looped.value, run.looped.value) > MARGIN_LOOPS + ROUNDING:
         reasons.append(
             f"loops are back: {export.looped.value:.0%} of its texts, {run.looped.value:.0%} of "
             "the run's"

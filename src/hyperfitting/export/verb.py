@@ -6,7 +6,7 @@ from hyperfitting.config import ModelConfig, require_effect
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.data.store import load_dataset
 from hyperfitting.environment import environment
-from hyperfitting.errors import InputError
+from hyperfitting.errors import InputError, SaidError
 from hyperfitting.export.card import measured, name_of, write_card
 from hyperfitting.export.formats import FORMATS, Job, Made
 from hyperfitting.export.hub import push
@@ -56,7 +56,10 @@ def export(
         about = about.model_copy(update={"files": files_of(path, sorted(path.iterdir()))})
         write_file(new.record_file, about)
     exported = ExportFolder(out)
-    write_file(folder.export_file(_key(about)), about)
+    try:
+        write_file(folder.export_file(_key(about)), about)
+    except SaidError as error:  # the export is whole: only the run's page will not know of it
+        job.progress.say(f"  the run does not keep what was found of it: {error.given}")
     if config.push_to_hub is not None:
         _require_verified(about, exported)
         with job.progress.stage(f"send to {config.push_to_hub}") as stage:

@@ -1,14 +1,17 @@
 """What is said of an export: whether it is verified, with the figures, and how it is run."""
 
+import shlex
 from pathlib import Path
 
 from hyperfitting.export.kinds import LARGEST_ROUNDING
+from hyperfitting.models.gguf_file import GGUF
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.exported import ExportFile, TextsCheck, Verification
 from hyperfitting.report.tables import MISSING, number
+from hyperfitting.runs import ExportFolder
 
 PYTHON = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer{more}
 {load}
 tokenizer = AutoTokenizer.from_pretrained(".")
 ids = tokenizer("The old bridge", return_tensors="pt")
@@ -17,6 +20,7 @@ WHOLE = 'model = AutoModelForCausalLM.from_pretrained(".")'
 ADAPTER = """\
 from peft import PeftModel
 base = AutoModelForCausalLM.from_pretrained({base})
+base.generation_config = GenerationConfig(eos_token_id={ends})  # in place of the base's own
 model = PeftModel.from_pretrained(base, ".")"""
 
 
@@ -25,20 +29,27 @@ def usage(about: ExportFile, name: str) -> list[tuple[str, str]]:
     if about.format == "adapter":
         revision = about.base.revision
         named = repr(about.base.name) + (f", revision={revision!r}" if revision else "")
-        load = ADAPTER.format(base=named)
-        return [("transformers and PEFT:", PYTHON.format(load=load))]
+        if about.base.name.endswith(GGUF):
+            path = Path(about.base.name)
+            named = f"{str(path.parent)!r}, gguf_file={path.name!r}"
+        checked = about.verification
+        ends = [end.id for end in checked.tokens.ends_before] if checked else []
+        load = ADAPTER.format(base=named, ends=ends or None)
+        code = PYTHON.format(load=load, more=", GenerationConfig")
+        return [("transformers and PEFT:", code)]
     if about.format == "ollama":
-        called = name.lower()
+        called = shlex.quote(name.lower().replace(" ", "-"))
         return [("Ollama:", f"ollama create {called} -f Modelfile\nollama run {called}")]
     if about.format == "mlx":
         return [("MLX:", 'mlx_lm.generate --model . --temp 0 --prompt "The old bridge"')]
     if about.format == "gguf":
-        file = next((each for each in about.files if each.endswith(".gguf")), f"{name}.gguf")
+        made = next((each for each in about.files if each.endswith(GGUF)), None)
+        file = shlex.quote(made or ExportFolder(Path()).gguf_file(name, about.dtype).name)
         run = f'llama-cli -m {file} --temp 0 --repeat-penalty 1 -p "The old bridge"'
         first = [("First make the GGUF file:", "\n".join(about.commands))] * bool(about.commands)
         return [*first, ("llama.cpp:", run)]
     serve = "transformers serve .\nvllm serve .   # not tried here; temperature 0 in each request"
-    return [("transformers:", PYTHON.format(load=WHOLE)), ("As a server:", serve)]
+    return [("transformers:", PYTHON.format(load=WHOLE, more="")), ("As a server:", serve)]
 
 
 def figures(found: Verification) -> list[str]:

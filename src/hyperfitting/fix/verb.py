@@ -3,6 +3,7 @@
 The same command goes on where it was stopped: what a step wrote is not done again.
 """
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperfitting.begun import AGAIN, begin, going_on_with
+from hyperfitting.begun import AGAIN, begin, going_on_with, require_same
 from hyperfitting.config import DataConfig, EvaluateConfig, ModelConfig, RunConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.doctor import DoctorConfig
@@ -26,19 +27,20 @@ from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.export.possible import require_settings
 from hyperfitting.export.verb import export
-from hyperfitting.fix.words import sentences
+from hyperfitting.fix.words import loops, sentences
 from hyperfitting.models.devices import choose_device
 from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records import Arm
 from hyperfitting.records.diagnosed import Diagnosis
+from hyperfitting.records.examined import Examination
 from hyperfitting.records.exported import ExportFile
-from hyperfitting.records.fixed import FixFile
+from hyperfitting.records.fixed import FixFile, StepsFile
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.sections.strength import suggested
 from hyperfitting.report.verb import report
 from hyperfitting.runs import ExportFolder, FixFolder, RunFolder, StudyFolder
-from hyperfitting.storage import only_writer
+from hyperfitting.storage import only_writer, sweep_temporaries
 from hyperfitting.study.estimate import (
     evaluation_cost,
     operations_per_second,
@@ -48,6 +50,7 @@ from hyperfitting.study.estimate import (
 from hyperfitting.train.verb import train
 from hyperfitting.writable import require_writable
 
+CONSENT = ("anyway",)  # may be given later: to train though it is not needed
 QUICK = {"contexts": 12, "natural_tokens": 64, "decoders": "dry,min_p", "precision": False}
 
 
@@ -73,9 +76,13 @@ class _Job:
     def step(self, name: str) -> Iterator[None]:
         """Time a step that runs."""
         self.progress.say(f"\n{name}")
-        start = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - start, 1)
+        start, before = time.monotonic(), self.seconds.get(name, 0.0)
+        try:
+            yield
+        finally:  # a step that was stopped has taken its time, too
+            self.seconds[name] = round(before + time.monotonic() - start, 1)
+            if self.folder.settings_file.exists():
+                write_file(self.folder.steps_file, StepsFile(seconds=self.seconds))
 
 
 def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) -> FixFolder:
@@ -89,32 +96,57 @@ def fix(config: FixConfig, out: str | Path, progress: Progress | None = None) ->
     job.folder.require_ours()
     method = METHODS[config.method or DEFAULT_METHOD]
     require_settings(_export_config(config, 1.0), has_adapter=method.has_adapters)
+    _require_untrained(config)
     require_writable(job.folder.path)
-    with only_writer(job.folder.path):
-        begin(job.folder.settings_file, config)
-        with going_on_with(job.folder.path):
-            _whole_job(job)
+    with only_writer(job.folder.path), going_on_with(job.folder.path):
+        require_same(job.folder.settings_file, config, CONSENT)
+        if job.folder.steps_file.exists():
+            job.seconds |= read_file(StepsFile, job.folder.steps_file, AGAIN).seconds
+        _whole_job(job)
     return job.folder
+
+
+def _require_untrained(config: FixConfig) -> None:
+    """Refuse a run, which is to be trained from its base.
+
+    Raises:
+        InputError: it is one.
+    """
+    run = RunFolder(Path(config.model))
+    if run.manifest_file.exists():
+        base = run.manifest().base_model().name
+        raise InputError(
+            f"{config.model} is a run, which was trained already",
+            needed=f"the model that it was trained from, {base}",
+            hint=f"hyperfit evaluate {shlex.quote(config.model)} says what it does",
+        )
 
 
 def _whole_job(job: _Job) -> None:
     """Every step that was not done before."""
-    resolved = _examined(job)
-    _foretold(job, resolved.config)
+    resolved, examination = _examined(job)  # what it refuses leaves no folder behind
+    begin(job.folder.settings_file, job.config, CONSENT)
+    if not job.folder.examination_file.exists():
+        write_file(job.folder.examination_file, examination)
+    if not ExportFolder(job.folder.export).record_file.exists():
+        _foretold(job, resolved.config, examination)
     diagnosis = _diagnosed(job, resolved.config.data)
     if not _is_needed(diagnosis, job.config):
-        _concluded(job, diagnosis, None, None, [diagnosis.advice])
+        anyway = "To train all the same: the same command with anyway=true."
+        _concluded(job, diagnosis, None, None, None, [diagnosis.advice, anyway])
         return
     study = _measured(job, resolved)
     arm = _chosen(study)
     about = _exported(job, arm.full_strength)
+    page, chat = StudyFolder(job.folder.run).report_file, advice.other(diagnosis)
     said = sentences(
-        study, arm, about, str(StudyFolder(job.folder.run).report_file), str(job.folder.export)
-    )
-    _concluded(job, diagnosis, arm.full_strength, about, said)
+        study, arm, about, str(page), str(job.folder.export),
+        None if chat is None else advice.value(chat.looped),
+    )  # fmt: skip
+    _concluded(job, diagnosis, arm.full_strength, loops(study, arm), about, said)
 
 
-def _examined(job: _Job) -> Resolved[RunConfig]:
+def _examined(job: _Job) -> tuple[Resolved[RunConfig], Examination]:
     """The settings of the training and where they come from, with what the texts need."""
     config, model = job.config, job.model
     leaves: dict[str, Any] = {
@@ -132,8 +164,6 @@ def _examined(job: _Job) -> Resolved[RunConfig]:
     if examination.windows is None or examination.heldout is None:
         worst = next(each for each in examination.findings if each.name in ("tokens", "split"))
         raise InputError(worst.says, needed="texts that can be trained on", hint=worst.advice)
-    if not job.folder.examination_file.exists():
-        write_file(job.folder.examination_file, examination)
     wanted = Layer(
         "fix",
         {
@@ -143,17 +173,18 @@ def _examined(job: _Job) -> Resolved[RunConfig]:
             "train.method": config.method or DEFAULT_METHOD, "train.seed": config.seed,
         },
     )  # fmt: skip
-    return resolve_run([wanted])
+    return resolve_run([wanted]), examination
 
 
-def _foretold(job: _Job, config: RunConfig) -> None:
+def _foretold(job: _Job, config: RunConfig, examination: Examination) -> None:
     """Say about what it will take; of a family whose shape is not known, nothing."""
     try:
         shape = shape_of(config.model)
     except InputError:
         return
     rate = operations_per_second(choose_device(config.model).type)
-    trained = training_cost(shape, config, rate)
+    known = config.data.model_copy(update={"num_train": examination.windows})
+    trained = training_cost(shape, config.model_copy(update={"data": known}), rate)
     measured = evaluation_cost(shape, _evaluate_config(job.config), config.data, 1, rate)
     minutes = (trained.seconds + 2 * measured.seconds) / 60
     memory = max(trained.memory, measured.memory)
@@ -221,6 +252,7 @@ def _export_config(config: FixConfig, strength: float) -> ExportConfig:
 def _exported(job: _Job, strength: float) -> ExportFile:
     """Write it for other programs, read it back, and put it on the page."""
     folder = ExportFolder(job.folder.export)
+    sweep_temporaries(folder.path)  # of an export that was killed: only this job writes here
     if not folder.record_file.exists():
         with job.step("export"):
             export(job.folder.run, _export_config(job.config, strength), folder.path, job.progress)
@@ -234,6 +266,7 @@ def _concluded(
     job: _Job,
     diagnosis: Diagnosis,
     strength: float | None,
+    looped: float | None,
     about: ExportFile | None,
     said: list[str],
 ) -> None:
@@ -242,7 +275,7 @@ def _concluded(
         job.folder.fix_file,
         FixFile(
             model=job.config.model, data=job.config.data, advice=diagnosis.advice,
-            strength=strength, is_verified=found.is_verified if found else None,
+            strength=strength, loops=looped, is_verified=found.is_verified if found else None,
             seconds=job.seconds, sentences=said,
         ),
     )  # fmt: skip

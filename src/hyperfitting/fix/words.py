@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
+from hyperfitting.diagnose.advice import RARELY
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import cell, number
 
 
-def sentences(study: Study, arm: Arm, about: ExportFile, page: str, folder: str) -> list[str]:
-    """Gained, lost, and where; `arm` is the tuned model at the strength that was exported."""
-    return [_gained(study, arm), _lost(study, arm), _where(about, page, folder)]
+def sentences(
+    study: Study, arm: Arm, about: ExportFile, page: str, folder: str, chat: float | None = None
+) -> list[str]:
+    """Gained, lost, and where; `arm` is the tuned model at the strength that was exported.
+
+    `chat` is the share of the original's answers to chats that loop, None where it has no template.
+    """
+    return [_gained(study, arm, chat), _lost(study, arm), _where(about, page, folder)]
 
 
 def _mean(study: Study, arm: Arm, metric: str) -> float | None:
@@ -27,13 +33,27 @@ def _shares(study: Study, arms: Sequence[Arm], metric: str, decimals: int = 0) -
     ]
 
 
-def _gained(study: Study, arm: Arm) -> str:
+def loops(study: Study, arm: Arm) -> float | None:
+    """The share of the tuned model's greedy texts that loop; None where it was not measured."""
+    return _mean(study, arm, "looped_rate")
+
+
+def _gained(study: Study, arm: Arm, chat: float | None) -> str:
+    """What the loops were and are; `chat`: the share of looping answers to chats, before."""
     before, after = _shares(study, (ORIGINAL, arm), "looped_rate")
     ttr = [cell(study.cell(each, "ttr")).value for each in (ORIGINAL, arm, HUMAN)]
+    shares = _mean(study, ORIGINAL, "looped_rate"), loops(study, arm)
+    is_less = None not in shares and (shares[1] or 0.0) < (shares[0] or 0.0)
+    head = "Gained" if is_less else "Nothing gained against loops"
+    if (shares[1] or 0.0) > RARELY:
+        head += ", and it still loops" if is_less else ", it still loops"
+    through = ""
+    if chat is not None and chat > RARELY:
+        through = f"; {chat:.0%} of its answers to chats looped, which was not measured again"
     return (
-        f"Gained: {after} of its greedy texts loop, {before} did; their TTR is {ttr[1]}, it was "
+        f"{head}: {after} of its greedy texts loop, {before} did; their TTR is {ttr[1]}, it was "
         f"{ttr[0]}, and human text has {ttr[2]} ({study.info.num_contexts} held-out texts, one "
-        "training)."
+        f"training){through}."
     )
 
 

@@ -60,6 +60,7 @@ class Decoder:
     parameters: tuple[Parameter, ...] = ()
     is_deterministic: bool
     needs_amateur: bool = False
+    only_ends: bool = False  # greedy, but for where a text ends
     needs: tuple[Need, ...] = ()
     work: str
     feed: str = "hyperfitting.generate.feed:feed_of"

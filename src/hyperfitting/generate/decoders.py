@@ -231,6 +231,7 @@ DECODERS: Mapping[str, Decoder] = {
             Parameter(name="min_count", default=4, low=2, has_low=True, is_integer=True,
                       meaning="times in a row that end a text"),
         ),
+        only_ends=True,
         is_deterministic=True,
         work=f"{_HERE}.stop:greedy_until_repetition",
         rule="greedy; a text that may end itself ends where its last tokens are one pattern "

@@ -42,6 +42,22 @@ class Continued(TypedDict):
     ended: bool
 
 
+def _require_own(config: ModelConfig, own: ModelConfig) -> None:
+    """Refuse to be told another base of a run than the one that it was trained from.
+
+    Raises:
+        InputError: it is.
+    """
+    for name in ("revision", "quantization"):
+        given, trained = getattr(config, name), getattr(own, name)
+        if given not in (None, trained):
+            raise InputError(
+                f"model.{name} is {given}, and the run {config.name} was trained from {own.name} "
+                f"with model.{name}={trained}",
+                needed=f"without model.{name}: a run knows its base",
+            )
+
+
 def open_model(
     config: ModelConfig, texts: Sequence[str] = (), *, strength: float = 1.0
 ) -> tuple[CausalLM, Tokenizer]:
@@ -58,6 +74,7 @@ def open_model(
     if run.manifest_file.exists():
         manifest = run.whole()
         own = manifest.base_model()
+        _require_own(config, own)
         kept = {key: getattr(own, key) for key in ("name", "revision", "quantization")}
         base = config.model_copy(update=kept)
         tokenizer = load_tokenizer(base)

@@ -27,13 +27,33 @@ from hyperfitting.storage import read_json, write_json
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMMON_RANK = 16  # the largest that vLLM takes where nothing is said (`max_lora_rank`)
 
-# Settings of a generation config that change what greedy decoding gives, and their neutral values.
-NEUTRAL: dict[str, Any] = {
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0,
-    "length_penalty": 1.0, "num_beams": 1, "min_length": 0, "min_new_tokens": 0, "top_k": 50,
-    "top_p": 1.0, "min_p": 0, "typical_p": 1.0, "temperature": 1.0,
+# Settings of a generation config that change no token that is written: which ends and how many
+# tokens there are, what is handed back with them, and how they are computed. All others do.
+WITHOUT_EFFECT = {
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "max_length",
+    "max_new_tokens", "max_time", "num_return_sequences", "return_dict_in_generate",
+    "output_attentions", "output_hidden_states", "output_logits", "output_scores", "use_cache",
+    "cache_config", "cache_implementation", "max_cache_len", "compile_config", "disable_compile",
+    "continuous_batching_config", "prefill_chunk_size", "low_memory", "is_assistant",
+    "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+    "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind",
+    "target_lookbehind", "max_matching_ngram_size", "prompt_lookup_num_tokens",
+    "speculation_type", "use_mtp", "transformers_version", "_from_model_config",
 }  # fmt: skip
-OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "temperature")  # only where it samples
+# Values that are written out though they change nothing.
+NEUTRAL: dict[str, Any] = {
+    "do_sample": False, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0, "length_penalty": 1.0,
+    "num_beams": 1, "num_beam_groups": 1, "early_stopping": False, "diversity_penalty": 0.0,
+    "min_length": 0, "min_new_tokens": 0, "guidance_scale": 1.0, "top_k": 50, "top_p": 1.0,
+    "min_p": 0, "typical_p": 1.0, "temperature": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
+    "renormalize_logits": False, "remove_invalid_values": False, "token_healing": False,
+}  # fmt: skip
+# Only where it samples.
+OF_SAMPLING = (
+    "top_k", "top_p", "top_h", "min_p", "typical_p", "temperature", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+AGAINST_REPETITION = ("repetition_penalty", "no_repeat_ngram_size")
 
 
 def weights_of(model: CausalLM) -> Iterator[tuple[str, Tensor]]:
@@ -80,15 +100,15 @@ def stored_dtype(base: ModelConfig) -> str:
 
 def odd_settings(model: CausalLM) -> list[str]:
     """What of a model's generation config changes greedy decoding, as NAME=VALUE."""
-    config = model.generation_config
-    samples = bool(getattr(config, "do_sample", None))
-    own = [
+    given = model.generation_config.to_diff_dict()
+    samples = bool(given.get("do_sample"))
+    return [
         f"{name}={value}"
-        for name, neutral in NEUTRAL.items()
-        if (value := getattr(config, name, None)) not in (None, neutral)
+        for name, value in given.items()
+        if name not in WITHOUT_EFFECT
+        and value not in (None, NEUTRAL.get(name), [], {})
         and (samples or name not in OF_SAMPLING)
     ]
-    return ["do_sample=True"] * samples + own
 
 
 def greedy_settings(model: CausalLM, ends: list[int]) -> GenerationConfig:
@@ -97,10 +117,11 @@ def greedy_settings(model: CausalLM, ends: list[int]) -> GenerationConfig:
     Samplers, penalties and lengths of the base model are left out: they are not what was measured.
     """
     own = model.generation_config
-    padding = own.pad_token_id if own.pad_token_id is not None else ends[0]
+    first = ends[0] if ends else None  # a model without an end writes on
+    padding = own.pad_token_id if own.pad_token_id is not None else first
     return GenerationConfig(
         do_sample=False, bos_token_id=own.bos_token_id, pad_token_id=padding,
-        eos_token_id=ends if len(ends) > 1 else ends[0],
+        eos_token_id=ends if len(ends) > 1 else first,
     )  # fmt: skip
 
 

@@ -3,6 +3,12 @@
 from hyperfitting.records.record import FileRecord
 
 
+class StepsFile(FileRecord):
+    """`steps.json`: how long each step of a job took so far, seconds by name."""
+
+    seconds: dict[str, float]
+
+
 class FixFile(FileRecord):
     """`fix.json`. Nothing was trained where `strength` is None: the advice says why."""
 
@@ -10,6 +16,7 @@ class FixFile(FileRecord):
     data: str
     advice: str  # of the diagnosis
     strength: float | None
+    loops: float | None = None  # share of the tuned model's greedy texts
     is_verified: bool | None  # of the export; None where it is still to be converted
-    seconds: dict[str, float]  # of each step that ran, by name
+    seconds: dict[str, float]  # of each step, by name, over all calls that worked on it
     sentences: list[str]  # what was gained, what was lost, where it is

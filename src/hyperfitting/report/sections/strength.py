@@ -15,6 +15,7 @@ METRICS = ("ttr", "bigram_repetition", "looped_rate", "coherence_original_nats",
 
 LOOPS = "looped_rate"
 MARGIN_TTR, MARGIN_LOOPS = 0.03, 0.05
+ROUNDING = 1e-9  # of a difference of two shares: 8/20 - 7/20 is above .05
 METRIC_WORDS = {"ttr": "TTR", LOOPS: "loops", "val_ppl": "validation perplexity",
                 "nonwords": "words that do not exist"}  # fmt: skip
 
@@ -71,8 +72,8 @@ def suggested(study: Study, tuned: Arm) -> Suggested | None:
     if isnan(value(tuned, "ttr")) or isnan(value(tuned, LOOPS)):
         return None
     for arm in weaker:  # of what was not measured every comparison is false
-        is_varied = value(arm, "ttr") >= value(tuned, "ttr") - MARGIN_TTR
-        if is_varied and value(arm, LOOPS) <= value(tuned, LOOPS) + MARGIN_LOOPS:
+        is_varied = value(arm, "ttr") >= value(tuned, "ttr") - MARGIN_TTR - ROUNDING
+        if is_varied and value(arm, LOOPS) <= value(tuned, LOOPS) + MARGIN_LOOPS + ROUNDING:
             return Suggested(tuned, arm)
     return Suggested(tuned, tuned)
 
