@@ -158,7 +158,8 @@ def test_a_setting_without_a_value_is_given_as_the_command_line_reads_it():
     assert words == [
         "data.text_field=my text", "data.csv_header=false", "data.num_heldout=null",
     ]  # fmt: skip
-    read = {key: each.value for key, each in flatten(read_overrides(words).leaves).items()}
+    leaves = flatten(read_overrides(words).leaves)
+    read = {key: getattr(each, "value", each) for key, each in leaves.items()}
     assert read == {
         "data.text_field": "my text", "data.csv_header": False, "data.num_heldout": None,
     }  # fmt: skip
