@@ -41,6 +41,7 @@ NO_SETTINGS = {
     "key", "alpha", "base", "beams", "breakers", "decay", "eta", "k", "length_penalty",
     "normalised", "num_beams", "q", "tau", "window", "width", "height", "role", "n",
     "safe_serialization", "return_tensors", "do_sample", "schema", "add_special_tokens",
+    "eos_token_id", "gguf_file",
 }  # fmt: skip
 # Cells of Python and what they print.
 PYTHON = re.compile(r"^```(?:python|text)\n.*?^```$", re.M | re.S)

@@ -60,7 +60,6 @@ def fix(
         from hyperfitting import verbs
         from hyperfitting.config.fix import FixConfig
         from hyperfitting.config.layers import build
-        from hyperfitting.diagnose.advice import RARELY
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.records.fixed import FixFile
         from hyperfitting.records.record import read_file
@@ -85,5 +84,5 @@ def fix(
             write_line("")
             for sentence in found.sentences:
                 write_line(sentence)
-        if found.is_verified is False or (found.loops or 0.0) > RARELY:
+        if found.is_verified is False or found.still_loops:
             raise typer.Exit(1)

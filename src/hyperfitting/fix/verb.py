@@ -275,7 +275,9 @@ def _concluded(
         job.folder.fix_file,
         FixFile(
             model=job.config.model, data=job.config.data, advice=diagnosis.advice,
-            strength=strength, loops=looped, is_verified=found.is_verified if found else None,
+            strength=strength, loops=looped,
+            still_loops=(looped or 0.0) > advice.RARELY,
+            is_verified=found.is_verified if found else None,
             seconds=job.seconds, sentences=said,
         ),
     )  # fmt: skip

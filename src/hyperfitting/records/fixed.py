@@ -17,6 +17,7 @@ class FixFile(FileRecord):
     advice: str  # of the diagnosis
     strength: float | None
     loops: float | None = None  # share of the tuned model's greedy texts
+    still_loops: bool = False  # by that share, too often
     is_verified: bool | None  # of the export; None where it is still to be converted
     seconds: dict[str, float]  # of each step, by name, over all calls that worked on it
     sentences: list[str]  # what was gained, what was lost, where it is
