@@ -196,6 +196,19 @@ def test_a_rise_that_no_test_shows_is_not_called_one(tmp_path):
     assert "no rise of variety is shown (TTR 0.200 to 0.230)" in found_by(study)
 
 
+def test_who_trains_everything_is_not_told_to_train_more(tmp_path):
+    changes = {"hyperfitted__ttr": 0.23, "hyperfitted__nonwords": 0.2}
+    every = verdict.advice(study_with(tmp_path / "s", **changes), ARM)
+    assert not any("--method" in each.change for each in every)
+    few = Arm("late_stage_lora", 0)
+    study = study_with(tmp_path / "t")
+    rows = [replace(row, arm=few.model) if row.key == ARM else row for row in study.rows]
+    rows = [replace(r, mean=0.2) if (r.key, r.metric) in ((few, "ttr"), (few, "nonwords")) else r
+            for r in rows]  # fmt: skip
+    changed = [each.change for each in verdict.advice(replace(study, rows=rows), few)]
+    assert sum("--method" in change for change in changed) == 2
+
+
 def test_endings_lost_by_whole_texts_need_other_advice(tmp_path):
     study = study_with(tmp_path / "s", hyperfitted__ended_rate=0.1)
     [advice] = verdict.advice(study, ARM)

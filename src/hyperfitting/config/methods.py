@@ -11,6 +11,7 @@ from typing import Any, Literal
 # Nested mappings in the shape of `config.RunConfig`.
 Settings = Mapping[str, Any]
 
+EVERYTHING = "everything"  # what full fine-tuning trains
 SOME_AT_A_TIME = "everything, some blocks at a time"  # what LISA trains
 BlockSetting = Literal["first_blocks", "last_blocks"]
 
@@ -106,7 +107,7 @@ METHODS: Mapping[str, Method] = {
     "full_sft": Method(
         arm="hyperfitted",
         label="every parameter",
-        trains="everything",
+        trains=EVERYTHING,
         blocks=_all,
         relative_rate=3.3e-4,
         defaults=_recipe(8),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperfitting.config import TrainConfig
-from hyperfitting.config.methods import METHODS, SOME_AT_A_TIME, Method
+from hyperfitting.config.methods import EVERYTHING, METHODS, SOME_AT_A_TIME, Method
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import (
     FAMILIES,
@@ -90,7 +90,7 @@ def _adapters(model: CausalLM, method: Method, config: TrainConfig) -> Trainable
 
 # By `Method.trains`.
 SET_UP: Mapping[str, Callable[[Any, Method, TrainConfig], Trainable]] = {
-    "everything": _everything,
+    EVERYTHING: _everything,
     SOME_AT_A_TIME: some_at_a_time,
     "blocks and final norm": _blocks_and_norm,
     "adapters": _adapters,

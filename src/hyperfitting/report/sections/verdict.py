@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
-from hyperfitting.config.methods import METHODS
+from hyperfitting.config.methods import EVERYTHING, METHODS, SOME_AT_A_TIME
 from hyperfitting.progress import in_number
 from hyperfitting.records import HUMAN, ORIGINAL, SIGNIFICANT, Arm
 from hyperfitting.records.study import TunedEntry
@@ -70,6 +70,14 @@ def _trained(arm: Arm) -> str:
     """What of the model such an arm trains, in words; empty for one that is no method of ours."""
     label = next((each.label for each in METHODS.values() if each.arm == arm.model), None)
     return "" if label is None else f", which trains {label},"
+
+
+def _trains_everything(arm: Arm) -> bool:
+    """Whether such an arm trains every weight, so that no method trains more."""
+    return any(
+        each.arm == arm.model and each.trains in (EVERYTHING, SOME_AT_A_TIME)
+        for each in METHODS.values()
+    )
 
 
 def gained(study: Study, arm: Arm) -> str:
@@ -230,7 +238,9 @@ def no_effect(study: Study, arm: Arm) -> Advice | None:
     rose = "the type-token ratio rose by little" if is_shown else "no rise of variety is shown"
     return Advice(
         f"{rose} (TTR {number(before, 3)} to {number(after, 3)})",
-        "take a method that trains more of the model (--method late_half_sft or full_sft)",
+        "train longer, or at a higher rate (train.epochs, train.learning_rate)"
+        if _trains_everything(arm)
+        else "take a method that trains more of the model (--method late_half_sft or full_sft)",
     )
 
 
@@ -241,7 +251,9 @@ def bought_with_words(study: Study, arm: Arm) -> Advice | None:
         return None
     return Advice(
         found.lost_in_words,
-        "lower train.learning_rate, or let more blocks share the change (--method late_half_sft)",
+        "lower train.learning_rate, or train shorter (train.epochs)"
+        if _trains_everything(arm)
+        else "lower train.learning_rate, or let more blocks share the change (--method full_sft)",
     )
 
 
