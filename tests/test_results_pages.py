@@ -47,7 +47,8 @@ def test_a_cell_is_of_its_arm_seed_and_metric(recipe):
                 == (arm, seed, "ttr", "fixed_length")
             ]
             assert float(line[at].split(" ")[0]) == pytest.approx(row["mean"], abs=5e-4)
-        assert study["num_contexts"] >= 60, "held-out contexts"
+        every = {"builtin:fiction": 60, "builtin:news": 40}  # that the texts hold out
+        assert study["num_contexts"] == every[study["data"]["source"]]
 
 
 def test_tables_of_controls_and_tasks_are_those_of_their_files(recipe):
