@@ -42,8 +42,7 @@ def unfinished_of(study: StudyFolder, bench: Bench) -> Unfinished:
     here = {
         "data": bench.comparison.data,
         "heldout_digest": bench.comparison.dataset.heldout.digest(),
-        "ends": sorted(bench.tokens.ends),
-        "unwritable": sorted(bench.tokens.unwritable),
+        **bench.tokens.rules(),
         "is_greedy_only": bench.is_greedy_only,
         "measures_layers": bench.measures_layers,
         "amateur": amateur.model_dump(mode="json") if amateur else None,

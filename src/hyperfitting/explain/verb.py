@@ -72,8 +72,7 @@ class Explanation:
         width = max(map(len, contexts.contexts)) + length
         check_fit(original, comparison.largest_id, width, comparison.model.name)
         tokens = Tokens.of(original, load_tokenizer(comparison.model))
-        # What may be written is no part of a model's digest, and decides what its texts are.
-        whole = [behaviour_digest(original), sorted(tokens.ends), sorted(tokens.unwritable)]
+        whole = [behaviour_digest(original), tokens.rules()]
         basis = Basis(
             comparison.data["contexts_digest"], content_digest(whole), original.device.type,
             settings_of(config), environment(),

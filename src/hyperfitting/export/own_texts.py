@@ -32,7 +32,7 @@ def _key(job: Job, run: Side, contexts: Contexts) -> str:
     about = [
         behaviour_digest(run.model),
         config.strength,  # which an adapter's digest does not see
-        sorted(tokens.ends), sorted(tokens.banned("natural")), contexts.digest(),
+        tokens.rules(), contexts.digest(),
         config.natural_tokens, config.batch_size, str(run.model.device),
         environment().model_dump(mode="json"),
     ]  # fmt: skip

@@ -1,13 +1,13 @@
 """Why an export is not verified, and what is no reason against it. Pure; the margins are ours."""
 
 from hyperfitting.export.kinds import Kind
+from hyperfitting.measure.text import ROUNDING
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.exported import TextsCheck, TokensCheck, Verification
 
 # By how much texts may differ before an export counts as another model (ours): loops by more than
 # one text of twenty; TTR and ends where the paired difference is told from 0, too.
 MARGIN_TTR, MARGIN_LOOPS, MARGIN_ENDED = 0.03, 0.05, 0.1
-ROUNDING = 1e-9  # of a difference of two shares: 4/20 - 3/20 is above .05
 
 
 def reasons_against(found: Verification, kind: Kind) -> list[str]:

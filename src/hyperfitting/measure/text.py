@@ -14,6 +14,9 @@ FEWEST_PERIODIC = 24
 WORD = re.compile(r"[^\W_]+")
 
 
+ROUNDING = 1e-9  # of a difference of two shares of texts: 4/20 - 3/20 is above .05
+
+
 def type_token_ratio(ids: Sequence[int], last: int = 96) -> float | None:
     """Distinct tokens / tokens among the `last` ones, in (0, 1]; None without tokens.
 

@@ -91,6 +91,10 @@ class Tokens:
             return [i for i in self.unwritable if i not in self.ends]
         return sorted({*self.unwritable, *self.ends})
 
+    def rules(self) -> dict[str, list[int]]:
+        """What decides which texts can be written, and is no part of a model's digest."""
+        return {"ends": sorted(self.ends), "unwritable": sorted(self.unwritable)}
+
     def text_of_each(self) -> list[str]:
         """The text of every token of the tokenizer, decoded alone."""
         return token_texts(self.tokenizer, len(self.tokenizer))[0]

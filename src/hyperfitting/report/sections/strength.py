@@ -5,6 +5,7 @@ from math import isnan
 from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
+from hyperfitting.measure.text import ROUNDING
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import Content, Table, cell, metric_table
@@ -15,7 +16,6 @@ METRICS = ("ttr", "bigram_repetition", "looped_rate", "coherence_original_nats",
 
 LOOPS = "looped_rate"
 MARGIN_TTR, MARGIN_LOOPS = 0.03, 0.05
-ROUNDING = 1e-9  # of a difference of two shares: 8/20 - 7/20 is above .05
 METRIC_WORDS = {"ttr": "TTR", LOOPS: "loops", "val_ppl": "validation perplexity",
                 "nonwords": "words that do not exist"}  # fmt: skip
 
