@@ -3,6 +3,9 @@
 import json
 import math
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ from hyperfitting.export import own_texts
 from hyperfitting.generate.verb import open_model
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.record import read_file
+from hyperfitting.storage import only_writer
 from tests.cli.test_cli import hyperfit, train
 from tests.tiny import byte_tokenizer, save_tiny, tiny_model
 
@@ -386,3 +390,27 @@ def test_a_full_disk_is_noticed_before_weights_are_written(run_of, tmp_path, mon
     with pytest.raises(MachineError, match="are free at"):
         export(run_of(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next(run_of, tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from hyperfitting.export.verb import _new_export\n"
+        "with _new_export(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'weights').write_text('x'); os.kill(os.getpid(), 9)"
+    )
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(p.name.split("-")[0] for p in tmp_path.iterdir()) == [".out.tmp", "out"]
+    folder, about = export(run_of(), out, format="adapter")
+    assert about.verification.is_verified
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not [p for p in folder.path.iterdir() if p.name.startswith(".")], "no lock is left"
+
+
+def test_a_folder_that_another_process_exports_to_is_refused(run_of, tmp_path):
+    out = tmp_path / "out"
+    with only_writer(out), pytest.raises(InputError, match="is in use by process"):
+        export(run_of(), out, format="adapter")
+    assert not out.exists()

@@ -1,6 +1,8 @@
 """GGUF by an installed llama.cpp, or the commands for it; read back without one."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +11,13 @@ import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from hyperfitting import verbs
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError
 from hyperfitting.export.gguf import conversion
 from hyperfitting.export.words import summary
 from tests.cli.test_cli import hyperfit, train
-from tests.export.test_export import LEARNS, export, refused
+from tests.export.test_export import LEARNS, SMALL, export, refused
 from tests.tiny import END, save_tiny, tiny_model
 
 FAKE = Path(__file__).parent / "fake_llama_cpp.py"
@@ -41,17 +44,37 @@ def llama_cpp(tmp_path):
 def test_without_llama_cpp_the_folder_is_ready_for_the_commands(run, tmp_path):
     folder, about = export(run, tmp_path / "out", format="gguf", gguf_type="q4_k_m")
     assert about.verification is None
-    first, second = about.commands
-    assert f"convert_hf_to_gguf.py {folder.merged} --outfile" in first
-    assert first.endswith("--outtype f32")
+    clone, prepare, build, first, second, rest = about.commands
+    assert clone.startswith("git clone")
+    assert prepare.startswith("cmake -B ../llama.cpp/build")
+    assert build.endswith("-t llama-quantize")
+    file = rest.removeprefix("rm ")
+    assert f"convert_hf_to_gguf.py merged --outfile {file} --outtype f32" in first
+    assert second.startswith(f"../llama.cpp/build/bin/llama-quantize {file} ")
     assert second.endswith("Q4_K_M")
     AutoModelForCausalLM.from_pretrained(folder.merged)
     assert "still to be converted" in folder.card.read_text()
+    assert str(tmp_path) not in folder.card.read_text().replace(about.base.name, "")
     result = hyperfit(
         "export", run, "--format", "gguf", "--out", tmp_path / "again", "contexts=2",
     )  # fmt: skip
     assert result.exit_code == 0
-    assert "run: python llama.cpp/convert_hf_to_gguf.py" in result.output
+    assert f"run: cd {tmp_path / 'again'}" in result.output
+    assert "run: python ../llama.cpp/convert_hf_to_gguf.py merged" in result.output
+
+
+def test_the_commands_make_the_file_where_they_are_run(run, llama_cpp, tmp_path):
+    """All but the clone, by a shell, with a converter beside the export."""
+    folder, about = export(run, tmp_path / "out", format="gguf", gguf_type="f32")
+    clone, *rest = about.commands
+    assert clone.endswith(" ../llama.cpp")
+    assert llama_cpp == tmp_path / "llama.cpp"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in rest:
+        subprocess.run(line, shell=True, cwd=folder.path, check=True, env={"PATH": path})
+    made = next(folder.path.glob("*.gguf"))
+    assert f"llama-cli -m {made.name} " in folder.card.read_text()
+    assert verbs.check_export(run, made, ExportConfig(**SMALL)).is_exact
 
 
 @pytest.mark.parametrize("kind", TYPES)

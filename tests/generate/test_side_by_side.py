@@ -134,6 +134,20 @@ def test_a_watch_hears_every_token_and_then_the_ranks(models):
     assert found == together, "watched or not"
 
 
+@pytest.mark.parametrize("wrong", ["", "a" * 125])
+def test_a_prompt_that_does_not_fit_is_refused_before_one_is_gone_on_with(models, wrong):
+    class Watch:
+        def begins(self, prompt, models):
+            raise AssertionError(f"{prompt} was begun")
+
+    a, b = map(str, models)
+    config = CompareConfig(a=a, b=b, max_new_tokens=8)
+    with pytest.raises(InputError, match="has no tokens|128"):
+        verbs.compare(["abc", wrong], config, None, Watch())
+    with pytest.raises(InputError, match="has no tokens|128"):
+        verbs.generate(["abc", wrong], GenerateConfig(model=ModelConfig(name=a), max_new_tokens=8))
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, InputError("x", needed="y")])
 def test_a_terminal_is_given_back_however_it_ends(models, monkeypatch, fault):
     def stop(prompts, config, progress, watch):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import MachineError
-from hyperfitting.export.gguf import conversion, convert
+from hyperfitting.export.gguf import by_hand, conversion, convert
 from hyperfitting.export.modelfile import frame_of, modelfile
 from hyperfitting.models.load import load_original, load_result
 from hyperfitting.models.merged import (
@@ -104,12 +104,11 @@ def _gguf(job: Job, folder: ExportFolder) -> Made:
     # A file of few bits is made by way of one in float32.
     _write_merged(job, folder.merged, "float32", beside=8 if job.config.llama_cpp else 0)
     notes = add_sentencepiece(job.tokenizer, folder.merged)
-    kind, final = job.config.gguf_type, ExportFolder(job.out)
-    if job.config.llama_cpp is None:
-        planned = conversion(job.config, final.merged, final.gguf_file(job.name, kind))
-        notes.append("llama.cpp was not given (--llama-cpp): the GGUF file is still to be made")
-        return Made(kind, None, notes, planned.as_text())
+    kind = job.config.gguf_type
     target = folder.gguf_file(job.name, kind)
+    if job.config.llama_cpp is None:
+        notes.append("llama.cpp was not given (--llama-cpp): the GGUF file is still to be made")
+        return Made(kind, None, notes, by_hand(job.config, folder.merged, target))
     with job.progress.stage(f"convert to GGUF, {kind}"):
         convert(conversion(job.config, folder.merged, target), target)
     shutil.rmtree(folder.merged)

@@ -14,6 +14,8 @@ from hyperfitting.errors import InputError, MachineError
 CONVERTER, QUANTIZER = "convert_hf_to_gguf.py", "llama-quantize"
 BY_CONVERTER = ("f32", "f16", "bf16", "q8_0")  # the others are made from float32 by the quantizer
 KEPT_LINES = 3  # of what a converter said last
+BESIDE = Path("..", "llama.cpp")  # where commands that are left to the user take it from
+CLONE = ["git", "clone", "--depth", "1", "https://github.com/ggml-org/llama.cpp", str(BESIDE)]
 
 
 class Conversion(NamedTuple):
@@ -21,10 +23,6 @@ class Conversion(NamedTuple):
 
     commands: list[list[str]]
     between: list[Path]
-
-    def as_text(self) -> list[str]:
-        """The commands as a shell reads them."""
-        return [shlex.join(command) for command in self.commands]
 
 
 def require_llama_cpp(config: ExportConfig) -> None:
@@ -47,14 +45,16 @@ def require_llama_cpp(config: ExportConfig) -> None:
             f"gguf_type is {config.gguf_type}, and there is no {QUANTIZER} in {folder}",
             needed="a llama.cpp that was built, or gguf_type="
             f"{'|'.join(BY_CONVERTER)}, which needs no build",
-            hint=" && ".join(
-                shlex.join(words)
-                for words in (
-                    ["cmake", "-B", f"{folder}/build", str(folder)],
-                    ["cmake", "--build", f"{folder}/build", "-t", QUANTIZER],
-                )
-            ),
+            hint=" && ".join(map(shlex.join, _build(folder))),
         )
+
+
+def _build(folder: Path) -> list[list[str]]:
+    """What makes the quantizer of a checkout."""
+    return [
+        ["cmake", "-B", f"{folder}/build", str(folder)],
+        ["cmake", "--build", f"{folder}/build", "-t", QUANTIZER],
+    ]
 
 
 def _quantizer(folder: Path) -> str | None:
@@ -64,7 +64,7 @@ def _quantizer(folder: Path) -> str | None:
 
 def conversion(config: ExportConfig, merged: Path, target: Path) -> Conversion:
     """What makes `target` of the merged float32 model in `merged`."""
-    folder = Path(config.llama_cpp or "llama.cpp")
+    folder = Path(config.llama_cpp or BESIDE)
     python = sys.executable if config.llama_cpp else "python"
     is_direct = config.gguf_type in BY_CONVERTER
     first = target if is_direct else target.with_name(f"{target.stem}.f32.gguf")
@@ -77,6 +77,14 @@ def conversion(config: ExportConfig, merged: Path, target: Path) -> Conversion:
     quantizer = (config.llama_cpp and _quantizer(folder)) or str(folder / "build/bin" / QUANTIZER)
     commands.append([quantizer, str(first), str(target), config.gguf_type.upper()])
     return Conversion(commands, [first])
+
+
+def by_hand(config: ExportConfig, merged: Path, target: Path) -> list[str]:
+    """The commands of a conversion in the export's folder, as a shell reads them, from nothing."""
+    build = [] if config.gguf_type in BY_CONVERTER else _build(BESIDE)
+    planned = conversion(config, Path(merged.name), Path(target.name))
+    rest = [["rm", str(path)] for path in planned.between]
+    return [shlex.join(words) for words in (CLONE, *build, *planned.commands, *rest)]
 
 
 def convert(planned: Conversion, target: Path) -> None:

@@ -1,5 +1,7 @@
 """Write a run in another program's form, read it back, and say whether it is still that run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hyperfitting.config import ModelConfig, require_effect
@@ -28,7 +30,7 @@ from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import as_json, write_file
 from hyperfitting.runs import ExportFolder, RunFolder
 from hyperfitting.seals import content_digest, files_of
-from hyperfitting.storage import new_directory
+from hyperfitting.storage import new_directory, only_writer, sweep_temporaries
 
 
 def export(
@@ -38,7 +40,8 @@ def export(
 
     Raises:
         InputError: no finished run, a base that is no longer what it was trained from, a format
-            that this run has not, no llama.cpp where one is named, or an occupied folder.
+            that this run has not, no llama.cpp where one is named, or a folder that is occupied or
+            written to.
         MachineError: the disk is too small.
     """
     folder, out = RunFolder(Path(run)), Path(out)
@@ -47,7 +50,7 @@ def export(
     licence = require_possible(config, base, out, has_adapter=folder.adapter.is_dir())
     job = _job(folder, manifest, config, out, progress or Progress())
     evaluated = measured(folder, config.strength)
-    with new_directory(out) as path:
+    with _new_export(out) as path:
         new = ExportFolder(path)
         made = FORMATS[config.format].write(job, new)
         found, unread = _read_back(job, path, made)
@@ -65,6 +68,19 @@ def export(
         with job.progress.stage(f"send to {config.push_to_hub}") as stage:
             stage.update(1, push(exported.path, config.push_to_hub, private=config.private))
     return exported
+
+
+@contextmanager
+def _new_export(out: Path) -> Iterator[Path]:
+    """The folder of an export, which takes its place when the block succeeds.
+
+    Raises:
+        InputError: another process exports to it.
+    """
+    with only_writer(out):
+        sweep_temporaries(out)  # weights that an export was writing when it was killed
+        with new_directory(out) as path:
+            yield path
 
 
 def _key(about: ExportFile) -> str:

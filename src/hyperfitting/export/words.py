@@ -46,7 +46,8 @@ def usage(about: ExportFile, name: str) -> list[tuple[str, str]]:
         made = next((each for each in about.files if each.endswith(GGUF)), None)
         file = shlex.quote(made or ExportFolder(Path()).gguf_file(name, about.dtype).name)
         run = f'llama-cli -m {file} --temp 0 --repeat-penalty 1 -p "The old bridge"'
-        first = [("First make the GGUF file:", "\n".join(about.commands))] * bool(about.commands)
+        made_by = "First make the GGUF file, in this folder:"
+        first = [(made_by, "\n".join(about.commands))] * bool(about.commands)
         return [*first, ("llama.cpp:", run)]
     serve = "transformers serve .\nvllm serve .   # not tried here; temperature 0 in each request"
     return [("transformers:", PYTHON.format(load=WHOLE, more="")), ("As a server:", serve)]
@@ -114,4 +115,10 @@ def summary(about: ExportFile, folder: Path) -> list[str]:
     found = about.verification
     head = [f"not verified: {about.unread}"] if found is None else verdict(found)
     notes = [f"note: {note}" for note in about.notes]
-    return [*head, *notes, *(f"run: {each}" for each in about.commands), f"export  {folder}"]
+    left = [f"run: {each}" for each in to_run(about, folder)]
+    return [*head, *notes, *left, f"export  {folder}"]
+
+
+def to_run(about: ExportFile, folder: Path | str) -> list[str]:
+    """The commands that are left to the user, from where they stand."""
+    return [shlex.join(["cd", str(folder)]), *about.commands] if about.commands else []

@@ -40,7 +40,7 @@ from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.sections.strength import suggested
 from hyperfitting.report.verb import report
 from hyperfitting.runs import ExportFolder, FixFolder, RunFolder, StudyFolder
-from hyperfitting.storage import only_writer, sweep_temporaries
+from hyperfitting.storage import only_writer
 from hyperfitting.study.estimate import (
     evaluation_cost,
     operations_per_second,
@@ -252,7 +252,6 @@ def _export_config(config: FixConfig, strength: float) -> ExportConfig:
 def _exported(job: _Job, strength: float) -> ExportFile:
     """Write it for other programs, read it back, and put it on the page."""
     folder = ExportFolder(job.folder.export)
-    sweep_temporaries(folder.path)  # of an export that was killed: only this job writes here
     if not folder.record_file.exists():
         with job.step("export"):
             export(job.folder.run, _export_config(job.config, strength), folder.path, job.progress)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hyperfitting.diagnose.advice import RARELY
+from hyperfitting.export.words import to_run
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.report.load import Study
@@ -73,6 +74,7 @@ def _where(about: ExportFile, page: str, folder: str) -> str:
     found = about.verification
     at = "" if about.strength == 1 else f" at strength {about.strength:g}"
     if found is None:
-        return f"It is in {folder}{at}, {': '.join([str(about.unread), *about.commands])}."
+        steps = [" && ".join(to_run(about, folder))] * bool(about.commands)
+        return f"It is in {folder}{at}, {': '.join([str(about.unread), *steps])}."
     state = "verified" if found.is_verified else f"NOT verified ({'; '.join(found.refused)})"
     return f"It is in {folder}{at}, {state}; decode it greedily. The page: {page}."

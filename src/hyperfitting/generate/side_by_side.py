@@ -8,13 +8,11 @@ from torch import Tensor
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.config.compare import CompareConfig
-from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.choose import greedy
 from hyperfitting.generate.decode import decode
-from hyperfitting.generate.verb import open_model
+from hyperfitting.generate.verb import encode_prompts, open_model
 from hyperfitting.measure.text import loop_start, type_token_ratio
-from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import rank_rows
 from hyperfitting.models.load import load_original, load_tokenizer
 from hyperfitting.models.tokens import Tokens
@@ -96,18 +94,39 @@ def compare(
     alike = one.tokens.tokenizer.get_vocab() == other.tokens.tokenizer.get_vocab()
     if not alike:
         progress.say("  the models have different vocabularies: tokens are not ranked")
+    contexts = [  # of all prompts, before the first text
+        encode_prompts(prompts, side.model, side.tokens, config.max_new_tokens, side.name)
+        for side in sides
+    ]
+    rows = list(zip(prompts, *contexts, strict=True))
+    against = (other, one) if alike else (None, None)
     found: list[Compared] = []
-    for group in [[prompt] for prompt in prompts] if watch else [list(prompts)]:
-        if watch:
-            watch.begins(group[0], (one.name, other.name))
-        written = [_written(side, group, config, place, watch) for place, side in enumerate(sides)]
-        texts = [
-            _continuations(side, against if alike else None, *written[place])
-            for place, (side, against) in enumerate(((one, other), (other, one)))
-        ]
-        found += [Compared(prompt=p, a=a, b=b) for p, a, b in zip(group, *texts, strict=True)]
-        if watch:
-            watch.has(found[-1])
+    for group in [[row] for row in rows] if watch else [rows]:
+        found += _compared(sides, against, group, config, watch)
+    return found
+
+
+def _compared(
+    sides: Sequence[_Side],
+    against: Sequence[_Side | None],
+    rows: Sequence[tuple[str, list[int], list[int]]],
+    config: CompareConfig,
+    watch: Watch | None,
+) -> list[Compared]:
+    """Continue some prompts, each with its tokens in both models; watched, one."""
+    prompts, *contexts = zip(*rows, strict=True)
+    if watch:
+        watch.begins(prompts[0], (sides[0].name, sides[1].name))
+    written = [
+        _written(side, contexts[place], config, place, watch) for place, side in enumerate(sides)
+    ]
+    texts = [
+        _continuations(side, against[place], contexts[place], written[place])
+        for place, side in enumerate(sides)
+    ]
+    found = [Compared(prompt=p, a=a, b=b) for p, a, b in zip(prompts, *texts, strict=True)]
+    if watch:
+        watch.has(found[0])
     return found
 
 
@@ -150,17 +169,13 @@ def _opened(config: ModelConfig, strength: float) -> _Side:
 
 
 def _written(
-    side: _Side, prompts: Sequence[str], config: CompareConfig, place: int, watch: Watch | None
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Contexts and continuations in tokens."""
-    borders = borders_of(side.tokens.tokenizer)
-    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
-    if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
-        raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
-    check_fit(
-        side.model, max(map(max, contexts)), max(map(len, contexts)) + config.max_new_tokens,
-        side.name, hint="shorten the prompts, or lower max_new_tokens",
-    )  # fmt: skip
+    side: _Side,
+    contexts: Sequence[list[int]],
+    config: CompareConfig,
+    place: int,
+    watch: Watch | None,
+) -> list[list[int]]:
+    """Continuations in tokens."""
     so_far: list[int] = []
 
     def told(logits_BV: Tensor, rows: range, step: int, seen_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,11 +191,11 @@ def _written(
         banned=side.tokens.banned("natural"), ends=side.tokens.ends,
         batch_size=config.batch_size,
     )  # fmt: skip
-    return contexts, [text.ids for text in decoded]
+    return [text.ids for text in decoded]
 
 
 def _continuations(
-    side: _Side, against: _Side | None, contexts: list[list[int]], texts: list[list[int]]
+    side: _Side, against: _Side | None, contexts: Sequence[list[int]], texts: list[list[int]]
 ) -> list[Continuation]:
     found = []
     for context, ids in zip(contexts, texts, strict=True):

@@ -100,6 +100,27 @@ def open_model(
     return at_strength(tuned, partial(load_model, base), strength), tokenizer
 
 
+def encode_prompts(
+    prompts: Sequence[str], model: CausalLM, tokens: Tokens, new_tokens: int, name: str
+) -> list[list[int]]:
+    """Prompts as the tokens that the model goes on with.
+
+    Raises:
+        InputError: a prompt without tokens, or one that leaves no room for `new_tokens`.
+    """
+    borders = borders_of(tokens.tokenizer)
+    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
+    for prompt, ids in zip(prompts, contexts, strict=True):
+        if not ids:
+            raise InputError(f"the prompt {prompt!r} has no tokens", needed="a text")
+    longest, of_prompt = max((len(ids), n + 1) for n, ids in enumerate(contexts))
+    check_fit(
+        model, max(map(max, contexts)), longest + new_tokens, name,
+        hint=f"prompt {of_prompt} has {longest} tokens: shorten it, or lower max_new_tokens",
+    )  # fmt: skip
+    return contexts
+
+
 def generate(
     prompts: Sequence[str], config: GenerateConfig, progress: Progress | None = None
 ) -> list[Continued]:
@@ -116,15 +137,8 @@ def generate(
     model, tokenizer = open_model(config.model, prompts, strength=config.strength)
     tokens = Tokens.of(model, tokenizer)
     amateur = _amateur(config, spec, tokenizer)
-    borders = borders_of(tokenizer)
-    contexts = [borders.encode_prompt(prompt) for prompt in prompts]
-    if empty := next((p for p, ids in zip(prompts, contexts, strict=True) if not ids), None):
-        raise InputError(f"the prompt {empty!r} has no tokens", needed="a text")
-    longest, of_prompt = max((len(ids), n + 1) for n, ids in enumerate(contexts))
-    check_fit(
-        model, max(map(max, contexts)), longest + config.max_new_tokens, config.model.name,
-        hint=f"prompt {of_prompt} has {longest} tokens: shorten it, or lower max_new_tokens",
-    )  # fmt: skip
+    contexts = encode_prompts(prompts, model, tokens, config.max_new_tokens, config.model.name)
+    longest = max(map(len, contexts))
     count = config.num_samples
     rows = [context for context in contexts for _ in range(count)]
     seeds = [[config.seed, n, s] for n in range(len(contexts)) for s in range(count)]

@@ -118,7 +118,9 @@ class ExportFile(FileRecord):
     base: BaseModelNamed
     licence: str | None
     notes: list[str] = Field(default_factory=list)
-    commands: list[str] = Field(default_factory=list)  # that are left to the user
+    commands: list[str] = Field(
+        default_factory=list
+    )  # left to the user, in the folder of the export
     files: dict[PathInside, str]  # their digests
     verification: Verification | None
     environment: Environment
