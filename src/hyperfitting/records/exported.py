@@ -118,9 +118,7 @@ class ExportFile(FileRecord):
     base: BaseModelNamed
     licence: str | None
     notes: list[str] = Field(default_factory=list)
-    commands: list[str] = Field(
-        default_factory=list
-    )  # left to the user, in the folder of the export
+    commands: list[str] = Field(default_factory=list)  # left to the user, in this folder
     files: dict[PathInside, str]  # their digests
     verification: Verification | None
     environment: Environment
