@@ -50,6 +50,7 @@ NO_FLAGS = {
     "--extra-index-url", "--merge", "--repeats", "--contexts", "--quick", "--gpu", "--models",
     "--arms", "--rounds", "--outfile", "--outtype", "--build", "--temp", "--repeat-penalty",
     "--model", "--max-lora-rank", "--from", "--constraints", "--prompt", "--install-completion",
+    "--depth",
 }  # fmt: skip
 # Whose settings the messages of a part speak of; of the rest, any verb's.
 VERBS_OF = {
