@@ -74,7 +74,7 @@ def _where(about: ExportFile, page: str, folder: str) -> str:
     found = about.verification
     at = "" if about.strength == 1 else f" at strength {about.strength:g}"
     if found is None:
-        steps = [" && ".join(to_run(about, folder))] * bool(about.commands)
-        return f"It is in {folder}{at}, {': '.join([str(about.unread), *steps])}."
+        left = " && ".join(to_run(about, folder))
+        return f"It is in {folder}{at}, {about.unread}{f': {left}' * bool(left)}."
     state = "verified" if found.is_verified else f"NOT verified ({'; '.join(found.refused)})"
     return f"It is in {folder}{at}, {state}; decode it greedily. The page: {page}."
