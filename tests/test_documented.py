@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from hyperfitting import verbs
 from hyperfitting.cli.main import app
 from hyperfitting.config import CheckpointsConfig, RunConfig
+from hyperfitting.config.demo import resolve_demo
+from hyperfitting.config.describe import SCHEMAS as VERBS
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_overrides
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.plans import PlanConfig
-from hyperfitting.config.resolve import SCHEMAS as VERBS
-from hyperfitting.config.resolve import not_for, resolve_demo, resolve_run
+from hyperfitting.config.resolve import not_for, resolve_run
 from hyperfitting.records.record import write_file
 from hyperfitting.runs import RunFolder
 from tests.manifests import manifest

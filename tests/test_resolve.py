@@ -9,16 +9,11 @@ from hyperfitting.config import (
     RunConfig,
     TrainConfig,
 )
+from hyperfitting.config.demo import demo_runs, resolve_demo
+from hyperfitting.config.describe import describe
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
 from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
-from hyperfitting.config.resolve import (
-    demo_runs,
-    describe,
-    not_for,
-    preset_layer,
-    resolve_demo,
-    resolve_run,
-)
+from hyperfitting.config.resolve import not_for, preset_layer, resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.train.methods import SET_UP
 

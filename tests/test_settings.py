@@ -25,10 +25,12 @@ from hyperfitting.config import (
     ExplainConfig,
     RunConfig,
 )
+from hyperfitting.config.demo import demo_runs, resolve_demo
+from hyperfitting.config.describe import SCHEMAS
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import flatten, leaf_fields, nest, read_overrides
 from hyperfitting.config.methods import METHODS
-from hyperfitting.config.resolve import SCHEMAS, demo_runs, not_for, resolve_demo
+from hyperfitting.config.resolve import not_for
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.plan import check
 from hyperfitting.explain.plan import require_settings

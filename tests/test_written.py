@@ -6,9 +6,10 @@ import math
 import pytest
 
 from hyperfitting.config import DemoConfig, EvaluateConfig, ExplainConfig, GenerateConfig
+from hyperfitting.config.describe import SCHEMAS
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.config.layers import Layer, build, leaf_fields, read_config_file, read_overrides
-from hyperfitting.config.resolve import SCHEMAS, resolve_run
+from hyperfitting.config.resolve import resolve_run
 from hyperfitting.errors import InputError
 from hyperfitting.written import TextError, Written, read_argument, read_yaml
 

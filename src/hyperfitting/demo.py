@@ -8,10 +8,11 @@ from pathlib import Path
 
 from hyperfitting.begun import begin, going_on_with, require_same
 from hyperfitting.config import DemoConfig, RunConfig
+from hyperfitting.config.demo import demo_runs
 from hyperfitting.config.layers import Resolved
 from hyperfitting.config.methods import METHODS
 from hyperfitting.config.presets import DEMO_DEFAULTS
-from hyperfitting.config.resolve import beside, demo_runs
+from hyperfitting.config.resolve import beside
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.verb import evaluate

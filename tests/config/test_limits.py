@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hyperfitting.cli.main import app
+from hyperfitting.config.describe import SCHEMAS
 from hyperfitting.config.layers import leaf_fields, read_config_file
-from hyperfitting.config.resolve import SCHEMAS
 from hyperfitting.errors import InputError
 from hyperfitting.written import DEEPEST, MOST_CHARACTERS, MOST_VALUES, TextError, read_yaml
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
+from hyperfitting.config.describe import SCHEMAS
 from hyperfitting.config.layers import leaf_fields
 from hyperfitting.config.plans import PlanConfig
-from hyperfitting.config.resolve import SCHEMAS
 from tests.cli.test_cli import hyperfit
 
 VERBS = {**SCHEMAS, "study": PlanConfig}

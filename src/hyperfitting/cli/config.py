@@ -36,7 +36,7 @@ def show(
     """
     with one_message():
         from hyperfitting.config import written_out
-        from hyperfitting.config.resolve import describe
+        from hyperfitting.config.describe import describe
 
         rows = describe(verb, layers(config, {}, overrides))
         if as_yaml:

@@ -46,7 +46,7 @@ def demo(
         from hyperfitting import verbs
         from hyperfitting.begun import place
         from hyperfitting.cli.show import demo_opening, study_summary
-        from hyperfitting.config.resolve import resolve_demo
+        from hyperfitting.config.demo import resolve_demo
         from hyperfitting.progress import ConsoleProgress
         from hyperfitting.report.load import read_study
         from hyperfitting.storage import read_json

@@ -57,8 +57,8 @@ def _told(error: Any) -> InputError:
 
 def _nearest(option: str, context: Any) -> str | None:
     """The option or the setting of this command whose name is most similar."""
+    from hyperfitting.config.describe import schema_of
     from hyperfitting.config.layers import leaf_fields
-    from hyperfitting.config.resolve import schema_of
 
     names = {each: each for one in context.command.params for each in one.opts if each[:2] == "--"}
     try:

@@ -3,17 +3,19 @@
 from hyperfitting.config.section import Section, require_effect
 from hyperfitting.config.stages import (
     CheckpointsConfig,
-    DataConfig,
     DemoConfig,
     EvaluateConfig,
     ExplainConfig,
     GenerateConfig,
+    OriginalConfig,
+    ReportConfig,
+)
+from hyperfitting.config.training import (
+    DataConfig,
     LoraConfig,
     ModelConfig,
     MonitorConfig,
-    OriginalConfig,
     PrefixCacheConfig,
-    ReportConfig,
     RunConfig,
     Tracker,
     TrainConfig,

@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from hyperfitting.config.section import LONGEST, MOST, PathName, Section
-from hyperfitting.config.stages import Device, Trust
+from hyperfitting.config.section import LONGEST, MOST, Device, PathName, Section, Trust
 
 
 class CompareConfig(Section):

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from hyperfitting.config.section import LONGEST, MOST, Section
-from hyperfitting.config.stages import DataConfig, ModelConfig
+from hyperfitting.config.training import DataConfig, ModelConfig
 
 USUAL = (
     "repetition_penalty,no_repeat_ngram,frequency,dry,temperature:0.8,top_k,top_p,min_p,typical,"

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from hyperfitting.config.section import MOST, Section
-from hyperfitting.config.stages import DataConfig, ModelConfig
+from hyperfitting.config.training import DataConfig, ModelConfig
 
 
 class DoctorConfig(Section):

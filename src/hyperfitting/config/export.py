@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hyperfitting.config.section import LONGEST, MOST, PathName, Section
-from hyperfitting.config.stages import Device, Trust
+from hyperfitting.config.section import LONGEST, MOST, Device, PathName, Section, Trust
 
 Format = Literal["adapter", "merged", "gguf", "ollama", "mlx"]
 GgufType = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"]

@@ -3,8 +3,8 @@
 from pydantic import Field, field_validator
 
 from hyperfitting.config.export import Format, GgufType
-from hyperfitting.config.section import MOST, PathName, Section
-from hyperfitting.config.stages import Device, MethodName, Trust
+from hyperfitting.config.section import MOST, Device, PathName, Section, Trust
+from hyperfitting.config.training import MethodName
 
 
 class FixConfig(Section):

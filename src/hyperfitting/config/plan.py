@@ -16,8 +16,9 @@ from hyperfitting.config.resolve import (
     preset_layer,
     resolve_run,
 )
-from hyperfitting.config.stages import ExplainConfig, RunConfig
+from hyperfitting.config.stages import ExplainConfig
 from hyperfitting.config.telling import of_training, of_windows
+from hyperfitting.config.training import RunConfig
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.written import settle
 

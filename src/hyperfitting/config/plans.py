@@ -13,15 +13,13 @@ from pydantic import Field
 from hyperfitting.config.methods import Settings
 from hyperfitting.config.presets import DEMO_DEFAULTS, PRESETS
 from hyperfitting.config.section import LARGEST_SEED, PathName, Section
-from hyperfitting.config.stages import (
+from hyperfitting.config.stages import EvaluateConfig, ExplainConfig, ReportConfig
+from hyperfitting.config.training import (
     DataConfig,
-    EvaluateConfig,
-    ExplainConfig,
     MethodName,
     ModelConfig,
     MonitorConfig,
     Null,
-    ReportConfig,
     TrainConfig,
 )
 

@@ -6,13 +6,14 @@ another program's error is refused here, in words.
 
 import re
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ValidationInfo,
     field_validator,
 )
@@ -85,6 +86,14 @@ def _is_day(value: Any) -> Any:
 
 PathName = Annotated[str, AfterValidator(_is_path)]
 Day = Annotated[date | None, BeforeValidator(_is_day)]
+# What stages that run models ask alike.
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Field(description="`auto` takes a CUDA device where there is one"),
+]
+Trust = Annotated[
+    bool, Field(description="run code that the checkpoint brings; never read from a run folder")
+]
 
 
 def require_effect(config: Section, *settings: tuple[str, bool, str, str]) -> None:
@@ -105,3 +114,10 @@ def require_effect(config: Section, *settings: tuple[str, bool, str, str]) -> No
                 f"{name}={value} is given without {without}, and would have no effect",
                 needed=f"{needed} too, or without {name}",
             )
+
+
+def training_losses(losses: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse what no mean training loss is compared with."""
+    if not all(0 < each <= 1_000 for each in losses):
+        raise ValueError("losses above 0 and at most 1000, in nats per token")
+    return losses

@@ -1,7 +1,7 @@
 """Settings of a training run that contradict each other, or could never have an effect."""
 
 from hyperfitting.config import RunConfig, require_effect
-from hyperfitting.config.stages import PLATEAU_EVALUATIONS
+from hyperfitting.config.training import PLATEAU_EVALUATIONS
 from hyperfitting.errors import InputError
 
 

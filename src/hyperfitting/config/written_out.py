@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from hyperfitting.config.describe import REQUIRED, SettingRow, schema_of
 from hyperfitting.config.layers import OVERRIDE, nest
-from hyperfitting.config.resolve import REQUIRED, SettingRow, schema_of
 
 BY_USER = (OVERRIDE, "file ")  # sources
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

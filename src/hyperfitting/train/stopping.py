@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from hyperfitting.config import TrainConfig
-from hyperfitting.config.stages import PLATEAU_EVALUATIONS
+from hyperfitting.config.training import PLATEAU_EVALUATIONS
 from hyperfitting.records import MonitorRow
 from hyperfitting.train.memorised import Memorised
 
