@@ -199,6 +199,7 @@ class FixFolder:
         self.diagnosis_file = path / "diagnosis.json"
         self.examination_file = path / "examination.json"
         self.steps_file = path / "steps.json"
+        self.answers_file = path / "answers.json"
         self.fix_file = path / "fix.json"
         self.run = path / "run"
         self.export = path / "export"

@@ -9,13 +9,19 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hyperfitting import verbs
+from hyperfitting.config import ModelConfig, RunConfig
+from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.fix import FixConfig
+from hyperfitting.diagnose.verb import answers_to_chats
 from hyperfitting.errors import InputError, InterruptedStudyError
 from hyperfitting.fix import verb
-from hyperfitting.fix.words import _gained
+from hyperfitting.fix.words import Chats, _gained
+from hyperfitting.measure.intervals import share_estimate
+from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Arm
+from hyperfitting.records.diagnosed import Diagnosis, Looped
 from hyperfitting.records.exported import ExportFile
-from hyperfitting.records.fixed import FixFile
+from hyperfitting.records.fixed import AnswersFile, FixFile
 from hyperfitting.records.record import read_file
 from hyperfitting.report.load import read_study
 from hyperfitting.report.tables import cell
@@ -127,25 +133,62 @@ def test_what_is_refused_at_once_leaves_the_folder_free(model, texts_file, tmp_p
         assert not (out / "settings.json").exists()
 
 
+def asked(share, n=12):
+    """Answers to chats of which a share loops."""
+    of = share_estimate([place < share * n for place in range(n)])
+    return Looped(
+        prompts="its chat template", arithmetic="float32", looped=of, ttr=of, ended=of,
+        period=None, onset=None,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "chat", "words"),
+    ("before", "after", "chats", "head", "through"),
     [
-        (0.9, 0.05, None, "Gained: 5 % of its greedy texts loop, 90 % did"),
-        (0.9, 0.4, None, "Gained, and it still loops: 40 %"),
-        (0.7, 1.0, None, "Nothing gained against loops, it still loops: 100 %"),
-        (0.0, 0.0, 0.7, "Nothing gained against loops: 0 % of its greedy texts loop"),
+        (0.9, 0.05, None, "Gained: 5 % of its greedy texts loop, 90 % did", ""),
+        (0.9, 0.4, None, "Gained, and it still loops: 40 %", ""),
+        (0.7, 1.0, None, "Nothing gained against loops, it still loops: 100 %", ""),
+        (0.9, 0.05, (0.5, 0.0), "Gained: 5 %", "; 0 % of its answers to 12 chats loop, 50 % did."),
+        (0.9, 0.05, (0.0, 0.25), "Gained, and it still loops: 5 %", "; 25 % of its answers"),
+        (0.0, 0.0, (0.75, 0.0), "Gained: 0 % of its greedy texts loop", "loop, 75 % did."),
+        (0.0, 0.0, (0.75, 0.75), "Nothing gained against loops, it still loops: 0 %", "75 % did."),
     ],
 )
-def test_what_was_gained_is_said_by_the_figures(before, after, chat, words, tmp_path):
+def test_what_was_gained_is_said_by_the_figures(before, after, chats, head, through, tmp_path):
     study = read_study(plant(tmp_path / "study"))
     rows = [row for row in study.rows if row.metric != "looped_rate"]
     rows += [measurement("original", "looped_rate", before, None),
              measurement("hyperfitted", "looped_rate", after, 0)]  # fmt: skip
-    said = _gained(replace(study, rows=rows), Arm("hyperfitted", 0), chat)
-    assert said.startswith(words)
-    assert ("70% of its answers to chats looped, which was not measured again" in said) == bool(
-        chat
+    both = None if chats is None else Chats(*map(asked, chats))
+    said = _gained(replace(study, rows=rows), Arm("hyperfitted", 0), both)
+    assert said.startswith(head)
+    assert through in said
+    assert ("chats" in said) == (chats is not None)
+
+
+def test_answers_to_chats_are_asked_for_before_and_after(texts_file, tmp_path):
+    """What is said of the run holds of the model that was exported from it."""
+    folder = cyclic(tmp_path / "model", cycle=4, positions=512, chat=True)
+    fixed = verbs.fix(config(folder, texts_file), tmp_path / "out")
+    found = read_file(FixFile, fixed.fix_file, "")
+    after = read_file(AnswersFile, fixed.answers_file, "").after
+    _, before = read_file(Diagnosis, fixed.diagnosis_file, "").greedy
+    assert (before.looped.n, before.looped.value) == (after.looped.n, 1.0)
+    assert found.chat_loops == after.looped.value
+    assert found.still_loops == (max(found.loops, found.chat_loops) > 0.1)
+    assert f"of its answers to {after.looped.n} chats loop, 100 % did" in found.sentences[0]
+    assert "answers to chats" in found.seconds
+    again = answers_to_chats(
+        DiagnoseConfig(
+            model=ModelConfig(name=str(fixed.export)),
+            data=RunConfig.model_validate(
+                json.loads((fixed.run / "manifest.json").read_text())["config"]
+            ).data,
+            **verb.QUICK,
+        ),
+        Progress(),
     )
+    assert again == after
 
 
 def test_a_run_is_refused(fixed, texts_file, tmp_path):
@@ -207,5 +250,6 @@ def test_the_command_ends_with_three_sentences(model, texts_file, tmp_path):
     found = json.loads((out / "fix.json").read_text())
     assert result.exit_code == int(not found["is_verified"] or found["still_loops"])
     assert found["still_loops"] == (found["loops"] > 0.1)
+    assert found["chat_loops"] is None  # it has no template
     assert "about" in result.output
     assert "minutes" in result.output

@@ -101,3 +101,11 @@ def test_kinds():
     assert tuned.sampled().greedy() == tuned
     assert tuned.decoding == GREEDY
     assert tuned.variant == Arm("hyperfitted")
+
+
+def test_a_line_of_progress_tells_arms_of_one_name_apart():
+    tuned = Arm("late_half", 1)
+    assert ORIGINAL.in_full == "original"
+    assert tuned.in_full == "late_half (seed 1)"
+    assert tuned.at_strength(0.5).in_full == "late_half (strength=0.5, seed 1)"
+    assert ORIGINAL.decoded("min_p", {"min_p": 0.1}).in_full == "original+min_p (min_p=0.1)"

@@ -76,8 +76,7 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     _foretell(progress, rounds * both + len(specs) * texts.seconds, len(specs))
     greedy = [looped(texts, prompts, tokens.ends, "float32")]
     if chat is not None:
-        through = greedy_texts(model, tokens, chat, config, progress, "greedy answers to a chat")
-        greedy.append(looped(through, chat, tokens.ends, "float32"))
+        greedy.append(_answers(model, tokens, chat, config, progress))
     found = [
         of_texts(
             model, tokens, prompts, [text.ids for text in texts.fixed], words, progress,
@@ -101,6 +100,30 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
         config, prompts, tokens, static=static, greedy=greedy, read=read, top1=top1, found=found,
         is_chat=chat is not None,
     )  # fmt: skip
+
+
+def answers_to_chats(
+    config: DiagnoseConfig, progress: Progress, *, strength: float = 1.0
+) -> Looped | None:
+    """How many greedy answers loop, through the chat template alone; None where there is none.
+
+    The chats are those of `diagnose`. `config.model` may be a run, at a strength.
+
+    Raises:
+        InputError: as `diagnose`.
+    """
+    with progress.stage("load"):
+        model, tokenizer = open_model(config.model, strength=strength)
+    tokens = Tokens.of(model, tokenizer)
+    chat, _ = _chat(model, _prompts(config, tokenizer, progress), tokens, config)
+    return None if chat is None else _answers(model, tokens, chat, config, progress)
+
+
+def _answers(
+    model: CausalLM, tokens: Tokens, chat: Prompts, config: DiagnoseConfig, progress: Progress
+) -> Looped:
+    texts = greedy_texts(model, tokens, chat, config, progress, "greedy answers to a chat")
+    return looped(texts, chat, tokens.ends, "float32")
 
 
 def _foretell(progress: Progress, seconds: float, decoders: int) -> None:

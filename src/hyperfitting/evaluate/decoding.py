@@ -103,7 +103,7 @@ def decoder_outputs(
             batch_size=batch_size,
         )  # fmt: skip
 
-    with progress.stage(f"decode {here.name}", count) as stage:
+    with progress.stage(f"decode {here.in_full}", count) as stage:
         start = time.perf_counter()
         decoded = write(contexts.contexts, "fixed_length", num_seeds, config.batch_size)
         seconds = time.perf_counter() - start
@@ -187,7 +187,7 @@ def blocked_outputs(
         )  # fmt: skip
         return generations_of(decoded, contexts, tokens, arm=here, mode=mode)
 
-    with progress.stage(f"decode {here.name}", len(contexts)) as stage:
+    with progress.stage(f"decode {here.in_full}", len(contexts)) as stage:
         start = time.perf_counter()
         fixed = write("fixed_length", contexts.length)
         seconds = time.perf_counter() - start

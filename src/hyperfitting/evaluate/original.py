@@ -71,7 +71,7 @@ def _matching(
 ) -> Matching:
     """How the original was brought to a tuned model's entropy; no greedy choice changes by that."""
     count = len(original.fixed)
-    with bench.progress.stage(f"match {outputs.arm.name}'s entropy", count) as stage:
+    with bench.progress.stage(f"match {outputs.arm.in_full}'s entropy", count) as stage:
         equal = (
             a.continuation_ids == b.continuation_ids
             for a, b in zip(outputs.fixed, original.fixed, strict=True)

@@ -107,7 +107,7 @@ def with_scores(
     of_own += [tracer] if is_traced else []
     of_human: list[LogitsObserver] = [*each, *([human_tracer] if human_tracer else [])]
 
-    with bench.progress.stage(f"score {written.arm.name}", count) as stage:
+    with bench.progress.stage(f"score {written.arm.in_full}", count) as stage:
         forced = forced or compare_rows(
             pair, rows, bench.length, vocabulary,
             each=all_of(of_human),

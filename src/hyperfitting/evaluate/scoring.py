@@ -65,7 +65,7 @@ def _of_tuned(
     digest = behaviour_digest(model)
     before = unfinished.of(ARMS, TunedArmsFile, tuned.arm, digest)
     if before is not None:
-        bench.progress.say(f"  {tuned.arm.name}: kept from before")
+        bench.progress.say(f"  {tuned.arm.in_full}: kept from before")
         return before.found
     arms = score_tuned(bench, human, tuned, model, is_first=is_first)
     unfinished.add(ARMS, tuned.arm, digest, TunedArmsFile(found=arms))

@@ -108,7 +108,7 @@ def _block_citations(bench: Bench, model: Any, tuned: TunedModel) -> list[ArmOut
     """Greedy texts without runs of the training set."""
     rows = tuned.training_rows()
     if rows is None:
-        bench.progress.say(f"  no citations of {tuned.arm.name} to block: not a run of ours")
+        bench.progress.say(f"  no citations of {tuned.arm.in_full} to block: not a run of ours")
         return []
     return [
         blocked_outputs(

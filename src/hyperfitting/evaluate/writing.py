@@ -55,7 +55,7 @@ def written_arms(
         for seed in range(config.sampling_seeds)
     ]
     groups = [[both.way], draws] if is_timed else [[both.way, *draws]]
-    with progress.stage(f"generate {greedy.name}", count) as stage:
+    with progress.stage(f"generate {greedy.in_full}", count) as stage:
         first, *rest = [
             found
             for ways in groups

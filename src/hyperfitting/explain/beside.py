@@ -85,7 +85,7 @@ def beside(files: Files, control: str, arm: Arm, digest: str) -> OfArm | None:
             continue
         if known != digest:
             raise InputError(
-                f"what {control} found before is of another model than {arm.name}",
+                f"what {control} found before is of another model than {arm.in_full}",
                 needed="controls of the same model side by side",
                 hint=ANEW,
             )
@@ -135,7 +135,7 @@ def _of_arms(
     kept = [(r, d) for r, d in zip(file.arms, file.digests, strict=True) if r.arm in arms]
     for record in file.arms:
         if record.arm not in arms:
-            progress.say(f"  {path}: {record.arm.name} is not explained now and is removed")
+            progress.say(f"  {path}: {record.arm.in_full} is not explained now and is removed")
     if not kept:
         return None
     records, digests = zip(*kept, strict=True)

@@ -106,7 +106,7 @@ def _hybrids(part: Subject) -> Hybrids:
     wanted = [(upper, blocks) for upper in UPPER for blocks in sizes]
     known = {each: seen for each in wanted if (seen := _is_other_model(part, *each)) is not None}
     missing = [each for each in wanted if each not in known]
-    with part.progress.stage(f"swap {part.arm.name}'s blocks", len(wanted)) as stage:
+    with part.progress.stage(f"swap {part.arm.in_full}'s blocks", len(wanted)) as stage:
         made = [_hybrid(part.pair, *each) for each in missing]
         known |= zip(missing, see_hybrids(part, made, stage), strict=True)
         stage.update(len(wanted), f"{len(part.contexts)} contexts, {len(sizes)} sizes, both ways")

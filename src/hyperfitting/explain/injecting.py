@@ -117,7 +117,7 @@ def texts_of(subject: Subject, shifts: Shifts, variants: Sequence[Variant]) -> l
         [variants[v].strength for v, _ in missing],
         [shifts.place(variants[v], n) for v, n in missing],
     )
-    with subject.progress.stage(f"inject {subject.arm.name}", len(missing)) as stage:
+    with subject.progress.stage(f"inject {subject.arm.in_full}", len(missing)) as stage:
         written = write_texts(
             subject.pair.original,
             [contexts[n] for _, n in missing],

@@ -155,7 +155,7 @@ def _texts(subject: Subject, kind: Kind, fits: Fits, half_N: NDArray[np.int64]) 
     choose = Shifted(
         shift_SV.to(subject.pair.original.device), [1.0] * count, [int(half) for half in half_N]
     )
-    with subject.progress.stage(f"{kind} null of {subject.arm.name}", count) as stage:
+    with subject.progress.stage(f"{kind} null of {subject.arm.in_full}", count) as stage:
         texts = write_texts(
             subject.pair.original, subject.contexts.contexts,
             subject.tokens.for_model(subject.pair.original), subject.config, subject.length,

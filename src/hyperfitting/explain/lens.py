@@ -80,7 +80,7 @@ def _look(subject: Subject, place_P2: NDArray[np.int64]) -> _Seen:
     by_length: dict[int, list[int]] = defaultdict(list)
     for row in np.unique(place_P2[:, 0]):
         by_length[len(rows[row])].append(int(row))
-    with subject.progress.stage(f"logit lens of {subject.arm.name}", shape[0]) as stage:
+    with subject.progress.stage(f"logit lens of {subject.arm.in_full}", shape[0]) as stage:
         for length, members in by_length.items():
             index_P = np.flatnonzero(np.isin(place_P2[:, 0], members))
             row_P = np.searchsorted(members, place_P2[index_P, 0])

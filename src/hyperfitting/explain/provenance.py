@@ -25,7 +25,7 @@ def provenance(subject: Subject) -> Provenance:
     contexts = subject.contexts.contexts
     rows = [[*c, *text] for c, text in zip(contexts, subject.tuned_texts, strict=True)]
     banned = subject.tokens.banned("fixed_length")
-    with subject.progress.stage(f"ranks {subject.arm.name}", len(rows)) as stage:
+    with subject.progress.stage(f"ranks {subject.arm.in_full}", len(rows)) as stage:
         own = compare_rows(
             subject.pair, rows, subject.length, subject.vocabulary, banned=banned, stage=stage
         )

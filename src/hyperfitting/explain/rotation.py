@@ -44,7 +44,9 @@ def rotation(subject: Subject) -> Rotation | None:
     pair = subject.pair
     if is_quantized(pair.original) or is_quantized(pair.tuned):
         return _none(subject, QUANTIZED)
-    with subject.progress.stage(f"singular values of {subject.arm.name}", pair.num_blocks) as stage:
+    with subject.progress.stage(
+        f"singular values of {subject.arm.in_full}", pair.num_blocks
+    ) as stage:
         rows, weights = [], {VALUES: Weights(), VECTORS: Weights(), BOTH: Weights()}
         for number, block in enumerate(decoder_blocks(pair.original), start=1):
             row = _block(pair, number, block, weights)
@@ -120,7 +122,7 @@ def _hybrid(part: Subject, name: str, weights: Weights) -> Given:
     """Variety of what the original writes with some of the matrices, and its choices."""
     original = part.pair.original
     unknown = range(part.pair.num_logits, vocabulary_rows(original))
-    title = f"{part.arm.name}'s {name if name != BOTH else 'matrices'}"
+    title = f"{part.arm.in_full}'s {name if name != BOTH else 'matrices'}"
     with part.progress.stage(title, len(part.contexts)) as stage:
         with with_weights(original, weights) as hybrid:
             texts = write_texts(

@@ -24,7 +24,7 @@ def single_blocks(subject: Subject) -> SingleBlocks | None:
     part = first_contexts(subject)
     differing = _differing(part)
     wanted = [(change, block) for change in (PUT_IN, TAKEN_OUT) for block in differing]
-    with part.progress.stage(f"single blocks of {part.arm.name}", len(wanted)) as stage:
+    with part.progress.stage(f"single blocks of {part.arm.in_full}", len(wanted)) as stage:
         made = [_hybrid(part.pair.num_blocks, change, block) for change, block in wanted]
         seen = see_hybrids(part, made, stage)
         stage.update(

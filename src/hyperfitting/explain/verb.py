@@ -105,7 +105,7 @@ class Explanation:
         missing = [name for name in asked if known.get(name) is None]
         if len(missing) < len(asked):
             again = ", ".join(name for name in asked if name not in missing)
-            self.progress.say(f"  {arm.name}: kept from before: {again}")
+            self.progress.say(f"  {arm.in_full}: kept from before: {again}")
         pair = make_pair(self.original, model)
         subject = self._read(arm, pair, missing) if missing else None
         for name, control in CONTROLS.items():
@@ -131,7 +131,7 @@ class Explanation:
         layers = [each.layers(ahead) for each in run if each.layers]
         logits = [each.logits(ahead) for each in run if each.logits]
         rows = contexts.rows()
-        with self.progress.stage(f"layers and logits of {arm.name}", count) as stage:
+        with self.progress.stage(f"layers and logits of {arm.in_full}", count) as stage:
             has_one_length = len({len(row) for row in rows}) == 1
             forced = compare_rows(
                 pair,
@@ -150,7 +150,7 @@ class Explanation:
                 f"{forced.chosen_rank_NK.size:,} positions",
             )
         tokens = self.tokens.for_model(pair.tuned)
-        with self.progress.stage(f"generate {arm.name}", count) as stage:
+        with self.progress.stage(f"generate {arm.in_full}", count) as stage:
             texts = write_texts(
                 pair.tuned, contexts.contexts, tokens, self.config, length, stage=stage
             )

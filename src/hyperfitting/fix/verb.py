@@ -21,20 +21,20 @@ from hyperfitting.config.layers import Layer, Resolved, changed
 from hyperfitting.config.methods import DEFAULT_METHOD, METHODS
 from hyperfitting.config.resolve import resolve_run, resolve_texts
 from hyperfitting.diagnose import advice
-from hyperfitting.diagnose.verb import diagnose
+from hyperfitting.diagnose.verb import answers_to_chats, diagnose
 from hyperfitting.doctor.verb import examine
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.export.possible import require_settings
 from hyperfitting.export.verb import export
-from hyperfitting.fix.words import loops, sentences
+from hyperfitting.fix.words import Chats, loops, sentences
 from hyperfitting.models.devices import choose_device
 from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records import Arm
 from hyperfitting.records.diagnosed import Diagnosis
 from hyperfitting.records.examined import Examination
 from hyperfitting.records.exported import ExportFile
-from hyperfitting.records.fixed import FixFile, StepsFile
+from hyperfitting.records.fixed import AnswersFile, FixFile, StepsFile
 from hyperfitting.records.record import read_file, write_file
 from hyperfitting.report.load import Study, read_study
 from hyperfitting.report.sections.strength import suggested
@@ -133,17 +133,18 @@ def _whole_job(job: _Job) -> None:
     diagnosis = _diagnosed(job, resolved.config.data)
     if not _is_needed(diagnosis, job.config):
         anyway = "To train all the same: the same command with anyway=true."
-        _concluded(job, diagnosis, None, None, None, [diagnosis.advice, anyway])
+        _concluded(job, diagnosis, [diagnosis.advice, anyway])
         return
     study = _measured(job, resolved)
     arm = _chosen(study)
     about = _exported(job, arm.full_strength)
-    page, chat = StudyFolder(job.folder.run).report_file, advice.other(diagnosis)
-    said = sentences(
-        study, arm, about, str(page), str(job.folder.export),
-        None if chat is None else advice.value(chat.looped),
+    chats = _asked_again(job, resolved.config.data, diagnosis, arm.full_strength)
+    page = StudyFolder(job.folder.run).report_file
+    said = sentences(study, arm, about, str(page), str(job.folder.export), chats)
+    _concluded(
+        job, diagnosis, said, strength=arm.full_strength, looped=loops(study, arm), chats=chats,
+        about=about,
     )  # fmt: skip
-    _concluded(job, diagnosis, arm.full_strength, loops(study, arm), about, said)
 
 
 def _examined(job: _Job) -> tuple[Resolved[RunConfig], Examination]:
@@ -205,6 +206,23 @@ def _diagnosed(job: _Job, data: DataConfig) -> Diagnosis:
     return found
 
 
+def _asked_again(
+    job: _Job, data: DataConfig, diagnosis: Diagnosis, strength: float
+) -> Chats | None:
+    """The diagnosis' chats before and after training; None where it asked none."""
+    before, path = advice.other(diagnosis), job.folder.answers_file
+    if before is None:
+        return None
+    if not path.exists():
+        run = job.model.model_copy(update={"name": str(job.folder.run), "revision": None})
+        with job.step("answers to chats"):
+            asked = DiagnoseConfig(model=run, data=data, **QUICK)
+            after = answers_to_chats(asked, job.progress, strength=strength)
+        assert after is not None  # the same template and texts
+        write_file(path, AnswersFile(after=after))
+    return Chats(before, read_file(AnswersFile, path, AGAIN).after)
+
+
 def _is_needed(diagnosis: Diagnosis, config: FixConfig) -> bool:
     """Whether there is anything to train away."""
     return config.anyway or advice.loops(diagnosis) > advice.RARELY
@@ -264,18 +282,21 @@ def _exported(job: _Job, strength: float) -> ExportFile:
 def _concluded(
     job: _Job,
     diagnosis: Diagnosis,
-    strength: float | None,
-    looped: float | None,
-    about: ExportFile | None,
     said: list[str],
+    *,
+    strength: float | None = None,
+    looped: float | None = None,
+    chats: Chats | None = None,
+    about: ExportFile | None = None,
 ) -> None:
     found = about.verification if about else None
+    in_chats = None if chats is None else advice.value(chats.after.looped)
     write_file(
         job.folder.fix_file,
         FixFile(
             model=job.config.model, data=job.config.data, advice=diagnosis.advice,
-            strength=strength, loops=looped,
-            still_loops=(looped or 0.0) > advice.RARELY,
+            strength=strength, loops=looped, chat_loops=in_chats,
+            still_loops=max(looped or 0.0, in_chats or 0.0) > advice.RARELY,
             is_verified=found.is_verified if found else None,
             seconds=job.seconds, sentences=said,
         ),

@@ -1,23 +1,32 @@
 """At the end: what was gained, what was lost, and where it is, in three sentences. Pure."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from hyperfitting.diagnose.advice import RARELY
+from hyperfitting.diagnose.advice import RARELY, value
 from hyperfitting.export.words import to_run
 from hyperfitting.records import HUMAN, ORIGINAL, Arm
+from hyperfitting.records.diagnosed import Looped
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import cell, number
 
 
+class Chats(NamedTuple):
+    """Answers to the same chats, before and after training."""
+
+    before: Looped
+    after: Looped
+
+
 def sentences(
-    study: Study, arm: Arm, about: ExportFile, page: str, folder: str, chat: float | None = None
+    study: Study, arm: Arm, about: ExportFile, page: str, folder: str, chats: Chats | None = None
 ) -> list[str]:
     """Gained, lost, and where; `arm` is the tuned model at the strength that was exported.
 
-    `chat` is the share of the original's answers to chats that loop, None where it has no template.
+    `chats` is None where the model has no chat template.
     """
-    return [_gained(study, arm, chat), _lost(study, arm), _where(about, page, folder)]
+    return [_gained(study, arm, chats), _lost(study, arm), _where(about, page, folder)]
 
 
 def _mean(study: Study, arm: Arm, metric: str) -> float | None:
@@ -39,18 +48,23 @@ def loops(study: Study, arm: Arm) -> float | None:
     return _mean(study, arm, "looped_rate")
 
 
-def _gained(study: Study, arm: Arm, chat: float | None) -> str:
-    """What the loops were and are; `chat`: the share of looping answers to chats, before."""
+def _gained(study: Study, arm: Arm, chats: Chats | None) -> str:
+    """What the loops were and are, after texts and in answers to chats."""
     before, after = _shares(study, (ORIGINAL, arm), "looped_rate")
     ttr = [cell(study.cell(each, "ttr")).value for each in (ORIGINAL, arm, HUMAN)]
     shares = _mean(study, ORIGINAL, "looped_rate"), loops(study, arm)
     is_less = None not in shares and (shares[1] or 0.0) < (shares[0] or 0.0)
+    often, through = shares[1] or 0.0, ""
+    if chats is not None:
+        was, now = value(chats.before.looped), value(chats.after.looped)
+        is_less, often = is_less or now < was, max(often, now)
+        through = (
+            f"; {100 * now:.0f} % of its answers to {chats.after.looped.n} chats loop, "
+            f"{100 * was:.0f} % did"
+        )
     head = "Gained" if is_less else "Nothing gained against loops"
-    if (shares[1] or 0.0) > RARELY:
+    if often > RARELY:
         head += ", and it still loops" if is_less else ", it still loops"
-    through = ""
-    if chat is not None and chat > RARELY:
-        through = f"; {chat:.0%} of its answers to chats looped, which was not measured again"
     return (
         f"{head}: {after} of its greedy texts loop, {before} did; their TTR is {ttr[1]}, it was "
         f"{ttr[0]}, and human text has {ttr[2]} ({study.info.num_contexts} held-out texts, one "

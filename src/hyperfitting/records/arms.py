@@ -60,6 +60,11 @@ class Arm:
         return name + (_SAMPLED if self.decoding == SAMPLED else _DECODER + self.decoding)
 
     @property
+    def in_full(self) -> str:
+        """Its name, parameters and seed, for a line of progress: no two arms are called alike."""
+        return _in_brackets(self, [] if self.seed is None else [f"seed {self.seed}"])
+
+    @property
     def parameters(self) -> dict[str, Setting]:
         """What tells it from arms of its name, as files hold it."""
         matched = () if self.matched_to is None else (("matched_to", self.matched_to),)
@@ -219,14 +224,18 @@ def label(arm: Arm, arms: Iterable[Arm], num_seeds: int = 1) -> str:
     The seed is named only where `arms` holds several seeds of the same name and parameters; a
     mean over seeds (`num_seeds` above 1) names their number instead. Free of control characters.
     """
+    is_told = num_seeds == 1 and len({o.seed for o in arms if o.variant == arm.variant}) > 1
+    seeds = [f"{num_seeds} seeds"] if num_seeds > 1 else [f"seed {arm.seed}"] * is_told
+    return _in_brackets(arm, seeds)
+
+
+def _in_brackets(arm: Arm, more: Sequence[str]) -> str:
+    """The name, and what tells the arm from others of it; free of control characters."""
     parameters = arm.parameters
     last = [key.rsplit(".", 1)[-1] for key in parameters]
     keys = last if len(set(last)) == len(last) else list(parameters)
     parts = [f"{key}={_value(v)}" for key, v in zip(keys, parameters.values(), strict=True)]
-    if num_seeds > 1:
-        parts.append(f"{num_seeds} seeds")
-    elif len({other.seed for other in arms if other.variant == arm.variant}) > 1:
-        parts.append(f"seed {arm.seed}")
+    parts += more
     return printable(f"{arm.name} ({', '.join(parts)})" if parts else arm.name)
 
 
