@@ -18,6 +18,7 @@ from hyperfitting.storage import (
     read_json,
     read_jsonl,
     sweep_temporaries,
+    sweep_temporaries_in,
 )
 
 
@@ -163,8 +164,27 @@ def test_whoever_waits_is_told_for_whom_and_gets_the_lock(tmp_path):
 def test_a_users_own_file_is_not_swept(tmp_path):
     for name in (".x.jsonl.77.tmp", ".x.notes.tmp"):
         (tmp_path / name).write_text("")
-    sweep_temporaries(tmp_path / "*")
+    sweep_temporaries_in(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [".x.notes.tmp"]
+
+
+@pytest.mark.parametrize("name", ["*", "exp[1]", "exp?", "a", "a.json", "[!b]", "a.tmp-b"])
+def test_a_name_is_no_pattern_and_no_beginning_of_another(name, tmp_path):
+    others = (".exp1.tmp-live", ".b.tmp-live", ".a.json.b.tmp-live", ".a.b.json.7.tmp", ".7.tmp")
+    own = {f".{name}.tmp-own", f".{name}.77.tmp"}
+    for each in {*others, *own}:
+        path = tmp_path / each
+        path.mkdir() if ".tmp-" in each else path.write_text("")
+    sweep_temporaries(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {*others} - own
+
+
+def test_links_among_what_is_swept_lead_nowhere(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("kept")
+    (tmp_path / ".x.tmp-1").symlink_to(tmp_path / "mine")
+    sweep_temporaries(tmp_path / "x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "file"]
 
 
 def test_a_folder_made_for_a_lock_alone_is_gone_again(tmp_path):

@@ -37,7 +37,7 @@ from hyperfitting.storage import (
     only_writer,
     read_json,
     read_jsonl,
-    sweep_temporaries,
+    sweep_temporaries_in,
     write_jsonl,
 )
 
@@ -113,7 +113,7 @@ class StudyFolder:
         with only_writer(self.path):
             for folder in (self.path, self.explain, self.unfinished, self.unfinished_arms,
                            self.judge.path, self.report, self.tables, self.figures):  # fmt: skip
-                sweep_temporaries(folder / "*")
+                sweep_temporaries_in(folder)
             finish_replacing(self.path)
             yield
 
@@ -245,7 +245,7 @@ class GridFolder:
         """
         with only_writer(self.path):
             for folder in (self.path, self.report, self.tables):
-                sweep_temporaries(folder / "*")
+                sweep_temporaries_in(folder)
             yield
 
     def grid(self) -> GridFile:

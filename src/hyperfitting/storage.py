@@ -5,12 +5,14 @@ What a crash leaves behind has another name and is never read.
 
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from hyperfitting.foreign import require_regular
 from hyperfitting.strict_json import parse_json
 
 LOCK, OWNER = ".lock", ".owner.json"
+# Of a folder, `temporary_prefix` and what mkdtemp adds; of a file, with the number of the process.
+_TEMPORARY = re.compile(r"\.(?P<folder>.+)\.tmp-[^.]+|\.(?P<file>.+)\.\d+\.tmp", re.DOTALL)
 
 
 def _sync(path: Path) -> None:
@@ -140,15 +144,30 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep_temporaries(path: Path) -> None:
-    """Remove what killed writers of this file or folder left; only its lock's owner may.
+    """Remove what killed writers of this file or folder left; only its lock's owner may."""
+    _sweep(path.parent, lambda name: name == path.name)
 
-    The name may be a pattern, such as `step-*`.
-    """
-    for leftover in path.parent.glob(f"{temporary_prefix(path)}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        if leftover.name.split(".")[-2].isdecimal():  # a process wrote it, see `_replace_text`
+
+def sweep_temporaries_in(folder: Path, pattern: str = "*") -> None:
+    """Remove what killed writers left of files and folders in one, such as `step-*`."""
+    _sweep(folder, lambda name: fnmatchcase(name, pattern))
+
+
+def _sweep(folder: Path, is_swept: Callable[[str], bool]) -> None:
+    for leftover in folder.iterdir() if folder.is_dir() else ():
+        name = _written_under(leftover.name)
+        if name is None or not is_swept(name):
+            continue
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
             leftover.unlink(missing_ok=True)
+
+
+def _written_under(temporary: str) -> str | None:
+    """The name of what was written under a temporary name; None of any other name."""
+    found = _TEMPORARY.fullmatch(temporary)
+    return found and (found["folder"] or found["file"])
 
 
 def _require_ordinary(path: Path) -> None:

@@ -47,6 +47,15 @@ def test_samples_differ_and_come_again(model_folder):
     assert texts(*common, "num_samples=3", "--seed", 5) != first
 
 
+@pytest.mark.parametrize("setting", [("--seed", 5), ("num_samples=3",)])
+def test_what_only_a_draw_needs_is_refused_without_one(setting, model_folder):
+    result = hyperfit("generate", model_folder, "--prompt", "abc", *setting)
+    assert result.exit_code == 2
+    assert "without a decoder that draws, and would have no effect" in " ".join(
+        result.output.split()
+    )
+
+
 def test_prompts_from_a_file_keep_their_order(model_folder, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("one\n\ntwo three\n")

@@ -18,7 +18,7 @@ from hyperfitting.config import ModelConfig
 from hyperfitting.config.compare import CompareConfig
 from hyperfitting.config.export import ExportConfig
 from hyperfitting.errors import InputError, MachineError
-from hyperfitting.export import own_texts
+from hyperfitting.export import own_texts, verb
 from hyperfitting.generate.verb import open_model
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.record import read_file
@@ -407,6 +407,34 @@ def test_what_a_killed_export_left_is_swept_by_the_next(run_of, tmp_path):
     assert about.verification.is_verified
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert not [p for p in folder.path.iterdir() if p.name.startswith(".")], "no lock is left"
+
+
+def test_an_export_that_was_made_meanwhile_is_kept(run_of, tmp_path, monkeypatch):
+    """Its folder was free when the other one began to load."""
+    out = tmp_path / "out"
+    load = verb._job
+
+    def loads(*arguments):
+        out.mkdir()
+        (out / "export.json").write_text("theirs")
+        return load(*arguments)
+
+    monkeypatch.setattr(verb, "_job", loads)
+    with pytest.raises(InputError, match="holds an export"):
+        export(run_of(), out, format="adapter")
+    assert (out / "export.json").read_text() == "theirs"
+
+
+def test_a_foreign_adapter_that_names_another_base_is_told(run_of, tmp_path):
+    folder, _ = export(run_of(), tmp_path / "out", format="adapter")
+    check = ExportConfig(**SMALL)
+    assert not verbs.check_export(run_of(), folder.path, check).notes
+    settings = folder.path / "adapter_config.json"
+    content = json.loads(settings.read_text())
+    settings.write_text(json.dumps(content | {"base_model_name_or_path": "org/another"}))
+    found = verbs.check_export(run_of(), folder.path, check)
+    assert found.is_verified, "its weights are the run's"
+    assert any("names org/another as its base" in note for note in found.notes)
 
 
 def test_a_folder_that_another_process_exports_to_is_refused(run_of, tmp_path):

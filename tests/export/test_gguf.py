@@ -1,6 +1,7 @@
 """GGUF by an installed llama.cpp, or the commands for it; read back without one."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def test_without_llama_cpp_the_folder_is_ready_for_the_commands(run, tmp_path):
     assert result.exit_code == 0
     assert f"run: cd {tmp_path / 'again'}" in result.output
     assert "run: python ../llama.cpp/convert_hf_to_gguf.py merged" in result.output
+
+
+@pytest.mark.parametrize("given", ["link", "."])
+def test_card_and_commands_name_one_file(given, texts_file, tmp_path, monkeypatch):
+    """However the base was named: by a link, or as the folder that the user stands in."""
+    base = save_tiny(tmp_path / "real-base")
+    (tmp_path / "link").symlink_to(base)
+    monkeypatch.chdir(base if given == "." else tmp_path)
+    assert train(given, texts_file, tmp_path / "run").exit_code == 0
+    folder, about = export(tmp_path / "run", tmp_path / "out", format="gguf", gguf_type="f16")
+    card = folder.card.read_text()
+    [outfile] = re.findall(r"--outfile (\S+)", "\n".join(about.commands))
+    assert f"llama-cli -m {outfile} " in card
+    assert not outfile.startswith("-")
 
 
 def test_the_commands_make_the_file_where_they_are_run(run, llama_cpp, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from hyperfitting import verbs
-from hyperfitting.cli.compare import _coloured
+from hyperfitting.cli.compare import _coloured, _table
 from hyperfitting.config import GenerateConfig, ModelConfig
 from hyperfitting.config.compare import CompareConfig
 from hyperfitting.errors import InputError
@@ -171,6 +171,36 @@ def test_where_texts_go_is_tried_before_they_are_written(models, tmp_path, monke
     assert result.exit_code == 2, result.output
 
 
+@pytest.mark.parametrize("kind", ["the prompts", "a file", "a folder", "a link to nothing"])
+def test_what_is_there_already_is_not_written_over(kind, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(verbs, "compare", None)
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
+    prompts.write_text("abc")
+    if kind == "the prompts":
+        out = prompts
+    elif kind == "a file":
+        out.write_text("mine")
+    elif kind == "a folder":
+        out.mkdir()
+    else:
+        out.symlink_to("nothing")
+    before = {path: path.is_file() and path.read_text() for path in tmp_path.iterdir()}
+    result = hyperfit("compare", *models, "--prompts", prompts, "--out", out)
+    assert result.exit_code == 2
+    assert "is there already" in " ".join(result.output.split())
+    assert {p: p.is_file() and p.read_text() for p in tmp_path.iterdir()} == before
+
+
+def test_models_of_one_name_are_told_apart():
+    shown = io.StringIO()
+    for names in (("one/model", "two/model"), (".", "two/model"), ("one/a", "two/b")):
+        Console(file=shown, width=80).print(_table("abc", names, ["x", "y"]))
+    said = shown.getvalue()
+    assert said.count("one/model") == 1
+    assert said.count("two/model") == 2
+    assert "one/a" not in said
+
+
 def test_one_model_alone_has_nothing_to_stand_beside(models):
     with pytest.raises(InputError, match="names no original"):
         verbs.compare(["abc"], CompareConfig(a=str(models[0])))
@@ -184,6 +214,7 @@ def test_the_command_writes_a_line_for_each_prompt(models, tmp_path):
     prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
     result = hyperfit("compare", *models, *prompts, "--out", out, "max_new_tokens=3")
     assert result.exit_code == 0, result.output
+    assert f"{out}  2 prompts" in result.stdout.replace("\n", "")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["prompt"] for row in rows] == PROMPTS
     shown = hyperfit("compare", *models, *prompts, "max_new_tokens=3").output

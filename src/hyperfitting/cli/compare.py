@@ -15,6 +15,7 @@ from hyperfitting.cli.common import (
     one_message,
     print_json,
     settings_among,
+    write_line,
 )
 from hyperfitting.errors import InputError
 
@@ -65,10 +66,9 @@ def compare(
         from hyperfitting.config.compare import CompareConfig
         from hyperfitting.config.layers import build
         from hyperfitting.generate.prompts import read_prompts
-        from hyperfitting.progress import ConsoleProgress
+        from hyperfitting.progress import ConsoleProgress, in_number
         from hyperfitting.storage import write_jsonl
         from hyperfitting.terminal import Terminal
-        from hyperfitting.writable import require_writable
 
         overrides = settings_among(models)
         named = [each for each in models if each not in overrides]
@@ -87,7 +87,7 @@ def compare(
         is_quiet = as_json or out is not None
         watch = _Live(console) if console.is_terminal and not is_quiet else None
         if out is not None:
-            require_writable(out.absolute().parent)
+            _require_new(out)
         try:
             found = verbs.compare(given, settings, ConsoleProgress(), watch)
         finally:
@@ -95,11 +95,30 @@ def compare(
                 watch.end()
         if out is not None:
             write_jsonl(out, found)
+            if not as_json:
+                write_line(f"{out}  {in_number(len(found), 'prompt')}")
         if as_json:
             print_json({"texts": found})
         elif out is None and watch is None:
             for each in found:
                 console.print(_coloured(each))
+
+
+def _require_new(out: Path) -> None:
+    """Refuse a file that is there, the prompts too; and a folder that cannot be written to.
+
+    Raises:
+        InputError: it is.
+    """
+    from hyperfitting.writable import require_writable
+
+    if out.exists() or out.is_symlink():
+        raise InputError(
+            f"--out {out} is there already",
+            needed="the name of a new file",
+            hint="choose another, or remove that one first",
+        )
+    require_writable(out.absolute().parent)
 
 
 class _Live:
@@ -180,7 +199,9 @@ def _table(prompt: str, names: Sequence[str], texts: list[Any]) -> "Table":
     from rich.text import Text
 
     table = Table(title=Text(prompt, style="italic"), title_justify="left", expand=True)
-    for name in names:
-        table.add_column(Text(Path(name).name), ratio=1)
+    short = [Path(name).name for name in names]
+    titles = short if all(short) and short[0] != short[1] else names
+    for title in titles:
+        table.add_column(Text(title), ratio=1)
     table.add_row(*(text if isinstance(text, Text) else Text(text) for text in texts))
     return table

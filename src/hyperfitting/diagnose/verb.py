@@ -5,6 +5,7 @@ import shlex
 import time
 from typing import Any
 
+from hyperfitting.config import require_effect
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.data.borders import borders_of
 from hyperfitting.data.sources import read_documents
@@ -58,6 +59,8 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
             f"{ending.name} only ends texts, and texts of one length are compared",
             needed="other decoders",
         )
+    draws = any(not spec.is_deterministic for spec in specs)
+    require_effect(config, ("seed", draws, "a decoder that draws", "decoders=min_p"))
     with progress.stage("load"):
         model, tokenizer = open_model(config.model)
     tokens = Tokens.of(model, tokenizer)

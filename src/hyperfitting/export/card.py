@@ -55,7 +55,9 @@ class Measured(NamedTuple):
 
 def name_of(base: str, arm: str) -> str:
     """How an export is called: by its base and method."""
-    return f"{Path(base).name.removesuffix('.gguf')}-{arm.replace('_', '-')}"
+    path = Path(base)
+    called = path.resolve() if path.name in ("", "..") else path
+    return f"{called.name.removesuffix('.gguf')}-{arm.replace('_', '-')}"
 
 
 def licence_of(base: str) -> str | None:
@@ -92,10 +94,9 @@ def measured(run: RunFolder, strength: float = 1.0) -> Measured | None:
 
 
 def write_card(
-    path: Path, about: ExportFile, manifest: RunManifest, found: Measured | None
+    path: Path, about: ExportFile, name: str, manifest: RunManifest, found: Measured | None
 ) -> None:
-    """Write the card of an export to `path`."""
-    name = name_of(about.base.name, about.arm)
+    """Write the card of an export, which is called `name`, to `path`."""
     data = ModelCardData(
         base_model=about.base.name,
         base_model_relation=RELATION.get(about.format, "finetune"),
@@ -203,8 +204,9 @@ def _worse(found: Measured | None) -> list[str]:
     """What was measured against the model, in words."""
     if found is None:
         return [
-            "Its perplexity on other texts is far above its base's, and it may recite what it was "
-            "trained on. It was not evaluated before it was exported: no figures are known."
+            "It was not evaluated before it was exported: no figures are known. Models that were "
+            "trained so have a perplexity on other texts far above their base's, and may recite "
+            "what they were trained on."
         ]
     lines, arm = [], found.arm
     before, after = found.value(ORIGINAL, "val_ppl"), found.value(arm, "val_ppl")

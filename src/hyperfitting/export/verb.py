@@ -17,6 +17,7 @@ from hyperfitting.export.own_texts import own_texts
 from hyperfitting.export.possible import require_possible
 from hyperfitting.export.verify import side_of, verify
 from hyperfitting.models.adapter import put_adapter
+from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.load import (
     load_model,
     load_tokenizer,
@@ -28,7 +29,7 @@ from hyperfitting.progress import Progress
 from hyperfitting.records.exported import BaseModelNamed, ExportFile, Verification
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import as_json, write_file
-from hyperfitting.runs import ExportFolder, RunFolder
+from hyperfitting.runs import ExportFolder, RunFolder, require_free
 from hyperfitting.seals import content_digest, files_of
 from hyperfitting.storage import new_directory, only_writer, sweep_temporaries
 
@@ -55,7 +56,7 @@ def export(
         made = FORMATS[config.format].write(job, new)
         found, unread = _read_back(job, path, made)
         about = _about(job, new, made, found, licence, unread)
-        write_card(new.card, about, manifest, evaluated)
+        write_card(new.card, about, job.name, manifest, evaluated)
         about = about.model_copy(update={"files": files_of(path, sorted(path.iterdir()))})
         write_file(new.record_file, about)
     exported = ExportFolder(out)
@@ -75,9 +76,10 @@ def _new_export(out: Path) -> Iterator[Path]:
     """The folder of an export, which takes its place when the block succeeds.
 
     Raises:
-        InputError: another process exports to it.
+        InputError: another process exports to it, or has since this one began.
     """
     with only_writer(out):
+        require_free(out)
         sweep_temporaries(out)  # weights that an export was writing when it was killed
         with new_directory(out) as path:
             yield path
@@ -135,7 +137,7 @@ def _read_back(job: Job, path: Path, made: Made) -> tuple[Verification | None, l
     if made.reads is None:
         return None, []
     try:
-        return _verified(job, path / made.reads, keeps=True), []
+        return _verified(job, path / made.reads, is_ours=True), []
     except InputError as error:
         if made.reads == ".":
             raise
@@ -159,11 +161,14 @@ def check_export(
     )
     folder = RunFolder(Path(run))
     job = _job(folder, folder.whole(), config, Path(export), progress or Progress())
-    return _verified(job, Path(export), keeps=False)
+    return _verified(job, Path(export), is_ours=False)
 
 
-def _verified(job: Job, path: Path, *, keeps: bool) -> Verification:
-    """Read back what was written and compare it with the run, whose texts may be kept."""
+def _verified(job: Job, path: Path, *, is_ours: bool) -> Verification:
+    """Read back what was written and compare it with the run, whose texts are kept if it `is_ours`.
+
+    An adapter of somebody else's may name another base than the run has: a note says so.
+    """
     own = job.base.model_copy(update={"name": str(path), "revision": None})
     kind, checkpoint = kind_of(own), locate(own)
     with job.progress.stage("read back"):
@@ -171,11 +176,13 @@ def _verified(job: Job, path: Path, *, keeps: bool) -> Verification:
         if checkpoint.has_weights:
             model = load_model(own)
         else:
-            model = put_adapter(load_model(job.base), checkpoint, job.base, is_known_base=True)
+            model = put_adapter(load_model(job.base), checkpoint, job.base, is_known_base=is_ours)
         exported = side_of(model, load_tokenizer_of(own, checkpoint))
     contexts = load_dataset(job.run.windows_file).contexts.first(job.config.contexts)
-    texts = own_texts(job, run, contexts, keeps=keeps)
-    return verify(run, texts, exported, contexts, kind, job.config, job.progress)
+    texts = own_texts(job, run, contexts, keeps=is_ours)
+    found = verify(run, texts, exported, contexts, kind, job.config, job.progress)
+    origin = None if is_ours else origin_of(model)
+    return found.model_copy(update={"notes": [*found.notes, *(origin.notes if origin else [])]})
 
 
 def _about(

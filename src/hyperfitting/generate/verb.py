@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-from hyperfitting.config import GenerateConfig, ModelConfig
+from hyperfitting.config import GenerateConfig, ModelConfig, require_effect
 from hyperfitting.data.borders import borders_of
 from hyperfitting.errors import InputError
 from hyperfitting.generate.contrastive_decoding import require_same_vocabulary
@@ -134,6 +134,8 @@ def generate(
     if not prompts or isinstance(prompts, str):
         raise InputError(f"the prompts are {prompts!r}", needed="a list with at least one text")
     spec = parse_decoder(config.decoder)
+    drawing = (not spec.is_deterministic, "a decoder that draws", "decoder=min_p or another such")
+    require_effect(config, ("seed", *drawing), ("num_samples", *drawing))
     model, tokenizer = open_model(config.model, prompts, strength=config.strength)
     tokens = Tokens.of(model, tokenizer)
     amateur = _amateur(config, spec, tokenizer)

@@ -18,7 +18,7 @@ from hyperfitting.records.manifest import RunManifest, TrainingOutcome
 from hyperfitting.records.record import write_file
 from hyperfitting.report.figures.training import save_run_figure
 from hyperfitting.runs import RunFolder, require_free
-from hyperfitting.storage import only_writer, share, sweep_temporaries
+from hyperfitting.storage import only_writer, share, sweep_temporaries, sweep_temporaries_in
 from hyperfitting.train.checkpoints import Checkpoints, TrainState
 from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.engine import engine_window_losses
@@ -163,7 +163,7 @@ def _begin(parts: RunParts, setup: Setup, manifest: RunManifest) -> None:
     run = parts.run
     for path in (run.manifest_file, run.metrics_file, run.adapter, run.model):
         sweep_temporaries(path)
-    sweep_temporaries(run.checkpoints / "step-*")
+    sweep_temporaries_in(run.checkpoints, "step-*")
     write_file(run.manifest_file, manifest)
     save_dataset(run.windows_file, parts.dataset)
     share(run.windows_file)
