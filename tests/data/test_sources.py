@@ -200,3 +200,35 @@ def test_a_named_dataset_without_its_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError):
         read("ag_news:")
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_file_with_other_separators_is_named(mark, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f'id{mark}text\n1{mark}"He said ""no""; she left."\n')
+    with pytest.raises(InputError, match="divides its fields by") as error:
+        read(path)
+    assert "comma" in error.value.needed
+    path.write_text("text\nHe came; she left | again.\n")
+    assert [document.text for document in read(path)] == ["He came; she left | again."]
+    path.write_text("He came; text\n")
+    assert [document.text for document in read(path, csv_header=False, text_field="column_1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "hint"),
+    [
+        ("a.jsonl", {"story": "x"}, "choose it with --text-field"),
+        ("a.jsonl", {"prompt": "x", "completion": "y"}, "each pair of prompt and completion as a"),
+        ("a.jsonl", {"talk": [{"role": "user", "content": "x"}]}, "--text-field talk"),
+        ("a.jsonl", {"talk": [{"from": "user", "value": "x"}]}, "the keys role and content"),
+        ("a.csv", {"story": "x"}, "data.csv_header=false"),
+    ],
+)
+def test_a_missing_column_says_what_to_do_with_those_that_are_there(name, row, hint, tmp_path):
+    path = tmp_path / name
+    path.write_text("story\nx\n" if name.endswith("csv") else json.dumps(row))
+    with pytest.raises(InputError, match="has no column 'text'") as error:
+        read(path)
+    assert hint in error.value.hint
+    assert ("csv" in error.value.hint) == name.endswith("csv")

@@ -163,6 +163,10 @@ def test_a_penalty_that_hides_loops_is_named_and_not_used(diagnosed, tmp_path):
     found = diagnosed(folder)
     [settings] = named(found, "settings")
     assert "repetition_penalty=1.3" in settings.says
+    assert settings.advice.startswith("a penalty hides loops")
+    GenerationConfig(repetition_penalty=0.8, eos_token_id=0).save_pretrained(folder)
+    [settings] = named(diagnosed(folder), "settings")
+    assert settings.advice == "a repetition penalty below 1 rewards what was said: it makes loops"
     assert found.greedy[0].looped.value == 1, "measured without it"
 
 

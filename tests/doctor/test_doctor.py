@@ -11,7 +11,7 @@ from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.doctor import DoctorConfig
 from hyperfitting.config.layers import flatten, read_overrides
-from hyperfitting.doctor import split
+from hyperfitting.doctor import split, tokens
 from hyperfitting.doctor.written import look_at
 from hyperfitting.errors import InputError
 from tests.cli.test_cli import hyperfit
@@ -329,7 +329,125 @@ def test_one_short_text_of_whole_windows_says_how_much_is_enough(model, tmp_path
 def test_texts_of_which_one_can_be_used_are_not_called_one(examined):
     rows = [story(0, 200), "Too short.", "Also short."]
     found = examined(rows, num_heldout=None)
-    assert named(found, "one text")[0].says.startswith("of 3 texts one can be used, cut into")
+    [finding] = named(found, "one text")
+    assert finding.says.startswith("of 3 texts one can be used, cut into")
+    assert finding.level == "problem"
+    assert "2 are shorter than a window" in finding.advice
+
+
+def trains(found, out):
+    """Whether the command that was given trains."""
+    words = shlex.split(found.command)
+    words[words.index("--out") + 1] = str(out)
+    return hyperfit(*words[1:], *ONE_STEP).exit_code == 0
+
+
+def test_texts_that_open_alike_get_longer_contexts_and_stay_many(examined, tmp_path):
+    """Shorter windows would leave one of them; the heading itself is named, too."""
+    heading = "THE SAME HEADING OF ALL OF THESE TEXTS, WORD BY WORD. "  # 54 tokens
+    found = examined([heading + text for text in STORIES], window_tokens=96, context_tokens=16)
+    assert "data.context_tokens=64" in found.command
+    assert (found.heldout, named(found, "one text")) == (5, [])
+    assert "boilerplate" in problems(found)
+    assert trains(found, tmp_path / "run")
+
+
+def test_few_long_texts_give_several_windows_each(examined, tmp_path):
+    found = examined([story(n, 60) for n in range(3)], num_heldout=2)
+    assert "data.windows_per_document=10" in found.command
+    assert named(found, "split")[0].says.startswith("too few training windows: 1, and a step")
+    assert trains(found, tmp_path / "run")
+
+
+def test_whole_conversations_are_not_cut_before_their_end(examined, tmp_path):
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    found = examined(talks(24), model=model, window_tokens=32)
+    assert "data.windows=documents" in found.command
+    assert named(found, "ends")[0].says == "every text is trained on with its end"
+    assert trains(found, tmp_path / "run")
+
+
+def test_a_system_message_of_all_is_no_boilerplate(examined, tmp_path):
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    system = {"role": "system", "content": "You are somebody who goes on with stories, at length."}
+    rows = talks(24)
+    opened = [{"messages": [system, *row["messages"]]} for row in rows]
+    assert "boilerplate" not in problems(examined(opened, model=model))
+    first = rows[0]["messages"][0]["content"]
+    again = [{"messages": [{"role": "user", "content": first * 3}, *r["messages"][1:]]}
+             for r in rows]  # fmt: skip
+    assert "boilerplate" in problems(examined(again, model=model))
+
+
+def test_short_conversations_are_of_no_other_script(examined, tmp_path):
+    """Most of their tokens are the template's own."""
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": f"b{n}"}]}
+        for n in range(24)
+    ]
+    assert named(examined(rows, model=model), "script") == []
+
+
+def test_only_the_first_texts_are_told_of_as_such(model, tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in STORIES))
+    result = hyperfit("doctor", path, "--model", model, "most_texts=10", "--json")
+    found = json.loads(result.stdout)
+    assert (found["texts"], found["examined"]) == (24, 10)
+    [note] = [each for each in found["findings"] if each["name"] == "first texts"]
+    assert note["says"].startswith("the first 10 of 24 texts are looked at")
+    shown = hyperfit("doctor", path, "--model", model, "most_texts=10").output
+    assert "24 texts; of the first 10, tokens of a text" in " ".join(shown.split())
+    assert "first texts" not in hyperfit("doctor", path, "--model", model).output
+
+
+def test_a_named_dataset_is_known_to_have_no_header(model, tmp_path):
+    path = tmp_path / "ag.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([[n % 4, "Title", text] for n, text in enumerate(STORIES)])
+    for source, is_told in ((f"ag_news:{path}", False), (path, True)):
+        found = json.loads(hyperfit("doctor", source, "--model", model, "--json").stdout)
+        assert any(each["name"] == "header" for each in found["findings"]) == is_told
+        assert found["texts"] == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "encodings"),
+    [
+        ("Die Straße, Übung, Äpfel und Öl.", ("latin-1", "cp1252", "mac_roman", "cp437")),
+        ("Старик медленно шёл по дороге к морю.", ("latin-1", "cp1251", "cp437")),
+        ("Ο γέρος περπατούσε αργά στον δρόμο.", ("latin-1", "cp437")),
+        ("老人慢慢地走向大海。", ("latin-1", "mac_roman")),
+        ("“It’s late,” she said — and left…", ("latin-1", "mac_roman")),
+    ],
+)
+def test_any_language_read_as_another_encoding_is_named(text, encodings):
+    assert "encoding" not in [each.name for each in look_at([text])]
+    for encoding in encodings:
+        assert "encoding" in [each.name for each in look_at([text.encode().decode(encoding)])]
+
+
+def test_rows_that_are_read_as_text_are_named(model, tmp_path):
+    path = as_file(tmp_path, "".join(json.dumps({"text": text}) + "\n" for text in STORIES))
+    result = hyperfit("doctor", path, "--model", model)
+    assert result.exit_code == 1
+    assert "name the file .jsonl" in " ".join(result.output.split())
+    for text in ("[1] He came.", "12 men came.", '"No," he said.', "{ a brace }"):
+        assert "rows" not in [each.name for each in look_at([text])]
+
+
+def test_exact_copies_are_a_note_as_training_drops_them(examined):
+    [finding] = named(examined([*STORIES, *STORIES[:12]]), "duplicates")
+    assert (finding.level, "12 are exact copies" in finding.says) == ("note", True)
+
+
+def test_english_in_capitals_is_no_unknown_script(examined):
+    english = [f"The old man walked to the sea and saw {n} ships coming in again." for n in "1234"]
+    found = examined([*STORIES, *english])
+    assert named(found, "script") == []
+    assert tokens._is_latin([text.upper() for text in STORIES])
+    assert not tokens._is_latin(["Старик шёл по дороге."])
 
 
 def test_windows_that_cannot_all_be_made_leave_the_rest_of_what_was_found(examined, monkeypatch):

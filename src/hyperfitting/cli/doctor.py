@@ -84,7 +84,8 @@ def _show(found: "Examination") -> None:
     print_findings(console, found.findings)
     if (n := found.lengths) is not None:
         spread = f"{n.smallest:,} | {n.lower:,} {n.median:,} {n.upper:,} | {n.largest:,}"
-        several = f"tokens of a text, quartiles: {spread}"
+        first = f"of the first {found.examined:,}, " if found.examined < found.texts else ""
+        several = f"{first}tokens of a text, quartiles: {spread}"
         lengths = several if found.texts > 1 else f"{n.largest:,} tokens"
         console.print(Text(f"\n{in_number(found.texts, 'text')}; {lengths}"))
     problems = _problems(found)

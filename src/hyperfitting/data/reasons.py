@@ -20,7 +20,9 @@ ROLES = "name the roles system, user and assistant"
 
 # Keys of a run's `data_account`. The words may use settings of the data.
 DROPPED: Mapping[str, Reason] = {
-    "empty": Reason("are empty", "choose the column with --text-field"),
+    "empty": Reason(
+        "are empty", "leave empty rows out; if all are, choose the column with --text-field"
+    ),
     "duplicate": Reason("repeat another", "give more texts"),
     "same_window": Reason(
         "open with the same {window_tokens} tokens as another (a shared system prompt?)", LONGER

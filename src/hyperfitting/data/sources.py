@@ -6,7 +6,8 @@ This file does not know tokens: a document leaves it as text or as a list of cha
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,12 @@ from hyperfitting.foreign import led_out
 from hyperfitting.strict_json import parse_json
 
 MOST_ENTRIES = 100_000  # of a folder with texts
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a file called .csv
+# Columns of question and answer, as other programs name them.
+PAIRS = (
+    ("prompt", "completion"), ("prompt", "response"), ("instruction", "output"),
+    ("instruction", "response"), ("question", "answer"),
+)  # fmt: skip
 END_OF_TEXT = "<|endoftext|>"  # separates the documents of a .txt file where it occurs
 
 
@@ -63,11 +70,12 @@ class Document:
     messages: tuple[Message, ...] | None = None
     tools: tuple[Message, ...] | None = None  # functions that the conversation may call
 
-    def texts(self) -> list[str]:
-        """What was written in it: the text, or the messages' contents."""
+    def texts(self, without: Collection[str] = ()) -> list[str]:
+        """What was written in it: the text, or the contents of messages `without` these roles."""
         if self.messages is None:
             return [self.text]
-        contents = [message.get("content") for message in self.messages]
+        said = [message for message in self.messages if message.get("role") not in without]
+        contents = [message.get("content") for message in said]
         return [content for content in contents if isinstance(content, str)]
 
 
@@ -125,6 +133,25 @@ def column_of(names: Sequence[str], field: str | None) -> str:
     return field or ("messages" if "messages" in names and "text" not in names else "text")
 
 
+def _hint_on(row: Mapping[str, Any], where: str) -> str:
+    """What to do where the column with the text is not there."""
+    for name, value in row.items():
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            keys = "" if is_conversation(value) else ", each with the keys role and content"
+            return f"column {name!r} holds messages: --text-field {shlex.quote(str(name))}{keys}"
+    asked = next((pair for pair in PAIRS if {*pair} <= {*row}), None)
+    if asked:
+        return (
+            f"write each pair of {asked[0]} and {asked[1]} as a conversation in a column `messages`"
+        )
+    if ".csv row " in where.lower():
+        return (
+            "choose it with --text-field; a csv file without a header row needs "
+            "data.csv_header=false, its columns are then column_1, column_2, ..."
+        )
+    return "choose it with --text-field"
+
+
 def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
     """The text or the conversation of one row."""
     columns = [str(name) for name in row]
@@ -133,9 +160,7 @@ def _pick(row: Mapping[str, Any], field: str | None, where: str) -> Document:
         raise InputError(
             f"{where} has no column {name!r}; its columns are: {', '.join(map(repr, columns))}",
             needed="the name of the column with the text",
-            hint=did_you_mean(name, columns)
-            or "choose it with --text-field; a csv file without a header row needs "
-            "data.csv_header=false, its columns are then column_1, column_2, ...",
+            hint=did_you_mean(name, columns) or _hint_on(row, where),
         )
     value = row[name]
     if isinstance(value, str) and name != "text":
@@ -197,9 +222,9 @@ def _read_jsonl(path: Path, config: DataConfig) -> list[Document]:
     return _rows(rows, config, path.name)
 
 
-def _csv_rows(path: Path) -> list[list[str]]:
+def _csv_rows(path: Path, text: str) -> list[list[str]]:
     """The rows of the file; a quote that is opened and not closed would swallow those after it."""
-    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
     while True:
         first = reader.line_num + 1
@@ -217,10 +242,29 @@ def _csv_rows(path: Path) -> list[list[str]]:
             ) from error
 
 
+def _require_commas(path: Path, text: str, config: DataConfig) -> None:
+    """Refuse a file whose header has the column that is asked for, between other marks.
+
+    Raises:
+        InputError: it is.
+    """
+    header = text.partition("\n")[0].strip() if config.csv_header else ""
+    for mark, name in OTHER_SEPARATORS.items():
+        names = [each.strip('"') for each in header.split(mark)]
+        if len(names) > 1 and column_of(names, config.text_field) in names:
+            raise InputError(
+                f"{path} divides its fields by {name}",
+                needed="a comma-separated file",
+                hint="write it with commas, or as .jsonl",
+            )
+
+
 def _read_csv(path: Path, config: DataConfig) -> list[Document]:
     # A field may be a whole novel: the csv module's default limit is 128 KiB.
     csv.field_size_limit(2**31 - 1)
-    rows = _csv_rows(path)
+    text = _decode(path)
+    _require_commas(path, text, config)
+    rows = _csv_rows(path, text)
     header = rows.pop(0) if config.csv_header else [f"column_{i + 1}" for i in range(len(rows[0]))]
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
@@ -363,7 +407,7 @@ def file_of(source: str) -> str:
     return file if colon and name in DATASETS else source
 
 
-def _of_named_dataset(config: DataConfig) -> DataConfig:
+def of_named_dataset(config: DataConfig) -> DataConfig:
     """The config of a dataset that is given by its short name; any other as it is."""
     name, colon, file = config.source.partition(":")
     if name not in DATASETS or (not colon and Path(name).exists()):
@@ -385,7 +429,7 @@ def read_documents(config: DataConfig) -> list[Document]:
     Raises:
         InputError: the source does not exist, is empty, not UTF-8, or lacks the column.
     """
-    config = _of_named_dataset(config)
+    config = of_named_dataset(config)
     source = config.source
     if source in CORPORA:
         return _read_file(CORPORA[source], config)

@@ -157,11 +157,14 @@ def _settings(model: CausalLM) -> Finding:
             name="settings", level="fine", says="the generation config decodes greedily, unchanged"
         )
     penalises = any(each.startswith(AGAINST_REPETITION) for each in shown)
+    penalty = getattr(model.generation_config, "repetition_penalty", None)
+    rewards = isinstance(penalty, int | float) and penalty < 1
+    advice = "a penalty hides loops, and damages texts that repeat for a reason"
+    if rewards:
+        advice = "a repetition penalty below 1 rewards what was said: it makes loops"
     return Finding(
         name="settings", level="note",
         says=f"the generation config has {', '.join(shown)}: other programs decode by it, and what "
         "is measured here is greedy decoding without",
-        advice="a penalty hides loops, and damages texts that repeat for a reason"
-        if penalises
-        else None,
+        advice=advice if penalises else None,
     )  # fmt: skip

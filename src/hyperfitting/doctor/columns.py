@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from hyperfitting.config import DataConfig
-from hyperfitting.data.sources import file_of
+from hyperfitting.data.sources import file_of, of_named_dataset
 from hyperfitting.records.diagnosed import Finding
 
 DEFAULT_COLUMN = "text"
@@ -20,7 +20,9 @@ def headerless(config: DataConfig) -> tuple[Finding, DataConfig] | None:
     The text column is then the one with the longest entries.
     """
     path = Path(file_of(config.source))
-    if path.suffix.lower() != ".csv" or not path.is_file() or not config.csv_header:
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return None
+    if not of_named_dataset(config).csv_header:  # a named one is known to have none
         return None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from hyperfitting.config import DataConfig, TrainConfig
 from hyperfitting.config.layers import changed
 from hyperfitting.data.documents import EncodedDocument
+from hyperfitting.data.reasons import DROPPED, counted
 from hyperfitting.data.sources import Document
 from hyperfitting.data.windows import Dataset, build_dataset
 from hyperfitting.errors import InputError
@@ -21,8 +22,12 @@ LONG_RUN = 25  # tokens that a held-out text shares with a training text only wh
 FEW_SHARED = 0.05  # share of held-out texts
 MANY_SHORT = 0.2  # share of texts that fill no window, from which shorter windows are asked for
 SMALLER = ((64, 16, 48), (32, 8, 24))  # window, context and continuation that are suggested
+LONGER = (2, 4)  # times the context, where texts open alike
+MOST_TOKENS = 1024  # of a window that is to hold a whole conversation
+MORE_WINDOWS = 10  # of a document, where documents are few
 FEWEST_HELD_OUT = 2
 ALL_WINDOWS = 1_000_000
+SECTIONS = "sections_of_the_only_document"  # of a run's data account
 
 
 class Split(NamedTuple):
@@ -47,11 +52,13 @@ def split(
 ) -> Split:
     """Split texts as training would, by the first settings with which it can begin.
 
-    First the settings that are asked for, then shorter windows; those that more than `MANY_SHORT`
-    of the texts do not fill come last. `is_one`: the source is one text, which may be cut.
+    First the settings that are asked for, then others (`_candidates`); those that more than
+    `MANY_SHORT` of the texts do not fill come last, and what cuts the only one of several texts
+    that is left after all. `is_one`: the source is one text, which may be cut.
     """
     candidates = sorted(_candidates(config, encoded), key=lambda each: _many_short(encoded, each))
     refused: list[InputError] = []
+    last_resort: Split | None = None
     for candidate in candidates:
         try:
             dataset = build_dataset(documents, tokenizer, candidate)
@@ -62,24 +69,49 @@ def split(
         found = []
         if candidate is not config or _many_short(encoded, config):
             found = [_changed_finding(encoded, config, candidate, refused)]
-        return Split(dataset, candidate, found)
+        fits = Split(dataset, candidate, found)
+        if is_one or not dataset.account.get(SECTIONS):
+            return fits
+        last_resort = last_resort or fits
+        refused.append(InputError(_only_one(dataset.account)))
+    if last_resort is not None:
+        return last_resort
     n = min(range(len(candidates)), key=lambda n: _needed(candidates[n]))
     if _is_little(encoded, candidates[n], train, is_one=is_one):
         advice = _enough(candidates[n], train)
     else:
         advice = "; ".join(each for each in (refused[n].needed, refused[n].hint) if each)
-    told = Finding(name="split", level="problem", says=refused[0].given, advice=advice)
+    words = as_words(config, candidates[n])
+    even = f"even with {' '.join(words)}, " if words else ""
+    told = Finding(name="split", level="problem", says=f"{even}{refused[n].given}", advice=advice)
     return Split(None, config, [told])
 
 
 def _candidates(config: DataConfig, encoded: Sequence[EncodedDocument]) -> Iterator[DataConfig]:
-    """The settings that are asked for, then shorter windows; of conversations also whole ones."""
-    yield config
-    yield from _shorter(config)
-    if config.windows == "fixed" and _is_chat(encoded):
+    """The settings that are asked for, and others with which more texts can be used.
+
+    More windows of each text, where texts are few; longer contexts, where they open alike; shorter
+    windows, where they are short; of conversations also whole ones.
+    """
+    is_cut = config.windows == "fixed" and _is_chat(encoded)
+    if is_cut:
+        yield config
+        longest = min(MOST_TOKENS, max(len(document.closed()) for document in encoded))
+        width = max(longest, config.window_tokens)
+        yield config.model_copy(update={"windows": "documents", "window_tokens": width})
+    for part in (config, *_longer(config), *_shorter(config)):
+        yield part
+        if part.windows == "fixed" and part.windows_per_document < MORE_WINDOWS:
+            yield part.model_copy(update={"windows_per_document": MORE_WINDOWS})
+    if is_cut:
         whole = config.model_copy(update={"windows": "documents"})
         yield whole
         yield from _shorter(whole)
+
+
+def _longer(config: DataConfig) -> Iterator[DataConfig]:
+    for times in LONGER:
+        yield config.model_copy(update={"context_tokens": times * config.context_tokens})
 
 
 def _shorter(config: DataConfig) -> Iterator[DataConfig]:
@@ -170,11 +202,16 @@ def one_text(
     encoded: Sequence[EncodedDocument], account: Mapping[str, int], config: DataConfig
 ) -> list[Finding]:
     """That the source is read as one text, and how several are told from each other."""
-    sections = account.get("sections_of_the_only_document")
+    sections = account.get(SECTIONS)
     cut = f", cut into {sections:,} sections of {_needed(config)[1]} tokens" if sections else ""
     if account["read"] > 1 and sections:
-        says = f"of {account['read']:,} texts one can be used{cut}"
-        return [Finding(name="one text", level="note", says=says)]
+        return [
+            Finding(
+                name="one text", level="problem",
+                says=f"{_only_one(account)}{cut}",
+                advice=_why_one(account, config),
+            )
+        ]  # fmt: skip
     if account["read"] > 1 or _is_chat(encoded):
         return []
     return [
@@ -184,6 +221,16 @@ def one_text(
             "line <|endoftext|> between them",
         )
     ]  # fmt: skip
+
+
+def _only_one(account: Mapping[str, int]) -> str:
+    return f"of {account['read']:,} texts one can be used"
+
+
+def _why_one(account: Mapping[str, int], config: DataConfig) -> str:
+    """What keeps the others out, and what to do about it."""
+    parts, hints = counted(DROPPED, account, config)
+    return f"{'; '.join(parts)}: {'; '.join(hints)}"
 
 
 def shared(documents: list[Document], tokenizer: Tokenizer, config: DataConfig) -> list[Finding]:

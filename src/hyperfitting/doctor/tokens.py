@@ -17,6 +17,8 @@ from hyperfitting.records.examined import Lengths
 # does not know comes to it byte by byte.
 ENGLISH = "The old man walked slowly down the road to the sea, and nobody in the village saw him."
 FEWEST_BYTES = 0.5
+SAMPLE = 200  # texts of which that is told
+NOT_ASCII = 0.1  # bytes more than characters, a share of them, of a text in another script
 KNOWN = ("empty", "duplicate", "too_short")  # reasons that are told otherwise
 
 
@@ -69,10 +71,18 @@ def script(
     tokens = sum(len(document.ids) for document in documents)
     unknown = unknown_token_id(borders.tokenizer)
     lost = 0 if unknown is None else sum(doc.ids.count(unknown) for doc in documents)
-    held = sum(len(text.encode()) for text in texts) / max(tokens, 1)
+    sample = "\n".join(texts[:SAMPLE])  # as text: the frame of a chat has many tokens
+    held = len(sample.encode()) / max(len(borders.encode(sample)), 1)
     usual = len(ENGLISH) / len(borders.encode(ENGLISH))
+    advice = "texts in a script that the model knows, or a model for this one"
     if lost:
         says = f"{lost / tokens:.1%} of the tokens are unknown to the tokenizer"
+    elif held < FEWEST_BYTES * usual and _is_latin(texts):
+        says = (
+            f"a token holds {held:.1f} bytes, and {usual:.1f} of English: capitals, digits, signs "
+            "or spaces that the tokenizer takes apart"
+        )
+        advice = "texts as they are usually written"
     elif held < FEWEST_BYTES * usual:
         says = (
             f"a token holds {held:.1f} bytes, and {usual:.1f} of English: the tokenizer hardly "
@@ -80,12 +90,12 @@ def script(
         )
     else:
         return []
-    return [
-        Finding(
-            name="script", level="problem", says=says,
-            advice="texts in a script that the model knows, or a model for this one",
-        )
-    ]  # fmt: skip
+    return [Finding(name="script", level="problem", says=says, advice=advice)]
+
+
+def _is_latin(texts: Sequence[str]) -> bool:
+    """Whether nearly all characters are of ASCII."""
+    return sum(len(t.encode()) - len(t) for t in texts) < NOT_ASCII * sum(map(len, texts))
 
 
 def ends(documents: Sequence[EncodedDocument], config: DataConfig) -> Finding:

@@ -19,6 +19,7 @@ from hyperfitting.records.diagnosed import Finding
 from hyperfitting.records.examined import Examination
 
 FEW_WINDOWS, FEW_HELD_OUT = 32, 20
+FRAMING = ("system", "developer")  # roles
 NAMED = ("source", "text_field", "null", "null_source")  # options, and what is no text's
 
 
@@ -46,7 +47,10 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         every = read_documents(data)
         documents = every[: config.most_texts]
         stage.update(1, in_number(len(every), "document"))
-    texts = ["\n".join(document.texts()) for document in documents]
+    if len(documents) < len(every):
+        findings.append(_first(len(documents), len(every)))
+    # Many conversations have one system message, which is no fault of theirs.
+    texts = ["\n".join(document.texts(without=FRAMING)) for document in documents]
     findings += look_at(texts)
     borders, usual = borders_of(tokenizer), _usual(config)
     lengths = dataset = None
@@ -55,8 +59,11 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
             encoded, account = tokens.encoded(documents, borders, data, stage)
     except InputError as error:
         findings.append(
-            Finding(name="tokens", level="problem", says=error.given, advice=error.hint)
-        )
+            Finding(
+                name="tokens", level="problem", says=error.given,
+                advice="; ".join(each for each in (error.needed, error.hint) if each) or None,
+            )
+        )  # fmt: skip
     else:
         whole = account.get("tokens_of_the_only_document")
         lengths = tokens.lengths_of([whole] if whole else [len(each) for each in encoded])
@@ -75,6 +82,7 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
         source=config.data.source,
         model=config.model.name,
         texts=len(every),
+        examined=len(documents),
         lengths=lengths,
         windows=len(dataset.train) if dataset else None,
         heldout=len(dataset.contexts) if dataset else None,
@@ -88,6 +96,16 @@ def _usual(config: DoctorConfig) -> RunConfig:
     """The settings of a training on these texts where nothing is changed."""
     given = {"model.name": config.model.name, "data.source": config.data.source}
     return resolve_run([Layer("call", given)]).config
+
+
+def _first(examined: int, texts: int) -> Finding:
+    """That only the first texts are looked at."""
+    return Finding(
+        name="first texts", level="note",
+        says=f"the first {examined:,} of {texts:,} texts are looked at: lengths, windows and "
+        "copies are theirs, and training reads all",
+        advice=f"most_texts={texts} looks at all",
+    )  # fmt: skip
 
 
 def _used(dataset: Dataset) -> Finding:

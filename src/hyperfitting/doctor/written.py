@@ -3,14 +3,17 @@
 Each check gets all texts and says what it finds; shares that are worth a word are ours.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ftfy.badness import BADNESS_RE
 
 from hyperfitting.records.diagnosed import Finding, Level
 
-# UTF-8 that was read as Latin-1 or Windows-1252, and what stands for bytes that are no character.
-MOJIBAKE = re.compile("[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd")
+LOST = re.compile("\ufffd")  # stands for bytes that are no character
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{1,5}|#x[0-9a-f]{1,4});|(?<![\w&])#\d{2,4};|\bquot;", re.I)
 TAG = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|h[1-6]|li|ul|img|table|td|tr)\b[^>]*>", re.I)
@@ -43,12 +46,38 @@ def _held(
 
 
 def encoding(texts: Sequence[str]) -> list[Finding]:
-    """Characters that a wrong decoding leaves."""
+    """UTF-8 that was read as another encoding (by ftfy), and characters that were lost."""
     return _held(
-        "encoding", texts, MOJIBAKE, "characters of a wrong encoding",
-        "decode the file as it was written (UTF-8), or mend it: pip install ftfy",
+        "encoding", texts, BADNESS_RE, "characters of a wrong encoding",
+        "decode the file as it was written (UTF-8), or mend it (python: ftfy.fix_encoding)",
         "problem",
+    ) + _held(
+        "encoding", texts, LOST, "characters that were lost in decoding",
+        "decode the file as it was written; what is lost cannot be mended", "problem",
     )  # fmt: skip
+
+
+def records(texts: Sequence[str]) -> list[Finding]:
+    """Rows of a table that were read as text."""
+    count = sum(isinstance(_first_row(text), dict) for text in texts)
+    if not count:
+        return []
+    return [
+        Finding(
+            name="rows", level="problem",
+            says=f"{count:,} of {len(texts):,} texts begin with a JSON object: its braces and "
+            "names would be learnt",
+            advice="name the file .jsonl, so that a column is read (--text-field)",
+        )
+    ]  # fmt: skip
+
+
+def _first_row(text: str) -> Any:
+    """The first line as JSON; None where it is none."""
+    try:
+        return json.loads(text.lstrip().partition("\n")[0])
+    except (ValueError, RecursionError):
+        return None
 
 
 def control_characters(texts: Sequence[str]) -> list[Finding]:
@@ -86,13 +115,14 @@ def duplicates(texts: Sequence[str]) -> list[Finding]:
     more = sum(count - 1 for key, count in keys.items() if key)
     if not more:
         return []
+    copies = len(texts) - len(set(texts))
     return [
         Finding(
-            name="duplicates", level="problem" if more > REPEATED * len(texts) else "note",
+            name="duplicates",
+            level="problem" if more - copies > REPEATED * len(texts) else "note",
             says=f"{more:,} of {len(texts):,} texts repeat another, but for spaces, case and "
-            "punctuation",
-            advice="keep one of each: a copy that is held out is a text that was trained on "
-            "(exact copies are dropped in training)",
+            f"punctuation; {copies:,} are exact copies, which training drops",
+            advice="keep one of each: a copy that is held out is a text that was trained on",
         )
     ]  # fmt: skip
 
@@ -129,7 +159,8 @@ def unfinished(texts: Sequence[str]) -> list[Finding]:
 
 
 CHECKS: tuple[Callable[[Sequence[str]], list[Finding]], ...] = (
-    encoding, control_characters, entities, markup, addresses, duplicates, boilerplate, unfinished,
+    encoding, records, control_characters, entities, markup, addresses, duplicates, boilerplate,
+    unfinished,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class Examination(FileRecord):
     source: str
     model: str
     texts: int  # that were read
+    examined: int  # the first of them, of which everything else is told
     lengths: Lengths | None  # None where nothing could be read as tokens
     windows: int | None  # that training would have, as the command asks for them
     heldout: int | None = None  # texts that would be set aside
