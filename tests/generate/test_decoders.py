@@ -7,7 +7,7 @@ import pytest
 from transformers.generation.logits_process import LogitsProcessor
 
 from hyperfitting.errors import InputError
-from hyperfitting.generate.decoder import load
+from hyperfitting.generate.decoder import LARGEST, MOST, SMALLEST, load
 from hyperfitting.generate.decoders import DECODERS
 from hyperfitting.generate.filters import filtered
 from hyperfitting.generate.run import run_decoder
@@ -28,7 +28,7 @@ def run(name, model, contexts=CONTEXTS, seed=1, **options):
         options.setdefault("seeds_N", [[seed, n] for n in range(len(contexts))])
     if spec.needs_texts:
         options.setdefault("texts_V", TEXTS)
-    if name == "contrastive_decoding":
+    if spec.needs_amateur:
         options["amateur"] = tiny_model(blocks=1, seed=3)
     return run_decoder(spec, model, contexts, max_new_tokens=12, **options)
 
@@ -54,6 +54,23 @@ def test_bans_and_ends_are_kept(model, name):
         if name != "beam":  # where a text that ends competes with longer ones
             stop = full.ids.index(end) + 1 if end in full.ids else 12
             assert cut.ids == full.ids[:stop]
+
+
+def extremes():
+    """Every number of every decoder at the ends of what is allowed."""
+    for name, decoder in DECODERS.items():
+        for each in decoder.parameters:
+            for value in {each.low, each.high, SMALLEST, -SMALLEST, LARGEST, -LARGEST, MOST}:
+                if each.allows(value) and name != "stop":  # whose sizes go together
+                    yield name, each.name, f"{value:.0f}" if each.is_integer else repr(value)
+
+
+@pytest.mark.parametrize(("name", "key", "value"), sorted(extremes()))
+def test_every_number_that_is_allowed_leaves_logits_finite(model, name, key, value):
+    spec = parse_decoder(f"{name}:{key}={value.replace('+', '')}")
+    found = run(spec.text, model, [CONTEXTS[0] * 6])
+    assert len(found[0].ids) == 12
+    assert all(0 <= token < model.config.vocab_size for token in found[0].ids)
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -195,6 +212,10 @@ def test_a_list_of_decoders():
         ("min_p:nan", "min_p is 'nan'"),
         ("temperature:inf", "temperature is 'inf'"),
         ("temperature:-1", r"in \(0, inf\)"),
+        ("temperature:1e-320", r"in \(0, inf\), 1e-20 to 1e\+20 in size"),
+        ("frequency:1e300", "frequency is '1e300'"),
+        ("top_k:3e9", r"a whole number in \[1, inf\), 1 to 2147483647 in size"),
+        ("beam:length_penalty=11", r"a number in \[-1, 10\]"),
         ("top_k:2.5", r"a whole number in \[1, inf\)"),
         ("top_k:many", "top_k is 'many'"),
         ("contrastive_search:alhpa=0.5", "did you mean 'alpha'"),

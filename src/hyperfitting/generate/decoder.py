@@ -14,6 +14,11 @@ Kind = Literal["filter", "penalty", "chooser", "search"]
 Need = Literal["seeds_N", "texts_V", "ends"]
 
 
+# Sizes of numbers that logits of float32 can be multiplied with and divided by.
+SMALLEST, LARGEST = 1e-20, 1e20
+MOST = 2**31 - 1  # of what is counted
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One number of a decoder, between `low` and `high`."""
@@ -36,11 +41,22 @@ class Parameter:
         return f"{kind} in {left}{self.low:g}, {self.high:g}{right}"
 
     def allows(self, value: float) -> bool:
-        """Whether `value` is in the range, and whole where it must be."""
+        """Whether `value` is in the range, of a size to compute with, and whole where it must."""
         above = value > self.low or (self.has_low and value == self.low)
         below = value < self.high or (self.has_high and value == self.high)
         whole = not self.is_integer or value % 1 == 0
-        return math.isfinite(value) and above and below and whole
+        finite = math.isfinite(value)
+        return finite and self.has_size(value) and above and below and whole
+
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """From and up to which size a number that is not 0 can be computed with."""
+        return (1, MOST) if self.is_integer else (SMALLEST, LARGEST)
+
+    def has_size(self, value: float) -> bool:
+        """Whether a number can be computed with."""
+        smallest, largest = self.sizes
+        return value == 0 or smallest <= abs(value) <= largest
 
 
 @dataclass(frozen=True, kw_only=True)

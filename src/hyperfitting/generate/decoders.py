@@ -44,8 +44,9 @@ DECODERS: Mapping[str, Decoder] = {
         parameters=(
             Parameter(name="beams", default=5, low=2, has_low=True, high=100, has_high=True,
                       is_integer=True, meaning="continuations kept"),
-            Parameter(name="length_penalty", default=1.0, low=-math.inf,
-                      meaning="power of the length that a score is divided by"),
+            # Below -1 the scores of long texts fall under transformers' mark of no text, -1e9.
+            Parameter(name="length_penalty", default=1.0, low=-1, has_low=True, high=10,
+                      has_high=True, meaning="power of the length that a score is divided by"),
         ),
         is_deterministic=True,
         work=f"{_HERE}.beam:beam_search", feed=f"{_HERE}.beam:beam_feed_of",

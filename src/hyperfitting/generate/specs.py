@@ -190,8 +190,11 @@ def _value(parameter: Parameter, number: str, name: str) -> float:
     except ValueError:
         value = math.nan
     if not parameter.allows(value):
+        size = ""
+        if math.isfinite(value) and not parameter.has_size(value):
+            size = ", {:.10g} to {:.10g} in size".format(*parameter.sizes)
         raise InputError(
             f"{parameter.name} of the decoder {name} is {number!r}",
-            needed=f"{parameter.range} ({parameter.meaning})",
+            needed=f"{parameter.range}{size} ({parameter.meaning})",
         )
     return value
