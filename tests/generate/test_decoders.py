@@ -161,7 +161,7 @@ def test_parts_act_in_transformers_order_however_they_are_written():
             "repetition_penalty",
             {"repetition_penalty": 1.3, "normalised": 1},
         ),
-        ("beam:length_penalty=-1.5", "beam", {"beams": 5, "length_penalty": -1.5}),
+        ("beam:length_penalty=-0.5", "beam", {"beams": 5, "length_penalty": -0.5}),
     ],
 )
 def test_what_a_user_writes(text, name, parameters):
