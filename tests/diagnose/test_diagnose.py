@@ -1,6 +1,7 @@
 """`diagnose` names what was planted, and the advice follows from the figures."""
 
 import json
+import math
 import shlex
 
 import pytest
@@ -10,13 +11,14 @@ from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
-from hyperfitting.diagnose.advice import advice, gap, helpful
+from hyperfitting.diagnose.advice import advice, gap, helpful, knows_text
 from hyperfitting.errors import InputError
 from hyperfitting.models.merged import odd_settings
 from hyperfitting.progress import Progress
+from hyperfitting.records.diagnosed import Reading
 from hyperfitting.records.estimates import MeanEstimate
 from tests.cli.test_cli import hyperfit
-from tests.diagnose.planted import cyclic
+from tests.diagnose.planted import as_if_it_knew_texts, cyclic
 from tests.tiny import CHAT_TEMPLATE, END, tiny_model
 
 WITHOUT_END = CHAT_TEMPLATE.replace(END, "\n")
@@ -39,6 +41,17 @@ def diagnosed(texts_file, tmp_path):
     return run
 
 
+@pytest.fixture
+def as_it_is():
+    """What a planted model knows of texts counts."""
+
+
+@pytest.fixture(autouse=True)
+def knows_texts(request, monkeypatch):
+    if "as_it_is" not in request.fixturenames:
+        as_if_it_knew_texts(monkeypatch)
+
+
 def named(found, name):
     return [each for each in found.findings if each.name == name]
 
@@ -52,6 +65,71 @@ def test_a_loop_is_found_with_its_round_and_onset(diagnosed, tmp_path):
     )
     assert found.greedy[0].ttr.value == pytest.approx(4 / 40)
     assert found.advice.startswith("It loops: 100% of its greedy texts. No decoder was tried")
+
+
+@pytest.mark.usefixtures("as_it_is")
+def test_a_model_that_knows_no_text_is_named_before_its_loops(diagnosed, tmp_path):
+    """Logits without shape: human text costs ln V, whatever comes of a decoder."""
+    for name, settings in (("calm", {"sharpness": 0.1}), ("flat", {"sharpness": 0.0})):
+        found = diagnosed(cyclic(tmp_path / name, **settings))
+        assert found.reading.guessing == pytest.approx(math.log(260))
+        [looks] = named(found, "looks")
+        assert (looks.level, "as if it were untrained" in looks.says) == ("problem", True)
+        assert found.advice.startswith("Human text costs it")
+    damaged = diagnosed(cyclic(tmp_path / "damaged", sharpness=1000.0))
+    assert "its weights, or its tokenizer, are not what was trained" in damaged.advice
+
+
+@pytest.mark.usefixtures("as_it_is")
+def test_only_far_more_than_guessing_is_damage():
+    """A hyperfitted model may find human text dearer than a guess; it is sure of itself."""
+
+    def said(nll, entropy, guessing=8.3):
+        nats = {"nll": nll, "entropy": entropy, "human_coherence": -nll}
+        others = {"human_ttr": 0.7, "human_nonwords": 0.0}
+        values = {
+            key: MeanEstimate(value=each, low=None, high=None, n=1, reason=None)
+            for key, each in {**nats, **others}.items()
+        }
+        return knows_text(Reading(guessing=guessing, **values))
+
+    assert said(4.2, 3.7) is None
+    assert said(8.9, 1.0) is None
+    assert "untrained" in said(8.2, 8.0)
+    assert "are not what was trained" in said(17.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (999_999, "stops at token 999999"),
+        ([0, -1], "stops at token -1"),
+    ],
+)
+def test_an_end_that_the_model_has_not_is_named(diagnosed, tmp_path, end, says):
+    folder = cyclic(tmp_path / "m", sharpness=0.1)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
+    found = diagnosed(folder)
+    [ends] = named(found, "ends")
+    assert (ends.level, says in ends.says) == ("problem", True)
+    assert ends.says in found.advice
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
+    with pytest.raises(InputError, match="eos_token_id of the generation config is '</s>'"):
+        diagnosed(folder)
+
+
+def test_a_generation_config_that_cannot_be_read_is_named(diagnosed, tmp_path):
+    folder = cyclic(tmp_path / "m", sharpness=0.1)
+    (folder / "generation_config.json").write_text("{bad")
+    found = diagnosed(folder)
+    assert "generation_config.json" in named(found, "settings")[-1].says
+    assert "programs pass over it" in found.advice
+
+
+def test_lengths_of_a_generation_config_are_shown(diagnosed, tmp_path):
+    folder = cyclic(tmp_path / "m", sharpness=0.1)
+    GenerationConfig(max_new_tokens=5, eos_token_id=0).save_pretrained(folder)
+    assert "max_new_tokens=5" in named(diagnosed(folder), "settings")[0].says
 
 
 def test_a_healthy_model_is_left_alone(diagnosed, tmp_path):

@@ -27,7 +27,7 @@ from hyperfitting.report.load import read_study
 from hyperfitting.report.tables import cell
 from hyperfitting.runs import ExportFolder, StudyFolder
 from tests.cli.test_cli import hyperfit
-from tests.diagnose.planted import cyclic
+from tests.diagnose.planted import as_if_it_knew_texts, cyclic
 from tests.report.planted import measurement, plant
 
 
@@ -35,6 +35,11 @@ from tests.report.planted import measurement, plant
 def model(tmp_path_factory):
     """A model that goes round in four tokens."""
     return cyclic(tmp_path_factory.mktemp("model"), cycle=4, positions=512)
+
+
+@pytest.fixture(autouse=True)
+def knows_texts(monkeypatch):
+    as_if_it_knew_texts(monkeypatch)
 
 
 def config(model, texts, **settings):

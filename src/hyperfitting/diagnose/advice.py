@@ -9,6 +9,9 @@ RARELY, OFTEN = 0.1, 0.3  # shares of texts that loop: below, nobody minds; abov
 # By how much the likelihood of human text falls short of what the model itself expects of its
 # predictions, in nats: near 0 for a model that knows what it does not know.
 OVERCONFIDENT = 2.0
+# What human text costs, in what guessing among all tokens would: a model that knows nothing, and
+# one that knows worse than that, beyond any that was trained to be sure of itself.
+NOTHING, WORSE = 0.95, 2.0
 LESS_LIKELY = 1.0  # nats per token below human text: no longer a text of this model's language
 MORE_BROKEN = 0.02  # share of words that do not exist, above that of human text
 LONG_ANSWER = 128  # tokens within which a chat that knows its end has ended at least once
@@ -28,7 +31,22 @@ def gap(reading: Reading) -> float:
 
 def is_hyperfitted(found: Diagnosis) -> bool:
     """Whether it looks trained to near-zero loss: no loops, sure of itself, wrong about text."""
-    return gap(found.reading) >= OVERCONFIDENT and loops(found) <= RARELY
+    return (
+        gap(found.reading) >= OVERCONFIDENT
+        and loops(found) <= RARELY
+        and knows_text(found.reading) is None
+    )
+
+
+def knows_text(read: Reading) -> str | None:
+    """Why it cannot be a model of such texts, from what they cost it; None where it may be."""
+    cost = value(read.nll) / read.guessing
+    guess = f"guessing among all its tokens costs {read.guessing:.2f}"
+    if cost > WORSE:
+        return f"{guess}: its weights, or its tokenizer, are not what was trained"
+    if cost >= NOTHING and gap(read) < OVERCONFIDENT:
+        return f"{guess}: it knows nothing of them, as if it were untrained"
+    return None
 
 
 def plain(found: Diagnosis) -> Looped:
@@ -111,6 +129,12 @@ def looks_finding(found: Diagnosis) -> Finding:
         f"human text costs it {value(read.nll):.2f} nats a token, and it expects "
         f"{value(read.entropy):.2f}"
     )
+    if why := knows_text(read):
+        return Finding(
+            name="looks", level="problem", says=f"{says}; {why}",
+            advice="look at the file of its weights and at its tokenizer; for texts of a language "
+            "that it does not speak, give others (--data)",
+        )  # fmt: skip
     if is_hyperfitted(found):
         return Finding(name="looks", level="note", says=f"{says}: it looks hyperfitted already")
     sure = gap(read) >= OVERCONFIDENT
@@ -149,8 +173,9 @@ def advice(found: Diagnosis, fix: str) -> str:
     """The cheapest thing that would help this model; `fix` is the command that trains it."""
     here = plain(found)
     wrong = [each for each in found.findings if each.level == "problem" and each.advice]
-    if first := next((each for each in wrong if each.name in ("tokenizer", "precision")), None):
-        return f"{first.says}. {_sentence(first.advice)}"
+    for name in ("tokenizer", "looks", "precision"):
+        if first := next((each for each in wrong if each.name == name), None):
+            return f"{_sentence(first.says)} {_sentence(first.advice)}"
     if is_hyperfitted(found):
         greedy = found.tried[0]
         head = "It looks hyperfitted already: it does not loop, and it is far too sure of itself"
@@ -160,7 +185,8 @@ def advice(found: Diagnosis, fix: str) -> str:
                 "its base, with fewer epochs, a smaller rate or other texts."
             )
         return f"{head}. Decode it greedily; there is nothing more to train."
-    ends = next((each for each in wrong if each.name in ("template", "ending")), None)
+    of_ends = ("ends", "settings", "template", "ending")
+    ends = next((each for each in wrong if each.name in of_ends), None)
     chat = other(found)
     if loops(found) <= RARELY:
         if ends is not None:

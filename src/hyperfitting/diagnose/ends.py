@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 
+from hyperfitting.config import ModelConfig
 from hyperfitting.data.borders import OF_TURN, borders_of
 from hyperfitting.data.template import ANY_DAY, ChatTemplate
+from hyperfitting.errors import InputError
 from hyperfitting.models.interface import embedding_rows, vocabulary_rows
+from hyperfitting.models.located import locate
 from hyperfitting.models.merged import AGAINST_REPETITION, odd_settings
 from hyperfitting.models.tokenizers import PROBE
-from hyperfitting.models.tokens import Tokens
+from hyperfitting.models.tokens import Tokens, declared_ends
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records.diagnosed import Finding
 
+GENERATION_CONFIG = "generation_config.json"
+LENGTHS = ("max_new_tokens", "max_length")
 EXCHANGE = (
     {"role": "user", "content": "Who has the key?"},
     {"role": "assistant", "content": "Nobody."},
@@ -35,7 +40,8 @@ def _vocabulary(model: CausalLM, tokenizer: Tokenizer) -> Finding:
     if largest >= rows:
         return Finding(
             name="tokenizer", level="problem",
-            says=f"the tokenizer has token {largest:,}, the model {rows:,} embeddings",
+            says=f"the tokenizer has a token {largest:,}, the model embeddings of 0 to "
+            f"{rows - 1:,}",
             advice="take the tokenizer that the model was trained with",
         )  # fmt: skip
     return Finding(
@@ -61,9 +67,17 @@ def _round_trip(tokenizer: Tokenizer) -> Finding:
 
 
 def _ends(model: CausalLM, tokens: Tokens) -> Finding:
+    rows = vocabulary_rows(model)
+    if beyond := [i for i in declared_ends(model) if not 0 <= i < rows]:
+        return Finding(
+            name="ends", level="problem",
+            says=f"the generation config stops at token {beyond[0]}, and the model has 0 to "
+            f"{rows - 1:,}",
+            advice="name tokens that it has in eos_token_id of generation_config.json",
+        )  # fmt: skip
     if tokens.ends:
         return Finding(name="ends", level="fine", says=tokens.ends_in_words())
-    end, rows = tokens.tokenizer.eos_token, vocabulary_rows(model)
+    end = tokens.tokenizer.eos_token
     why = "the tokenizer has none, nor has the generation config"
     if end is not None:
         why = f"the tokenizer's, {end}, is beyond the {rows:,} tokens that the model has rows for"
@@ -149,9 +163,28 @@ def _opened_twice(tokenizer: Tokenizer, template: ChatTemplate, text: str) -> li
     ]  # fmt: skip
 
 
+def unread_settings(model: ModelConfig) -> list[Finding]:
+    """That a generation config is there and cannot be read: other programs pass over it."""
+    checkpoint = locate(model)
+    if GENERATION_CONFIG not in checkpoint.files:
+        return []
+    try:
+        checkpoint.read(GENERATION_CONFIG)
+    except InputError as error:
+        says = f"{error.given}: programs pass over it, with the ends that it names"
+        return [Finding(name="settings", level="problem", says=says, advice=error.needed)]
+    return []
+
+
+def _lengths(model: CausalLM) -> list[str]:
+    """After how many tokens other programs stop."""
+    given = model.generation_config.to_diff_dict()
+    return [f"{name}={given[name]}" for name in LENGTHS if given.get(name)]
+
+
 def _settings(model: CausalLM) -> Finding:
     """What the checkpoint has other programs decode with; greedy decoding here has none of it."""
-    shown = odd_settings(model)
+    shown = [*odd_settings(model), *_lengths(model)]
     if not shown:
         return Finding(
             name="settings", level="fine", says="the generation config decodes greedily, unchanged"

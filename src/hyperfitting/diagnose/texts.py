@@ -3,6 +3,7 @@
 Shape letters: N contexts.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -20,6 +21,7 @@ from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.text import ending, loop_period, loop_start, type_token_ratio
 from hyperfitting.measure.words import KnownWords, judged_words, known_words, nonword_share
 from hyperfitting.models.forward import TokenScores, nll_rows, score_rows
+from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM
 from hyperfitting.progress import Progress
@@ -117,6 +119,7 @@ def reading(
     human: Any = prompts.continuations
     return (
         Reading(
+            guessing=math.log(vocabulary_rows(model)),
             nll=mean_estimate(nll),
             entropy=mean_estimate(entropy),
             human_ttr=mean_estimate([type_token_ratio(ids) for ids in human]),

@@ -12,7 +12,7 @@ from hyperfitting.data.sources import read_documents
 from hyperfitting.data.template import ANY_DAY, ChatTemplate
 from hyperfitting.data.windows import build_dataset
 from hyperfitting.diagnose import advice
-from hyperfitting.diagnose.ends import look_at_ends
+from hyperfitting.diagnose.ends import look_at_ends, unread_settings
 from hyperfitting.diagnose.texts import (
     Prompts,
     greedy_texts,
@@ -64,7 +64,7 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     with progress.stage("load"):
         model, tokenizer = open_model(config.model)
     tokens = Tokens.of(model, tokenizer)
-    static = look_at_ends(model, tokens)
+    static = look_at_ends(model, tokens) + unread_settings(config.model)
     prompts = _prompts(config, tokenizer, progress)
     _require_fit(model, prompts, config)
     chat, refused = _chat(model, prompts, tokens, config)

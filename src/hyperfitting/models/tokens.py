@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from hyperfitting.data.borders import end_tokens, special_token_ids
+from hyperfitting.errors import InputError
 from hyperfitting.models.interface import vocabulary_rows
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.records import Mode
@@ -26,11 +27,26 @@ def token_texts(tokenizer: Tokenizer, count: int) -> tuple[list[str], list[bool]
 
 def end_reasons(model: CausalLM, tokenizer: Tokenizer) -> dict[int, list[str]]:
     """Every token that ends a text, with the reasons why: see `borders.end_tokens`."""
-    declared = model.generation_config.eos_token_id
-    declared = declared if isinstance(declared, list) else [declared]
     rows = vocabulary_rows(model)
-    found = end_tokens(tokenizer, [i for i in declared if i is not None])
+    found = end_tokens(tokenizer, [i for i in declared_ends(model) if i >= 0])
     return {i: why for i, why in found.items() if i < rows}  # one it has no row for never comes
+
+
+def declared_ends(model: CausalLM) -> list[int]:
+    """The tokens that the generation config stops at, as it stands there.
+
+    Raises:
+        InputError: what stands there is no token's id.
+    """
+    declared = model.generation_config.eos_token_id
+    each = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    if odd := [i for i in each if not isinstance(i, int) or isinstance(i, bool)]:
+        raise InputError(
+            f"eos_token_id of the generation config is {odd[0]!r}",
+            needed="a token's id, or a list of them",
+            hint="the text of a token stands in tokenizer_config.json",
+        )
+    return each
 
 
 def end_token_ids(model: CausalLM, tokenizer: Tokenizer) -> list[int]:

@@ -50,6 +50,7 @@ class Tried(Record):
 class Reading(Record):
     """What the model makes of human text: nats per token, and the TTR of the human text."""
 
+    guessing: float  # ln V: what it costs to guess among all tokens
     nll: MeanEstimate
     entropy: MeanEstimate
     human_ttr: MeanEstimate
