@@ -27,8 +27,10 @@ from hyperfitting.report.load import read_study
 from hyperfitting.report.tables import cell
 from hyperfitting.runs import ExportFolder, StudyFolder
 from tests.cli.test_cli import hyperfit
+from tests.comparing import Said
 from tests.diagnose.planted import as_if_it_knew_texts, cyclic
 from tests.report.planted import measurement, plant
+from tests.tiny import CHAT_TEMPLATE, END
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,16 @@ def test_the_result_is_read_by_plain_transformers(fixed):
     model = AutoModelForCausalLM.from_pretrained(fixed.export)
     with torch.no_grad():
         assert model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, 260)
+
+
+def test_what_the_diagnosis_finds_is_told(texts_file, tmp_path):
+    """A job that goes on says what it does not mend."""
+    template = CHAT_TEMPLATE.replace(END, "\n")
+    folder = cyclic(tmp_path / "model", sharpness=0.1, chat=template)
+    progress = Said()
+    verbs.fix(config(folder, texts_file), tmp_path / "out", progress)
+    assert any("template: nothing in the chat template" in line for line in progress.lines)
+    assert not any("loops:" in line for line in progress.lines)
 
 
 def test_what_is_done_is_not_done_again(model, texts_file, tmp_path, monkeypatch):

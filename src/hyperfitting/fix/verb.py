@@ -5,7 +5,7 @@ The same command goes on where it was stopped: what a step wrote is not done aga
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from hyperfitting.fix.words import Chats, loops, sentences
 from hyperfitting.models.devices import choose_device
 from hyperfitting.progress import Progress, in_bytes
 from hyperfitting.records import Arm
-from hyperfitting.records.diagnosed import Diagnosis
+from hyperfitting.records.diagnosed import Diagnosis, Finding
 from hyperfitting.records.examined import Examination
 from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.fixed import AnswersFile, FixFile, StepsFile
@@ -71,6 +71,12 @@ class _Job:
             name=of.model, revision=of.revision, device=of.device,
             trust_remote_code=of.trust_remote_code,
         )  # fmt: skip
+
+    def tell(self, findings: Iterable[Finding]) -> None:
+        """Say what is wrong."""
+        for each in findings:
+            if each.level == "problem":
+                self.progress.say(f"  {each.name}: {each.says}")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -159,9 +165,7 @@ def _examined(job: _Job) -> tuple[Resolved[RunConfig], Examination]:
     texts = resolve_texts(DoctorConfig, [given]).config
     with job.step("texts"):
         examination, data = examine(texts, job.progress)
-    for finding in examination.findings:
-        if finding.level == "problem":
-            job.progress.say(f"  {finding.name}: {finding.says}")
+    job.tell(examination.findings)
     if examination.windows is None or examination.heldout is None:
         worst = next(each for each in examination.findings if each.name in ("tokens", "split"))
         raise InputError(worst.says, needed="texts that can be trained on", hint=worst.advice)
@@ -202,6 +206,7 @@ def _diagnosed(job: _Job, data: DataConfig) -> Diagnosis:
         return read_file(Diagnosis, path, AGAIN)
     with job.step("diagnosis"):
         found = diagnose(DiagnoseConfig(model=job.model, data=data, **QUICK), job.progress)
+    job.tell(each for each in found.findings if each.name != "loops")  # what is to be mended
     write_file(path, found)
     return found
 
