@@ -11,7 +11,7 @@ from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
-from hyperfitting.diagnose.advice import advice, gap, helpful, knows_text
+from hyperfitting.diagnose.advice import advice, gap, helpful, why_unfit
 from hyperfitting.errors import InputError
 from hyperfitting.models.merged import odd_settings
 from hyperfitting.progress import Progress
@@ -91,7 +91,7 @@ def test_only_far_more_than_guessing_is_damage():
             key: MeanEstimate(value=each, low=None, high=None, n=1, reason=None)
             for key, each in {**nats, **others}.items()
         }
-        return knows_text(Reading(guessing=guessing, **values))
+        return why_unfit(Reading(guessing=guessing, **values))
 
     assert said(4.2, 3.7) is None
     assert said(8.9, 1.0) is None

@@ -34,11 +34,11 @@ def is_hyperfitted(found: Diagnosis) -> bool:
     return (
         gap(found.reading) >= OVERCONFIDENT
         and loops(found) <= RARELY
-        and knows_text(found.reading) is None
+        and why_unfit(found.reading) is None
     )
 
 
-def knows_text(read: Reading) -> str | None:
+def why_unfit(read: Reading) -> str | None:
     """Why it cannot be a model of such texts, from what they cost it; None where it may be."""
     cost = value(read.nll) / read.guessing
     guess = f"guessing among all its tokens costs {read.guessing:.2f}"
@@ -129,7 +129,7 @@ def looks_finding(found: Diagnosis) -> Finding:
         f"human text costs it {value(read.nll):.2f} nats a token, and it expects "
         f"{value(read.entropy):.2f}"
     )
-    if why := knows_text(read):
+    if why := why_unfit(read):
         return Finding(
             name="looks", level="problem", says=f"{says}; {why}",
             advice="look at the file of its weights and at its tokenizer; for texts of a language "

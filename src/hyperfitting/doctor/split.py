@@ -94,19 +94,22 @@ def _candidates(config: DataConfig, encoded: Sequence[EncodedDocument]) -> Itera
     windows, where they are short; of conversations also whole ones.
     """
     is_cut = config.windows == "fixed" and _is_chat(encoded)
-    if is_cut:
-        yield config
-        longest = min(MOST_TOKENS, max(len(document.closed()) for document in encoded))
-        width = max(longest, config.window_tokens)
-        yield config.model_copy(update={"windows": "documents", "window_tokens": width})
-    for part in (config, *_longer(config), *_shorter(config)):
+    whole = [_whole(config, encoded)] if is_cut else []
+    for part in (config, *whole, *_longer(config), *_shorter(config)):
         yield part
         if part.windows == "fixed" and part.windows_per_document < MORE_WINDOWS:
             yield part.model_copy(update={"windows_per_document": MORE_WINDOWS})
     if is_cut:
-        whole = config.model_copy(update={"windows": "documents"})
-        yield whole
-        yield from _shorter(whole)
+        cut_late = config.model_copy(update={"windows": "documents"})
+        yield cut_late
+        yield from _shorter(cut_late)
+
+
+def _whole(config: DataConfig, encoded: Sequence[EncodedDocument]) -> DataConfig:
+    """Windows that hold the longest text with its end, up to `MOST_TOKENS`."""
+    longest = min(MOST_TOKENS, max(len(document.closed()) for document in encoded))
+    width = max(longest, config.window_tokens)
+    return config.model_copy(update={"windows": "documents", "window_tokens": width})
 
 
 def _longer(config: DataConfig) -> Iterator[DataConfig]:
