@@ -5,21 +5,24 @@ import math
 import shlex
 
 import pytest
-from transformers import AutoTokenizer, GenerationConfig
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hyperfitting import verbs
 from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
 from hyperfitting.diagnose.advice import advice, gap, helpful, why_unfit
+from hyperfitting.diagnose.texts import cast
 from hyperfitting.errors import InputError
+from hyperfitting.models.load import load_model
 from hyperfitting.models.merged import odd_settings
 from hyperfitting.progress import Progress
 from hyperfitting.records.diagnosed import Reading
 from hyperfitting.records.estimates import MeanEstimate
 from tests.cli.test_cli import hyperfit
 from tests.diagnose.planted import as_if_it_knew_texts, cyclic
-from tests.tiny import CHAT_TEMPLATE, END, tiny_model
+from tests.tiny import CHAT_TEMPLATE, END, save_tiny, tiny_model
 
 WITHOUT_END = CHAT_TEMPLATE.replace(END, "\n")
 
@@ -281,13 +284,45 @@ def test_samplers_count_only_where_they_are_used(diagnosed, tmp_path):
 def test_a_model_that_16_bits_break(diagnosed, tmp_path):
     whole = diagnosed(cyclic(tmp_path / "a", sharpness=0.1), precision=True)
     assert named(whole, "precision")[0].level == "fine"
-    assert whole.precision_top1.value > 0.95
+    assert whole.greedy[-1].top1.value > 0.95
     broken = diagnosed(cyclic(tmp_path / "b", sharpness=0.1, offset=64.0), precision=True)
     assert broken.greedy[0].looped.value == 0, "float32 does not mind"
     [precision] = named(broken, "precision")
     assert precision.level == "problem"
-    assert broken.precision_top1.value < 0.5
+    assert broken.greedy[-1].top1.value < 0.5
     assert "Run it in float32." in broken.advice
+
+
+def test_a_checkpoint_of_float16_is_tried_in_its_own_type_too(diagnosed, tmp_path):
+    """Its logits are beyond what float16 holds; bfloat16 has room for them."""
+    folder = cyclic(tmp_path / "m", sharpness=0.1)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.model.norm.weight.data *= 4e4
+    model.lm_head.weight.data *= 16.0
+    model.to(torch.float16).save_pretrained(folder)
+    own, half = named(diagnosed(folder, precision=True), "precision")
+    assert own.says.startswith("in float16 this 'llama' model gives logits that are not numbers")
+    assert (half.level, half.says.startswith("in bfloat16")) == ("fine", True)
+    model.model.norm.weight.data /= 4e4
+    model.to(torch.float16).save_pretrained(folder)
+    found = diagnosed(folder, precision=True)
+    assert [each.arithmetic for each in found.greedy] == ["float32", "float16", "bfloat16"]
+    assert [each.level for each in named(found, "precision")] == ["fine", "fine"]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_those_of_a_loader_that_is_asked_for_them(family, dtype, tmp_path):
+    """Bit for bit: rotary frequencies and scales stay float32, as transformers leaves them."""
+    folder = save_tiny(tmp_path / "m", family)
+    model = load_model(ModelConfig(name=str(folder), device="cpu"))
+    cast(model, dtype)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    ids = torch.arange(1, 41)[None]
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, theirs(ids).logits)
+    cast(model, torch.float32)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_a_doubled_beginning_is_named(diagnosed, tmp_path):

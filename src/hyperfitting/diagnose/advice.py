@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hyperfitting.records.diagnosed import Arithmetic, Diagnosis, Finding, Looped, Reading, Tried
+from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
 from hyperfitting.records.estimates import MeanEstimate
 
 RARELY, OFTEN = 0.1, 0.3  # shares of texts that loop: below, nobody minds; above, everybody does
@@ -59,12 +59,9 @@ def loops(found: Diagnosis) -> float:
     return max(value(each.looped) for each in found.greedy if each.arithmetic == "float32")
 
 
-def other(found: Diagnosis, *, arithmetic: Arithmetic | None = None) -> Looped | None:
-    """Those after chats, or in another arithmetic."""
-    for each in found.greedy[1:]:
-        if (each.arithmetic == arithmetic) if arithmetic else each.arithmetic == "float32":
-            return each
-    return None
+def other(found: Diagnosis) -> Looped | None:
+    """Greedy texts after chats, in float32; None where there is no template."""
+    return next((each for each in found.greedy[1:] if each.arithmetic == "float32"), None)
 
 
 def loop_finding(each: Looped) -> Finding:
@@ -105,21 +102,22 @@ def ending_finding(
     )
 
 
-def precision_finding(found: Diagnosis) -> Finding | None:
-    """Whether 16 bits change what it writes."""
-    half, top1 = other(found, arithmetic="bfloat16"), found.precision_top1
-    if half is None or top1 is None:
-        return None
-    more = value(half.looped) - value(plain(found).looped)
-    says = (
-        f"in bfloat16 it chooses the same token at {value(top1):.1%} of places, and "
-        f"{value(half.looped):.0%} of its texts loop ({value(plain(found).looped):.0%} in float32)"
-    )
-    is_broken = more > OFTEN or value(top1) < LEAST_TOP1
-    return Finding(
-        name="precision", level="problem" if is_broken else "fine", says=says,
-        advice="run it in float32" if is_broken else None,
-    )  # fmt: skip
+def precision_findings(found: Diagnosis) -> list[Finding]:
+    """Whether 16 bits change what it writes, for each arithmetic that was tried."""
+    whole, findings = value(plain(found).looped), []
+    for half in found.greedy:
+        if half.top1 is None:
+            continue
+        share, same = value(half.looped), value(half.top1)
+        is_broken = share - whole > OFTEN or same < LEAST_TOP1
+        finding = Finding(
+            name="precision", level="problem" if is_broken else "fine",
+            says=f"in {half.arithmetic} it chooses the same token at {same:.1%} of places, and "
+            f"{share:.0%} of its texts loop ({whole:.0%} in float32)",
+            advice="run it in float32" if is_broken else None,
+        )  # fmt: skip
+        findings.append(finding)
+    return findings
 
 
 def looks_finding(found: Diagnosis) -> Finding:

@@ -192,7 +192,11 @@ def of_texts(
     )
 
 
-@torch.no_grad()
-def in_bfloat16(model: CausalLM) -> CausalLM:
-    """Mutates `model`: its weights and arithmetic are those of 16 bits."""
-    return model.to(torch.bfloat16)
+def cast(model: CausalLM, dtype: torch.dtype) -> None:
+    """Mutates `model`: weights and arithmetic of a type, as a loader that is asked for it gives.
+
+    Buffers stay as they are: rotary frequencies are float32 in every such model.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)

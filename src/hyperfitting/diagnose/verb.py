@@ -15,8 +15,8 @@ from hyperfitting.diagnose import advice
 from hyperfitting.diagnose.ends import look_at_ends, unread_settings
 from hyperfitting.diagnose.texts import (
     Prompts,
+    cast,
     greedy_texts,
-    in_bfloat16,
     looped,
     of_texts,
     reading,
@@ -34,11 +34,18 @@ from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.load import is_quantized
 from hyperfitting.models.located import locate
+from hyperfitting.models.merged import STORED, stored_dtype
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress, in_number
-from hyperfitting.records.diagnosed import Diagnosis, Finding, Looped, Reading, Tried
-from hyperfitting.records.estimates import MeanEstimate
+from hyperfitting.records.diagnosed import (
+    Arithmetic,
+    Diagnosis,
+    Finding,
+    Looped,
+    Reading,
+    Tried,
+)
 
 LONG = 60.0  # seconds from which on it is said how long the rest takes
 ASK = "Go on with this text:\n\n"
@@ -75,7 +82,8 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
     start = time.monotonic()
     texts = greedy_texts(model, tokens, prompts, config, progress, "greedy texts")
     both = time.monotonic() - start
-    rounds = (chat is not None) + (config.precision and not is_quantized(model))
+    halves = _halves(config) if config.precision and not is_quantized(model) else []
+    rounds = (chat is not None) + len(halves)
     _foretell(progress, rounds * both + len(specs) * texts.seconds, len(specs))
     greedy = [looped(texts, prompts, tokens.ends, "float32")]
     if chat is not None:
@@ -87,20 +95,17 @@ def diagnose(config: DiagnoseConfig, progress: Progress | None = None) -> Diagno
         )
     ]  # fmt: skip
     found += [tried(model, tokens, prompts, spec, words, config, progress) for spec in specs]
-    top1 = None
     if config.precision and is_quantized(model):
-        static.append(
-            Finding(
-                name="precision",
-                level="note",
-                says="its weights are quantised: not run in bfloat16",
-            )
-        )
-    elif config.precision:
-        half, top1 = _in_16_bits(model, tokens, prompts, config, scores.top1_NK, progress)
-        greedy.append(half)
+        says = "its weights are quantised: not run in 16 bits"
+        static.append(Finding(name="precision", level="note", says=says))
+    for name in halves:
+        half = _in_16_bits(model, tokens, prompts, config, scores.top1_NK, progress, name)
+        if isinstance(half, Looped):
+            greedy.append(half)
+        else:
+            static.append(half)
     return _concluded(
-        config, prompts, tokens, static=static, greedy=greedy, read=read, top1=top1, found=found,
+        config, prompts, tokens, static=static, greedy=greedy, read=read, found=found,
         is_chat=chat is not None,
     )  # fmt: skip
 
@@ -185,6 +190,11 @@ def _chat(
     return chat, []
 
 
+def _halves(config: DiagnoseConfig) -> list[Arithmetic]:
+    """The types of 16 bits that are tried: that of the checkpoint first, which holds no more."""
+    return ["float16", "bfloat16"] if stored_dtype(config.model) == "float16" else ["bfloat16"]
+
+
 def _in_16_bits(
     model: CausalLM,
     tokens: Tokens,
@@ -192,14 +202,25 @@ def _in_16_bits(
     config: DiagnoseConfig,
     top1_NK: Any,
     progress: Progress,
-) -> tuple[Looped, MeanEstimate]:
-    """The same texts in bfloat16, and how often it chooses as in float32. Mutates `model`."""
-    half = in_bfloat16(model)
-    texts = greedy_texts(half, tokens, prompts, config, progress, "greedy texts in bfloat16")
-    rows = [[*a, *b] for a, b in zip(prompts.contexts, prompts.continuations, strict=True)]
-    with progress.stage("choices in bfloat16"):
-        agreement = top1_agreement(choose_rows(half, rows, prompts.length), top1_NK)
-    return looped(texts, prompts, tokens.ends, "bfloat16"), mean_estimate(agreement.tolist())
+    name: Arithmetic,
+) -> Looped | Finding:
+    """The same texts in 16 bits, and how often it chooses as in float32; or why it cannot be run.
+
+    Mutates `model`, whose weights are float32 afterwards: those that the type holds.
+    """
+    cast(model, STORED[name])
+    try:
+        texts = greedy_texts(model, tokens, prompts, config, progress, f"greedy texts in {name}")
+        rows = [[*a, *b] for a, b in zip(prompts.contexts, prompts.continuations, strict=True)]
+        with progress.stage(f"choices in {name}"):
+            agreement = top1_agreement(choose_rows(model, rows, prompts.length), top1_NK)
+    except InputError as error:  # numbers beyond the type
+        says = f"in {name} {error.given}"
+        return Finding(name="precision", level="problem", says=says, advice="run it in float32")
+    finally:
+        cast(model, STORED["float32"])
+    found = looped(texts, prompts, tokens.ends, name)
+    return found.model_copy(update={"top1": mean_estimate(agreement.tolist())})
 
 
 def _concluded(
@@ -210,7 +231,6 @@ def _concluded(
     static: list[Finding],
     greedy: list[Looped],
     read: Reading,
-    top1: MeanEstimate | None,
     found: list[Tried],
     is_chat: bool,
 ) -> Diagnosis:
@@ -223,7 +243,6 @@ def _concluded(
         ends=tokens.listed_ends(),
         greedy=greedy,
         reading=read,
-        precision_top1=top1,
         tried=found,
         findings=static,
         advice="",
@@ -234,11 +253,10 @@ def _concluded(
         *static,
         *(advice.loop_finding(each) for each in in_full),
         advice.ending_finding(in_full[-1], static, config.natural_tokens, is_chat=is_chat),
-        advice.precision_finding(diagnosis),
+        *advice.precision_findings(diagnosis),
         advice.looks_finding(diagnosis),
     ]
-    told = [each for each in findings if each is not None]
-    diagnosis = diagnosis.model_copy(update={"findings": told})
+    diagnosis = diagnosis.model_copy(update={"findings": findings})
     return diagnosis.model_copy(update={"advice": advice.advice(diagnosis, _fix(config))})
 
 

@@ -7,7 +7,7 @@ from hyperfitting.records.origins import Environment, TextEnd
 from hyperfitting.records.record import FileRecord, Record
 
 Level = Literal["problem", "note", "fine"]
-Arithmetic = Literal["float32", "bfloat16"]
+Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 
 class Finding(Record):
@@ -23,7 +23,8 @@ class Looped(Record):
     """Greedy texts of one kind of prompt, in one arithmetic.
 
     `period` and `onset` are medians over the texts that loop, in tokens: how long a round is, and
-    after how many tokens the first begins.
+    after how many tokens the first begins. `top1` is the share of tokens of human text at which it
+    chooses as in float32; None of float32 itself.
     """
 
     prompts: str
@@ -33,6 +34,7 @@ class Looped(Record):
     ended: MeanEstimate  # of texts that may end themselves
     period: float | None
     onset: float | None
+    top1: MeanEstimate | None = None
 
 
 class Tried(Record):
@@ -68,7 +70,6 @@ class Diagnosis(FileRecord):
     ends: list[TextEnd]
     greedy: list[Looped]
     reading: Reading
-    precision_top1: MeanEstimate | None  # float32 against bfloat16; None where it was not run
     tried: list[Tried]
     findings: list[Finding]
     advice: str
