@@ -13,8 +13,8 @@ from hyperfitting.config import DataConfig, ModelConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
 from hyperfitting.diagnose.advice import advice, gap, helpful, why_unfit
-from hyperfitting.diagnose.texts import cast
 from hyperfitting.errors import InputError
+from hyperfitting.models.devices import cast_weights
 from hyperfitting.models.load import load_model
 from hyperfitting.models.merged import odd_settings
 from hyperfitting.progress import Progress
@@ -316,12 +316,12 @@ def test_16_bits_are_those_of_a_loader_that_is_asked_for_them(family, dtype, tmp
     """Bit for bit: rotary frequencies and scales stay float32, as transformers leaves them."""
     folder = save_tiny(tmp_path / "m", family)
     model = load_model(ModelConfig(name=str(folder), device="cpu"))
-    cast(model, dtype)
+    cast_weights(model, dtype)
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     ids = torch.arange(1, 41)[None]
     with torch.no_grad():
         assert torch.equal(model(ids).logits, theirs(ids).logits)
-    cast(model, torch.float32)
+    cast_weights(model, torch.float32)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-import torch
-
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.data.word_list import english_words
 from hyperfitting.generate.both_modes import BothModes, write_in_both_modes
@@ -190,13 +188,3 @@ def of_texts(
         nonwords=words.share(tokens, prompts, texts),
         milliseconds=1000 * seconds / (len(texts) * prompts.length),
     )
-
-
-def cast(model: CausalLM, dtype: torch.dtype) -> None:
-    """Mutates `model`: weights and arithmetic of a type, as a loader that is asked for it gives.
-
-    Buffers stay as they are: rotary frequencies are float32 in every such model.
-    """
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(dtype)

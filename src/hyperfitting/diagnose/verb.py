@@ -15,7 +15,6 @@ from hyperfitting.diagnose import advice
 from hyperfitting.diagnose.ends import look_at_ends, unread_settings
 from hyperfitting.diagnose.texts import (
     Prompts,
-    cast,
     greedy_texts,
     looped,
     of_texts,
@@ -30,6 +29,7 @@ from hyperfitting.generate.specs import parse_decoders
 from hyperfitting.generate.verb import open_model
 from hyperfitting.measure.intervals import mean_estimate
 from hyperfitting.measure.ranks import top1_agreement
+from hyperfitting.models.devices import cast_weights
 from hyperfitting.models.fit import check_fit
 from hyperfitting.models.forward import choose_rows
 from hyperfitting.models.load import is_quantized
@@ -208,7 +208,7 @@ def _in_16_bits(
 
     Mutates `model`, whose weights are float32 afterwards: those that the type holds.
     """
-    cast(model, STORED[name])
+    cast_weights(model, STORED[name])
     try:
         texts = greedy_texts(model, tokens, prompts, config, progress, f"greedy texts in {name}")
         rows = [[*a, *b] for a, b in zip(prompts.contexts, prompts.continuations, strict=True)]
@@ -218,7 +218,7 @@ def _in_16_bits(
         says = f"in {name} {error.given}"
         return Finding(name="precision", level="problem", says=says, advice="run it in float32")
     finally:
-        cast(model, STORED["float32"])
+        cast_weights(model, STORED["float32"])
     found = looped(texts, prompts, tokens.ends, name)
     return found.model_copy(update={"top1": mean_estimate(agreement.tolist())})
 

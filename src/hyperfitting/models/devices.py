@@ -161,11 +161,11 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def halve_frozen_weights(model: CausalLM) -> None:
-    """Mutates `model`: bfloat16 weights, for a base that stays frozen.
+def cast_weights(model: CausalLM, dtype: torch.dtype) -> None:
+    """Mutates `model`: weights of a floating type, as a loader that is asked for it gives them.
 
-    Buffers keep their dtype: in bfloat16 the rotary frequencies would turn far positions visibly.
+    Buffers keep their dtype: in 16 bits the rotary frequencies would turn far positions visibly.
     """
     for parameter in model.parameters():
-        if parameter.dtype == DTYPE:
-            parameter.data = parameter.data.to(torch.bfloat16)
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)

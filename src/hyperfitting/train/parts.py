@@ -11,9 +11,9 @@ from hyperfitting.config.methods import METHODS
 from hyperfitting.data.windows import Dataset
 from hyperfitting.models.devices import (
     Precision,
+    cast_weights,
     choose_device,
     choose_precision,
-    halve_frozen_weights,
     make_accelerator,
 )
 from hyperfitting.models.digests import architecture_digest, model_digest, settings_of
@@ -69,7 +69,7 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
     }
     tokens = Tokens.of(model, tokenizer)
     if precision == "bf16" and METHODS[config.train.method].has_adapters:
-        halve_frozen_weights(model)
+        cast_weights(model, torch.bfloat16)
     if not is_quantized(model):
         model.to(device)
     dataset = null_dataset(
