@@ -63,7 +63,7 @@ def _add_tokenizer(writer, size, template):
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([*tokens, *(f"[PAD{i}]" for i in range(unused))])
     writer.add_token_types([*kinds, *[gguf.TokenType.UNUSED] * unused])
-    writer.add_token_merges(["Ġ Ġ"])
+    writer.add_token_merges(["Ġ Ġ", "Ġ Ġ"])  # transformers 5.17 reads a list of one as a text
     writer.add_eos_token_id(tokens.index(END))
     if template:
         writer.add_chat_template(template)

@@ -1,10 +1,12 @@
 """Load a tokenizer, a base model or a trained result, in float32 (see `devices.py`)."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from transformers.quantizers import AutoHfQuantizer
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     CONFIG,
     Checkpoint,
     keep_origin,
@@ -49,7 +53,8 @@ from hyperfitting.runs import RunFolder
 from hyperfitting.seals import file_digest
 
 # transformers puts an adapter that lies beside whole weights on top of them without a word. It
-# looks for one in the subfolder that is named here, and no checkpoint has this one.
+# looks for one in the subfolder that is named here, and no checkpoint has this one. That of a
+# folder is passed over by 5.17, which gets `_whole_alone`.
 WITHOUT_ADAPTER = {"subfolder": "no-adapter-is-wanted"}
 
 
@@ -185,6 +190,20 @@ def _placed(
     return {"quantization_config": asked, "device_map": {"": device}}
 
 
+@contextmanager
+def _whole_alone(checkpoint: Checkpoint) -> Iterator[str]:
+    """Where whole weights lie; of a folder with an adapter beside them, links to all but that."""
+    folder = Path(checkpoint.path)
+    if not (checkpoint.has_adapter and folder.is_dir()):
+        yield checkpoint.path
+        return
+    with tempfile.TemporaryDirectory() as alone:
+        for each in folder.iterdir():
+            if each.name not in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                (Path(alone) / each.name).symlink_to(each.resolve())
+        yield alone
+
+
 def load_model(config: ModelConfig) -> PreTrainedModel:
     """The base model in float32 on the chosen device, in evaluation mode (no dropout).
 
@@ -208,9 +227,10 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
         quiet_transformers(),
         without_pickles(config.name),
         without_bar(checkpoint),
+        _whole_alone(checkpoint) as path,
     ):
         model, info = AutoModelForCausalLM.from_pretrained(
-            checkpoint.path,
+            path,
             **checkpoint.options,
             trust_remote_code=config.trust_remote_code,
             dtype=DTYPE,
