@@ -224,9 +224,10 @@ def label(arm: Arm, arms: Iterable[Arm], num_seeds: int = 1) -> str:
     The seed is named only where `arms` holds several seeds of the same name and parameters; a
     mean over seeds (`num_seeds` above 1) names their number instead. Free of control characters.
     """
-    is_told = num_seeds == 1 and len({o.seed for o in arms if o.variant == arm.variant}) > 1
-    seeds = [f"{num_seeds} seeds"] if num_seeds > 1 else [f"seed {arm.seed}"] * is_told
-    return _in_brackets(arm, seeds)
+    if num_seeds > 1:
+        return _in_brackets(arm, [f"{num_seeds} seeds"])
+    seeds = {other.seed for other in arms if other.variant == arm.variant}
+    return _in_brackets(arm, [f"seed {arm.seed}"] if len(seeds) > 1 else [])
 
 
 def _in_brackets(arm: Arm, more: Sequence[str]) -> str:
