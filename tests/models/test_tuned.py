@@ -177,6 +177,7 @@ def both(model_folder, adapter_on, tmp_path):
 def test_merged_weights_beside_their_adapter_are_the_tuned_model(both, model_folder, kind):
     folder = both(None)
     merged = load_model(config(folder))
+    assert (merged.name_or_path, merged.config._name_or_path) == (str(folder), str(folder))
     merged.to(kind).save_pretrained(folder)
     found = load_tuned(config(folder), config(model_folder))
     assert kind_of_tuned(config(folder), config(model_folder)) == "model"

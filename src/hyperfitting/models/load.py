@@ -242,6 +242,8 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             **placed,
         )
         assert not getattr(model, "_hf_peft_config_loaded", False), "an adapter was loaded too"
+        if path != checkpoint.path:  # an adapter that is trained on it names its base by this
+            model.name_or_path = model.config._name_or_path = checkpoint.path
         notes = checked_notes(model, info, checkpoint, is_quantized=quantization is not None)
         require_finite(model.named_parameters(), config.name)
     digest_of_file = None
