@@ -29,3 +29,36 @@ def test_large_buffers_come_from_the_heap(switch, expected):
         [sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.split() == [expected, expected]
+
+
+TRIMMED = """
+import ctypes
+from pathlib import Path
+from hyperfitting.allocation import give_back_unused, keep_large_buffers
+def held():
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return int(next(line for line in lines if line.startswith('RssAnon')).split()[1])
+keep_large_buffers()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+before = held()
+pointers = [library.malloc(2**20) for _ in range(200)]
+for pointer in pointers:
+    ctypes.memset(pointer, 1, 2**20)
+last = pointers.pop()  # in use, and above all that is free
+for pointer in pointers:
+    library.free(pointer)
+kept = held()
+told = give_back_unused()
+print(kept - before > 190_000, told, held() - before < 10_000)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc on Linux only")
+def test_free_pages_go_back_when_that_is_asked():
+    """KiB that a process holds: kept when 199 MiB are free, gone after `give_back_unused`."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True", "True"]

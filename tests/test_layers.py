@@ -33,13 +33,13 @@ ALLOWED = {
     "runs": {"errors", "faults", "foreign", "records", "storage", "seals"},
     "data": BASE | {"builtin"},
     "measure": {"errors", "records"},
-    "models": BASE | FILES_OF_A_RUN | {"builtin", "data", "measure"},
+    "models": BASE | FILES_OF_A_RUN | {"allocation", "builtin", "data", "measure"},
     "generate": BASE | FILES_OF_A_RUN | {"data", "models", "measure"},
     "report": BASE | FILES_OF_A_RUN | {"measure"},
     # Its figure of a run is the report's.
     "train": BASE
     | FILES_OF_A_RUN
-    | {"environment", "data", "models", "generate", "measure", "report"},
+    | {"allocation", "environment", "data", "models", "generate", "measure", "report"},
     # What evaluate, explain and tasks share.
     "compare": BASE | FILES_OF_A_RUN | {"data", "models", "generate", "measure", "train"},
     "tasks": BASE | {"models", "measure", "compare"},

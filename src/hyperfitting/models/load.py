@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.quantizers import AutoHfQuantizer
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.checkpoint import (
@@ -105,7 +106,9 @@ def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
         )
 
     with loading(partial(_refused, config, checkpoint)):
-        return read_once(kind, checkpoint, load)
+        found = read_once(kind, checkpoint, load)
+    give_back_unused()  # of a large vocabulary half of what reading it took
+    return found
 
 
 def _refused(config: ModelConfig, checkpoint: Checkpoint, error: Exception) -> InputError:
@@ -260,6 +263,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     if not placed:
         model.to(choose_device(config))
     require_causal(model.eval())
+    give_back_unused()
     return model
 
 

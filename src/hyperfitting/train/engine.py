@@ -9,6 +9,7 @@ Shape letters: B windows of a batch, N windows in all, T tokens, D hidden width.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ from hyperfitting.models.interface import logits_of
 from hyperfitting.models.types import CausalLM
 from hyperfitting.train.loss import IGNORED, Head, head_logits, summed_nll
 from hyperfitting.train.prefix_cache import HiddenStore
+from hyperfitting.train.tied import TiedGradient, tied_gradient
 
 
 class Source:
@@ -151,11 +153,12 @@ class TailEngine:
             release_prefix(self.parts, self.tail.cut)
             self.released = True
 
-    def normed(self, source: Source, inputs: Tensor) -> Tensor:
+    def normed(self, source: Source, inputs: Tensor, tied: TiedGradient | None = None) -> Tensor:
         """Inputs of a source to normed hidden states, [B, T, D]."""
         blocks = self.known[tuple(inputs.shape[:2])]
         if source.store is None:
-            with torch.set_grad_enabled(self.prefix_trains and torch.is_grad_enabled()):
+            trains = torch.set_grad_enabled(self.prefix_trains and torch.is_grad_enabled())
+            with trains, tied.lookups() if tied else nullcontext():
                 inputs = hidden_entering(self.parts, inputs, self.tail.cut)
         if self.compiled is not None and torch.is_grad_enabled():
             return self.compiled(inputs, blocks)
@@ -163,9 +166,11 @@ class TailEngine:
 
     def summed_nll(self, source: Source, inputs: Tensor, target_BT: Tensor) -> Tensor:
         """See `Engine`."""
+        tied = tied_gradient(self.parts.embedding, self.parts.head)
         with self.autocast():
-            normed_BTD = self.normed(source, inputs)
-            return summed_nll(normed_BTD.flatten(0, 1), self.head, target_BT.flatten())
+            normed_BTD = self.normed(source, inputs, tied)
+            head = self.head._replace(tied=tied)
+            return summed_nll(normed_BTD.flatten(0, 1), head, target_BT.flatten())
 
     def window_nll(self, source: Source, inputs: Tensor, target_BT: Tensor) -> Tensor:
         """See `Engine`."""

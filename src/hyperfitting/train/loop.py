@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.progress import Stage
@@ -265,6 +266,7 @@ class Trainer:
             row = self.monitor(epoch, state.step, loss)
         except DivergedError as error:
             raise self._unstable(error.given) from error
+        give_back_unused()  # what writing texts took, a step has no use for
         state.rows.append(row)
         state.monitor_seconds += row.seconds
         if epoch == 0:

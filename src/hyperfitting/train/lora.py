@@ -95,7 +95,7 @@ def _require_rank(model: CausalLM, targets: list[str], experts: Sequence[str], r
 
 
 def save_adapter(
-    adapted: CausalLM, initial: dict[str, torch.Tensor], folder: Path, lora: LoraConfig
+    adapted: CausalLM, initial: Mapping[str, torch.Tensor], folder: Path, lora: LoraConfig
 ) -> None:
     """Write an adapter that `PeftModel.from_pretrained` loads on the unmodified base.
 
@@ -160,7 +160,7 @@ def _saved_name(name: str) -> str:
     )
 
 
-def _save_start(adapted: CausalLM, initial: dict[str, torch.Tensor], folder: Path) -> None:
+def _save_start(adapted: CausalLM, initial: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write the adapter as it was before the first step."""
     now = {n: p.detach().clone() for n, p in adapted.named_parameters() if n in initial}
     config = adapted.peft_config["default"]

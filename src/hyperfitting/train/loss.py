@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
+from hyperfitting.train.tied import TiedGradient
+
 IGNORED = -100  # target of a position that is not trained on
 # Float32 logits of one chunk. A chunk has 64 rows at least, or products get slow; on a CPU, of a
 # vocabulary that is not small, 256 at most, beyond which they get no faster.
@@ -26,6 +28,7 @@ class Head(NamedTuple):
 
     weight_VD: Tensor
     softcap: float | None = None
+    tied: TiedGradient | None = None  # takes the gradient, where it is the embedding's as well
 
 
 def chunk_rows(head: Head) -> int:
@@ -58,7 +61,7 @@ def summed_nll(hidden_ND: Tensor, head: Head, target_N: Tensor) -> Tensor:
         )  # fmt: skip
         return total
     summed: Tensor = _ChunkedNll.apply(
-        hidden_ND, head.weight_VD, target_N, head.softcap, chunk_rows(head)
+        hidden_ND, head.weight_VD, target_N, head.softcap, chunk_rows(head), head.tied
     )  # type: ignore[no-untyped-call]
     return summed
 
@@ -90,6 +93,7 @@ class _ChunkedNll(torch.autograd.Function):
         target_N: Tensor,
         softcap: float | None,
         rows: int,
+        tied: TiedGradient | None,
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = hidden_ND.dtype
@@ -99,7 +103,7 @@ class _ChunkedNll(torch.autograd.Function):
         weight = weight_VD.to(dtype)
         total = torch.zeros((), device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
+        grad_weight: Tensor | None = None
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden_ND), rows):
                 part = slice(start, start + rows)
@@ -108,27 +112,31 @@ class _ChunkedNll(torch.autograd.Function):
                 total += nll
                 if grad_hidden is not None:
                     grad_hidden[part] = grad_CV.to(dtype) @ weight
-                if grad_weight is not None and dtype == torch.float32:
+                if wants_weight and grad_weight is None:  # as large as the head, so no zeros first
+                    grad_weight = (grad_CV.to(dtype).T @ hidden_CD).float()
+                elif grad_weight is not None and dtype == torch.float32:
                     grad_weight.addmm_(grad_CV.T, hidden_CD)
                 elif grad_weight is not None:
                     grad_weight += (grad_CV.to(dtype).T @ hidden_CD).float()
                 del grad_CV
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_VD.dtype
+        ctx.tied = tied if tied is not None and tied.is_awaited else None
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = grad_outputs[0]
-        return (
-            None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden * scale.to(grad_hidden.dtype)
+        if grad_weight is not None:
             # In place, as large as it is: torch refuses a second backward pass through it.
-            None if grad_weight is None else grad_weight.mul_(scale).to(ctx.weight_dtype),
-            None,
-            None,
-            None,
-        )
+            grad_weight = grad_weight.mul_(scale).to(ctx.weight_dtype)
+            if ctx.tied is not None:
+                ctx.tied.leave(grad_weight)
+                grad_weight = None
+        return grad_hidden, grad_weight, None, None, None, None
 
 
 def _chunk(

@@ -1,8 +1,8 @@
 """Write the result of a run, and prove that a model is read back as it was written."""
 
 from pathlib import Path
-from typing import Any
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.config import RunConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.digests import model_digest
@@ -14,6 +14,8 @@ from hyperfitting.train.parts import RunParts
 
 def save_result(parts: RunParts) -> None:
     """Write the adapter or the model, complete or not at all.
+
+    Of a model that is read back the weights in memory are gone then: there is room for one.
 
     Raises:
         InputError: a model is not read back as it was written.
@@ -27,17 +29,20 @@ def save_result(parts: RunParts) -> None:
         with quiet_transformers():
             trainable.model.save_pretrained(folder, safe_serialization=True)
         parts.tokens.tokenizer.save_pretrained(folder)
-        _require_saved(trainable.model, folder, config)
+        trained = model_digest(trainable.model)
+        trainable.forget_weights()
+        give_back_unused()
+        _require_saved(trained, folder, config)
 
 
-def _require_saved(model: Any, folder: Path, config: RunConfig) -> None:
-    """Refuse a saved model that is not read back as what was trained.
+def _require_saved(trained: str, folder: Path, config: RunConfig) -> None:
+    """Refuse a saved model that is not read back as the one with the digest of what was trained.
 
     Raises:
         InputError: its weights differ; the run and its checkpoints stay as they are.
     """
     saved = config.model.model_copy(update={"name": str(folder), "revision": None, "device": "cpu"})
-    if model_digest(load_model(saved)) != model_digest(model):
+    if model_digest(load_model(saved)) != trained:
         raise InputError(
             f"the model that was saved is not what was trained: {config.model.name} is not read "
             "back by transformers as it was written",

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.types import CausalLM
 from hyperfitting.train.rate import learning_rate
+from hyperfitting.train.start import StartOnDisk
 
 AT_A_TIME = 2**22  # weights looked at together, so that little memory is taken beside a model's
 
@@ -25,7 +28,7 @@ class Trainable:
     blocks: list[int] | None  # 0-based indices of trained blocks; None where everything trains
     has_adapter: bool
     learning_rate: float  # after warm-up
-    initial: dict[str, Tensor]  # the trained tensors before the first step, in CPU memory
+    initial: Mapping[str, Tensor]  # the trained tensors before the first step, in CPU memory
     # Called with the steps done when the gradients of the next are there; may drop some of them.
     before_update: Callable[[int], None] | None = None
 
@@ -33,6 +36,17 @@ class Trainable:
         """The trained tensors by name, in the order of `names`."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name] for name in self.names}
+
+    def with_start_in(self, folder: Path) -> Self:
+        """The same, with whole weights' start in a file of `folder`; adapters are small."""
+        if self.has_adapter:
+            return self
+        return replace(self, initial=StartOnDisk(self.initial, folder))
+
+    def forget_weights(self) -> None:
+        """Mutates the model: its weights are gone, and their memory is free."""
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.new_empty(0)
 
     @contextmanager
     def original(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def train(
         if before is not None:
             manifest = same_run(before, manifest)
         _begin(parts, setup, manifest)
+        parts = replace(parts, trainable=parts.trainable.with_start_in(run.path))
         trainer = _trainer(parts, setup, manifest)
         if resume:
             _restore(run, trainer, progress)
