@@ -29,7 +29,7 @@ from hyperfitting.models.checkpoint import (
     reason_of,
     unavailable,
 )
-from hyperfitting.models.types import CausalLM
+from hyperfitting.models.types import CausalLM, Tokenizer
 
 GGUF = ".gguf"
 MAGIC = b"GGUF"
@@ -143,6 +143,15 @@ def made_plain(model: CausalLM, checkpoint: Checkpoint) -> str:
         here if checkpoint.is_local else checkpoint.name
     )
     return f"{checkpoint.name} is a GGUF file: its weights were dequantised to float32"
+
+
+def take_end_of_file(tokenizer: Tokenizer, end: Any) -> None:
+    """Mutates the tokenizer: texts end as the file says, whose end transformers 5.17 passes over.
+
+    `end` is the id in the config that was read from the same file.
+    """
+    if isinstance(end, int) and tokenizer.eos_token_id != end:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
 
 
 def read_once(kind: Any, checkpoint: Checkpoint, load: Callable[[], Any]) -> Any:

@@ -41,6 +41,7 @@ from hyperfitting.models.gguf_file import (
     gguf_refused,
     made_plain,
     read_once,
+    take_end_of_file,
     without_bar,
 )
 from hyperfitting.models.located import locate, require_whole
@@ -90,6 +91,8 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
         InputError: it cannot be loaded, or has no end-of-sequence token.
     """
     tokenizer = _loaded(AutoTokenizer, config, checkpoint)
+    if checkpoint.gguf is not None:
+        take_end_of_file(tokenizer, _loaded(AutoConfig, config, checkpoint).eos_token_id)
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",

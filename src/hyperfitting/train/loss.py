@@ -103,7 +103,9 @@ class _ChunkedNll(torch.autograd.Function):
         weight = weight_VD.to(dtype)
         total = torch.zeros((), device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
-        grad_weight: Tensor | None = None
+        # Before the logits, which would take the room that the last step's left: see allocation.py.
+        grad_weight = torch.empty_like(weight_VD, dtype=torch.float32) if wants_weight else None
+        assert len(hidden_ND), "no position, and so no gradient of the head"
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden_ND), rows):
                 part = slice(start, start + rows)
@@ -112,12 +114,8 @@ class _ChunkedNll(torch.autograd.Function):
                 total += nll
                 if grad_hidden is not None:
                     grad_hidden[part] = grad_CV.to(dtype) @ weight
-                if wants_weight and grad_weight is None:  # as large as the head, so no zeros first
-                    grad_weight = (grad_CV.to(dtype).T @ hidden_CD).float()
-                elif grad_weight is not None and dtype == torch.float32:
-                    grad_weight.addmm_(grad_CV.T, hidden_CD)
-                elif grad_weight is not None:
-                    grad_weight += (grad_CV.to(dtype).T @ hidden_CD).float()
+                if grad_weight is not None:
+                    _add_product(grad_weight, grad_CV, hidden_CD, is_first=start == 0)
                 del grad_CV
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_VD.dtype
@@ -137,6 +135,18 @@ class _ChunkedNll(torch.autograd.Function):
                 ctx.tied.leave(grad_weight)
                 grad_weight = None
         return grad_hidden, grad_weight, None, None, None, None
+
+
+def _add_product(sum_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor, *, is_first: bool) -> None:
+    """Mutates `sum_VD`: a chunk's part of the head's gradient; the first takes the place of all."""
+    if hidden_CD.dtype == torch.float32:
+        sum_VD.addmm_(grad_CV.T, hidden_CD, beta=0 if is_first else 1)
+        return
+    product_VD = (grad_CV.to(hidden_CD.dtype).T @ hidden_CD).float()
+    if is_first:
+        sum_VD.copy_(product_VD)
+    else:
+        sum_VD += product_VD
 
 
 def _chunk(
