@@ -238,6 +238,7 @@ class Trainer:
         return keeps
 
     def _memorised(self) -> Memorised:
+        give_back_unused()  # only where the loss is near the end: rarely enough
         return memorised(self.engine, self.source, self.config.batch_size, WINDOWS_LOOKED_AT)
 
     def _reached(self, state: TrainState, mean: float) -> bool:
@@ -262,11 +263,12 @@ class Trainer:
             return False
         if epoch:
             self._require_finite(state)
+        give_back_unused()  # what a step took
         try:
             row = self.monitor(epoch, state.step, loss)
         except DivergedError as error:
             raise self._unstable(error.given) from error
-        give_back_unused()  # what writing texts took, a step has no use for
+        give_back_unused()  # what writing texts took
         state.rows.append(row)
         state.monitor_seconds += row.seconds
         if epoch == 0:
