@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.errors import InputError
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.texts import Decoded
@@ -66,7 +67,9 @@ class Monitoring:
                 needed="a model that can write every token of the texts",
                 hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
             )
+        give_back_unused()  # of a large vocabulary each part takes hundreds of megabytes anew
         texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
+        give_back_unused()
         shares = rank_bin_shares(ranks)
         each = self._each(texts, ranks)
         known = memorised(self.engine, self.train, self.batch_size, len(self.heldout))
@@ -109,6 +112,7 @@ class Monitoring:
                 max_new_tokens=self.max_new_tokens,
                 banned=self.banned,
             )
+            give_back_unused()
             if step == 0:
                 return texts, np.ones((len(texts), self.max_new_tokens), dtype=np.int64)
             rows = [[*c, *text.ids] for c, text in zip(self.contexts, texts, strict=True)]
