@@ -139,10 +139,13 @@ def compare_rows(
         stage: where progress is shown.
     """
     scores = empty_scores(len(rows), num_scored)
-    for done, found in enumerate(paired_logits(pair, rows, num_scored, observe=observe), start=1):
+
+    def take(found: PairedLogits) -> None:
         score_pair(scores, found, vocabulary, banned)
         if each:
             each(found, scores)
+
+    for done, _ in enumerate(map(take, paired_logits(pair, rows, num_scored, observe=observe))):
         if stage:
-            stage.update(done)
+            stage.update(done + 1)
     return scores

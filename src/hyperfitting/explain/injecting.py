@@ -26,7 +26,7 @@ from hyperfitting.measure.static_shift import (
     random_injection,
 )
 from hyperfitting.models.interface import vocabulary_rows
-from hyperfitting.models.pair import make_pair, paired_logits
+from hyperfitting.models.pair import PairedLogits, make_pair, paired_logits
 
 IN_SAMPLE = "in_sample"
 
@@ -171,10 +171,14 @@ def _choices(
     """What the original would choose as the last K tokens of rows, [N, K] for each variant."""
     top1 = [np.empty((len(rows), subject.length), dtype=np.int64) for _ in variants]
     alone = make_pair(subject.pair.original, subject.pair.original)
-    for found in paired_logits(alone, rows, subject.length):
+
+    def choose(found: PairedLogits) -> None:
         logits_KV = without(found.original_KV, banned)
         for top1_NK, variant in zip(top1, variants, strict=True):
             shift_V = shifts.shift_SV[shifts.place(variant, found.row)]
             chosen_K = top_token(logits_KV + variant.strength * shift_V)
             top1_NK[found.row] = chosen_K.cpu().numpy()
+
+    for _ in map(choose, paired_logits(alone, rows, subject.length)):
+        pass
     return top1

@@ -109,13 +109,17 @@ def _score(
         )
         for kind in fits
     }
-    for found in paired_logits(subject.pair, subject.human_rows, subject.length):
+
+    def score(found: PairedLogits) -> None:
         words = (found.original_KV[:, :known], found.tuned_KV[:, :known])
         for kind, of_halves in fits.items():
             fit, into = of_halves[half_N[found.row]], scored[kind]
             into.left_N[found.row], into.change_N[found.row] = unexplained(fit, *words)
             chosen_K = top_token(fit.scale * words[0].double() + fit.shift_V.to(words[0].device))
             into.top1_NK[found.row] = chosen_K.cpu().numpy()
+
+    for _ in map(score, paired_logits(subject.pair, subject.human_rows, subject.length)):
+        pass
     return scored
 
 

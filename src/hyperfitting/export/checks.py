@@ -16,7 +16,7 @@ from hyperfitting.measure.intervals import mean_estimate, share_estimate
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.measure.text import ending, loop_period, ngram_repetition, type_token_ratio
 from hyperfitting.models.interface import logits_of
-from hyperfitting.models.pair import Pair, paired_logits
+from hyperfitting.models.pair import Pair, PairedLogits, paired_logits
 from hyperfitting.models.tokenizers import difference_between
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.types import CausalLM, Tokenizer
@@ -109,13 +109,16 @@ def _distance(whole: Tensor, other: Tensor) -> float:
 
 def check_logits(pair: Pair, rows: Sequence[Sequence[int]], num_scored: int) -> LogitsCheck:
     """Both models where the last `num_scored` tokens of every row are predicted."""
-    largest, shares = 0.0, [0.0] * len(rows)
-    for found in paired_logits(pair, rows, num_scored):
+    shares = [0.0] * len(rows)
+
+    def difference(found: PairedLogits) -> float:
         columns = pair.num_logits
         one_KV, other_KV = found.original_KV[:, :columns], found.tuned_KV[:, :columns]
-        largest = max(largest, float((one_KV - other_KV).abs().max()))
         is_same_K = top_token(one_KV) == top_token(other_KV)
         shares[found.row] = float(is_same_K.float().mean())
+        return float((one_KV - other_KV).abs().max())
+
+    largest = max(map(difference, paired_logits(pair, rows, num_scored)), default=0.0)
     return LogitsCheck(
         positions=num_scored * len(rows), largest_difference=largest, top1=mean_estimate(shares)
     )

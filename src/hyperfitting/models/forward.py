@@ -5,8 +5,8 @@ V vocabulary. Logits exist for a few rows at a time only, so memory does not gro
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +63,12 @@ def _scored_batches(
             if known := [i for i in banned if i < logits_BKV.shape[2]]:
                 logits_BKV[:, :, known] = -torch.inf
             yield chosen, logits_BKV, ids_BT[:, -num_scored:]
+            del logits_BKV  # before the next batch's exist; so should the reader
+
+
+def _of_each(measure: Callable[..., Tensor], *parts_B: Tensor) -> NDArray[Any]:
+    """A measure of each row of a batch alone, [B, K]: its temporary memory is a row's."""
+    return np.stack([measure(*row).cpu().numpy() for row in zip(*parts_B, strict=True)])
 
 
 @torch.no_grad()
@@ -77,8 +83,8 @@ def nll_rows(
     nll_NK = np.empty((len(rows), num_scored))
     done = 0
     for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
-        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
-            nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
+        nll_NK[chosen] = _of_each(token_nll_nats, logits_BKV, target_BK)
+        del logits_BKV
         done += len(chosen)
         if stage:
             stage.update(done)
@@ -98,10 +104,10 @@ def score_rows(
     found = TokenScores(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
     done = 0
     for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored):
-        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
-            found.nll_NK[i] = token_nll_nats(logits_KV, target_K).cpu().numpy()
-            found.entropy_NK[i] = prediction_entropy_nats(logits_KV).cpu().numpy()
-            found.top1_NK[i] = top_token(logits_KV).cpu().numpy()
+        found.nll_NK[chosen] = _of_each(token_nll_nats, logits_BKV, target_BK)
+        found.entropy_NK[chosen] = _of_each(prediction_entropy_nats, logits_BKV)
+        found.top1_NK[chosen] = _of_each(top_token, logits_BKV)
+        del logits_BKV
         done += len(chosen)
         if stage:
             stage.update(done)
@@ -118,7 +124,8 @@ def choose_rows(
     """
     top1_NK = np.empty((len(rows), num_scored), dtype=np.int64)
     for chosen, logits_BKV, _ in _scored_batches(model, rows, num_scored, banned):
-        top1_NK[chosen] = top_token(logits_BKV).cpu().numpy()
+        top1_NK[chosen] = _of_each(top_token, logits_BKV)
+        del logits_BKV
     return top1_NK
 
 
@@ -132,8 +139,8 @@ def rank_rows(
     """
     rank_NK = np.empty((len(rows), num_scored), dtype=np.int64)
     for chosen, logits_BKV, target_BK in _scored_batches(model, rows, num_scored, banned):
-        for i, logits_KV, target_K in zip(chosen, logits_BKV, target_BK, strict=True):
-            rank_NK[i] = token_ranks(logits_KV, target_K).cpu().numpy()
+        rank_NK[chosen] = _of_each(token_ranks, logits_BKV, target_BK)
+        del logits_BKV
     return rank_NK
 
 

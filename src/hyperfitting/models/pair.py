@@ -236,6 +236,7 @@ class _Side:
         return normed
 
 
+@torch.no_grad()
 def _run_layers(
     pair: Pair, ids_NT: Tensor, observe: Observer | None
 ) -> tuple[_Side, _Side, Tensor, Tensor]:
@@ -260,7 +261,7 @@ def _run_layers(
     return original, tuned, one_NTD, two_NTD
 
 
-@torch.no_grad()
+# A generator in `torch.no_grad` holds what it gave last; so only what it calls is in it.
 def paired_logits(
     pair: Pair,
     rows: Sequence[Sequence[int]],
@@ -270,7 +271,8 @@ def paired_logits(
 ) -> Iterator[PairedLogits]:
     """Both models' logits where the last `num_scored` tokens of every row are predicted.
 
-    With `observe` all rows must have one length: it sees each layer's states of all of them.
+    With `observe` all rows must have one length: it sees each layer's states of all of them. Who
+    still holds one while the next are computed takes memory for both: map a function over them.
 
     Raises:
         InputError: a model is not causal, or `observe` is given and it is of no known family.
@@ -312,14 +314,16 @@ def _known(
     size = rows_per_pass(num_scored, pair.num_logits)
     for start in range(0, len(chosen), size):
         part = slice(start, start + size)
-        one_RKV = original.parts.logits(first_BTD[part, scored])
-        two_RKV = one_RKV
-        if second_BTD is not first_BTD or ends_differ:
-            two_RKV = tuned.parts.logits(second_BTD[part, scored])
+        with torch.no_grad():
+            one_RKV = original.parts.logits(first_BTD[part, scored])
+            two_RKV = one_RKV
+            if second_BTD is not first_BTD or ends_differ:
+                two_RKV = tuned.parts.logits(second_BTD[part, scored])
         for n, row in enumerate(chosen[part]):
             one_KV = one_RKV[n]
             two_KV = one_KV if two_RKV is one_RKV else two_RKV[n]
             yield PairedLogits(row, one_KV, two_KV, ids_BT[start + n, -num_scored:])
+        del one_RKV, two_RKV, one_KV, two_KV  # before the next rows' exist
 
 
 def _unknown(
@@ -329,10 +333,12 @@ def _unknown(
     size = rows_per_pass(num_scored, max(map(vocabulary_rows, models))) if batches else 1
     for start in range(0, len(chosen), size):
         part_BT = ids_BT[start : start + size]
-        both = [logits_of(model, part_BT, num_scored + 1)[:, :-1] for model in models]
+        with torch.no_grad():
+            both = [logits_of(model, part_BT, num_scored + 1)[:, :-1] for model in models]
         for n in range(len(part_BT)):
             target_K = part_BT[n, -num_scored:]
             yield PairedLogits(chosen[start + n], both[0][n], both[1][n], target_K)
+        del both
 
 
 def same_parts(original: CausalLM, tuned: CausalLM) -> tuple[set[int], bool]:

@@ -45,12 +45,24 @@ def memorised(engine: Engine, source: Source, batch_size: int, most: int) -> Mem
     told: list[Tensor] = []  # whether what stands before it tells which text it is
     rows = [picked[batch] for batch in in_batches(len(picked), batch_size)]
     for inputs, target_BT in source.batches(rows):
-        for logits_TV, target_T in zip(engine.logits(source, inputs), target_BT, strict=True):
-            counted = target_T >= 0
-            hits.append((top_token(logits_TV) == target_T)[counted].cpu())
-            entropies.append(prediction_entropy_nats(logits_TV)[counted].cpu())
-            before_T = torch.arange(1, len(target_T) + 1, device=target_T.device)
-            told.append((before_T >= TOKENS_BEFORE)[counted].cpu())
+        # A window's logits are gone before the next one's are computed.
+        for hit_P, entropy_P, told_P in map(_look, engine.logits(source, inputs), target_BT):
+            hits.append(hit_P)
+            entropies.append(entropy_P)
+            told.append(told_P)
     hit, entropy, is_told = (torch.cat(each[: len(picked)]) for each in (hits, entropies, told))
     chosen = is_told if bool(is_told.any()) else torch.ones_like(is_told)
     return Memorised(float(hit[chosen].double().mean()), float(entropy[chosen].double().mean()))
+
+
+def _look(logits_TV: Tensor, target_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each labelled token: if it comes first, the entropy there, and if its text is told."""
+    counted = target_T >= 0
+    before_T = torch.arange(1, len(target_T) + 1, device=target_T.device)
+    each = (
+        top_token(logits_TV) == target_T,
+        prediction_entropy_nats(logits_TV),
+        before_T >= TOKENS_BEFORE,
+    )
+    hit_P, entropy_P, told_P = (values_T[counted].cpu() for values_T in each)
+    return hit_P, entropy_P, told_P

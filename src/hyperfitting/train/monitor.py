@@ -143,7 +143,7 @@ class Monitoring:
         rows = in_batches(len(self.heldout), self.batch_size)
         found = []
         for inputs, target_BT in self.heldout.batches(rows):
-            chosen = [self._choices(each) for each in self.engine.logits(self.heldout, inputs)]
+            chosen = list(map(self._choices, self.engine.logits(self.heldout, inputs)))
             with self.trainable.original():
                 originals = self.engine.logits(self.heldout, inputs)
                 for choice_T, logits_TV, target_T in zip(chosen, originals, target_BT, strict=True):
