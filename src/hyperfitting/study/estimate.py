@@ -32,7 +32,7 @@ SECONDS_TO_BEGIN = 8.0  # of a process: imports and loading
 BASE_BYTES = 1e9  # of a process: libraries, logits, activations
 CONTEXTS = 60  # held out, where the plan does not say how many
 READS = 4  # times that texts are read by both models in an evaluation
-STATES = 4  # copies of what trains: gradient, two moments, and the original's values
+STATES = 3  # copies of what trains: gradient and two moments; the original's values are on disk
 CHECKPOINTS = 3  # kept at once: newest, and the best by TTR and by loss
 FLOAT = 4  # bytes
 
