@@ -92,7 +92,8 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     """
     tokenizer = _loaded(AutoTokenizer, config, checkpoint)
     if checkpoint.gguf is not None:
-        take_end_of_file(tokenizer, _loaded(AutoConfig, config, checkpoint).eos_token_id)
+        of_file = _loaded(AutoConfig, config, checkpoint)
+        take_end_of_file(tokenizer, getattr(of_file, "eos_token_id", None))
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
