@@ -45,7 +45,17 @@ ALLOWED = {
     "tasks": BASE | {"models", "measure", "compare"},
     "evaluate": BASE
     | FILES_OF_A_RUN
-    | {"environment", "data", "models", "generate", "measure", "compare", "train", "tasks"},
+    | {
+        "allocation",
+        "environment",
+        "data",
+        "models",
+        "generate",
+        "measure",
+        "compare",
+        "train",
+        "tasks",
+    },
     "explain": BASE
     | FILES_OF_A_RUN
     | {"environment", "data", "models", "generate", "measure", "compare"},

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.compare.layers import GeometryObserver
 from hyperfitting.compare.scores import LogitsObserver, PairScores, all_of, compare_rows
 from hyperfitting.evaluate.arms import ArmOutputs, paths
@@ -71,13 +72,15 @@ class Scored:
 def write(bench: Bench, model: Any, greedy: Arm, sampled: Sequence[Sampled]) -> list[ArmOutputs]:
     """Greedy texts of a model, then the sampled arms that are asked for."""
     is_sampled = bench.config.sampling_seeds and not bench.is_greedy_only
-    return written_arms(
+    arms = written_arms(
         model, bench.tokens.for_model(model), bench.contexts, bench.config, bench.progress,
         greedy=greedy,
         sampled=sampled if is_sampled else (),
         is_original=model is bench.original,
         is_timed=bool(bench.decoders),
     )  # fmt: skip
+    give_back_unused()  # what decoding took, scoring has no use for
+    return arms
 
 
 def with_scores(
@@ -119,6 +122,7 @@ def with_scores(
         )
         losses_N = _window_losses(bench, pair.tuned, rows, forced.tuned)
         stage.update(count, "human text, own text, held-out windows")
+    give_back_unused()
     return replace(
         written,
         forced=forced,
