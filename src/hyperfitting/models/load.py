@@ -94,6 +94,7 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     if checkpoint.gguf is not None:
         of_file = _loaded(AutoConfig, config, checkpoint)
         take_end_of_file(tokenizer, getattr(of_file, "eos_token_id", None))
+    give_back_unused()  # of a large vocabulary half of what reading it took
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer of {config.name} has no end-of-sequence token",
@@ -110,9 +111,7 @@ def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
         )
 
     with loading(partial(_refused, config, checkpoint)):
-        found = read_once(kind, checkpoint, load)
-    give_back_unused()  # of a large vocabulary half of what reading it took
-    return found
+        return read_once(kind, checkpoint, load)
 
 
 def _refused(config: ModelConfig, checkpoint: Checkpoint, error: Exception) -> InputError:

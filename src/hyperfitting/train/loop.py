@@ -17,7 +17,6 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyperfitting.allocation import give_back_unused
 from hyperfitting.config import TrainConfig
 from hyperfitting.errors import InputError, InterruptedRunError
 from hyperfitting.progress import Stage
@@ -238,7 +237,6 @@ class Trainer:
         return keeps
 
     def _memorised(self) -> Memorised:
-        give_back_unused()  # only where the loss is near the end: rarely enough
         return memorised(self.engine, self.source, self.config.batch_size, WINDOWS_LOOKED_AT)
 
     def _reached(self, state: TrainState, mean: float) -> bool:
@@ -263,12 +261,10 @@ class Trainer:
             return False
         if epoch:
             self._require_finite(state)
-        give_back_unused()  # what a step took
         try:
             row = self.monitor(epoch, state.step, loss)
         except DivergedError as error:
             raise self._unstable(error.given) from error
-        give_back_unused()  # what writing texts took
         state.rows.append(row)
         state.monitor_seconds += row.seconds
         if epoch == 0:

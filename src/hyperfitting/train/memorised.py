@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperfitting.allocation import give_back_unused
 from hyperfitting.measure.entropy import prediction_entropy_nats
 from hyperfitting.measure.ranks import top_token
 from hyperfitting.train.engine import Engine, Source, in_batches
@@ -39,6 +40,7 @@ def memorised(engine: Engine, source: Source, batch_size: int, most: int) -> Mem
     Those with at least `TOKENS_BEFORE` tokens before them in their window; where there are none,
     all. It goes to what a model that knows its texts by heart has: 1 and nearly 0.
     """
+    give_back_unused()  # what a step took, or the part of a monitoring point before
     picked = spread_windows(len(source), most)
     hits: list[Tensor] = []
     entropies: list[Tensor] = []

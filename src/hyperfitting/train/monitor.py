@@ -57,6 +57,7 @@ class Monitoring:
             InputError: a held-out token has the probability 0, so that there is no loss.
         """
         start = time.perf_counter()
+        give_back_unused()  # what a step took; of a large vocabulary each part takes as much anew
         val_loss = float(engine_window_losses(self.engine, self.heldout, self.batch_size).mean())
         if math.isnan(val_loss):
             raise DivergedError(f"the validation loss is no number in epoch {epoch}")
@@ -67,9 +68,8 @@ class Monitoring:
                 needed="a model that can write every token of the texts",
                 hint="train.stop=epochs monitor.every_epochs=0 trains without a validation loss",
             )
-        give_back_unused()  # of a large vocabulary each part takes hundreds of megabytes anew
-        texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
         give_back_unused()
+        texts, ranks = self._own_path(step) if self.contexts else ([], self._teacher_forced_ranks())
         shares = rank_bin_shares(ranks)
         each = self._each(texts, ranks)
         known = memorised(self.engine, self.train, self.batch_size, len(self.heldout))
@@ -95,6 +95,7 @@ class Monitoring:
             num_windows=len(self.heldout),
             seconds=time.perf_counter() - start,
         )
+        give_back_unused()
         self.write(row)
         if self.show and texts:
             self.show(epoch, texts)
