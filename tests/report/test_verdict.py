@@ -36,9 +36,9 @@ def study_with(folder, loss=0.03, contexts=60, seeds=3, tasks=(), **changed):
     return replace(study, info=info, rows=rows, tasks=list(tasks))
 
 
-def task(change, higher=True):
+def task(change, higher=True, arm=ARM):
     return TaskScore(
-        arm=ARM, task="facts", metric="acc", filter="none", higher_is_better=higher, value=0.5,
+        arm=arm, task="facts", metric="acc", filter="none", higher_is_better=higher, value=0.5,
         stderr=None, n=48, reason=None,
         difference=MeanEstimate(value=change, low=None, high=None, n=48, reason=None),
     )  # fmt: skip
@@ -89,6 +89,14 @@ def test_what_may_help_is_what_there_are_too_few_of(contexts, seeds, words, tmp_
 @pytest.mark.parametrize("score", [task(0.3), task(-0.05), task(-0.3, higher=False)])
 def test_a_task_that_holds_is_no_fault(score, tmp_path):
     assert found_by(study_with(tmp_path / "s", tasks=[score])) == []
+
+
+def test_a_task_falls_by_the_mean_of_the_trainings_not_by_the_worst_of_them(tmp_path):
+    falls = [task(change, arm=Arm("hyperfitted", seed)) for seed, change in enumerate((0, -0.6, 0))]
+    others = [task(-0.9, arm=Arm("late_half", 0))]
+    study = study_with(tmp_path / "s", tasks=falls + others)
+    assert found_by(study) == ["facts fell by 0.20"]
+    assert verdict.cost(study, ARM).endswith("facts loses most, 0.20.")
 
 
 def test_the_three_sentences_say_what_was_gained_lost_and_meant(tmp_path):

@@ -1,6 +1,7 @@
 """The verdict first: what was gained, what it cost, what does as much; advice by rule. Pure."""
 
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import NamedTuple
 
 from hyperfitting.config import ReportConfig
@@ -195,15 +196,19 @@ def _sharpness(study: Study, arm: Arm) -> str:
 
 
 def _worst_task(study: Study, arm: Arm) -> tuple[str, float] | None:
-    """The task whose value fell most, and by how much; None where none was asked or none fell."""
-    changes = [
-        (score.task, score.difference.value * (-1 if score.higher_is_better is False else 1))
-        for score in study.tasks
-        if score.arm.variant == arm.variant
-        and score.difference is not None
-        and score.difference.value is not None
-    ]
-    falls = [(task, change) for task, change in changes if change < 0]
+    """The task whose value fell most over an arm's trainings, and by how much in their mean.
+
+    None where none was asked or none fell.
+    """
+    changes: dict[tuple[str, str, str], list[float]] = {}
+    for score in study.tasks:
+        change = None if score.difference is None else score.difference.value
+        if score.arm.variant == arm.variant and change is not None:
+            asked = (score.task, score.metric, score.filter)
+            sign = -1 if score.higher_is_better is False else 1
+            changes.setdefault(asked, []).append(sign * change)
+    means = ((task, fmean(each)) for (task, *_), each in changes.items())
+    falls = [(task, change) for task, change in means if change < 0]
     return min(falls, key=lambda each: each[1], default=None)
 
 
