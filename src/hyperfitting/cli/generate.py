@@ -23,7 +23,8 @@ def generate(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="builtin, a run, a local folder, an adapter's folder or a hub id."
+            metavar="MODEL",
+            help="builtin, a run, a folder of a model or adapter, a .gguf file or a hub id.",
         ),
     ],
     overrides: Overrides = None,

@@ -31,9 +31,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done, 2 wrong input, 1 an export that is not verified, texts with "
-    "something to mend, disk or memory gave out, or a failure of ours, 130 interrupted, 143 "
-    "terminated. Try: hyperfit demo",
+    epilog="Exit codes: 0 done, 2 wrong input, 1 an export that is not verified, a model that "
+    "still loops (fix), texts with something to mend (doctor), disk or memory gave out, or a "
+    "failure of ours, 130 interrupted, 143 terminated. Try: hyperfit demo",
 )
 
 

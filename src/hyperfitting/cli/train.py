@@ -31,7 +31,9 @@ def train(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="builtin, a local folder or a hub id.", show_default=False
+            metavar="MODEL",
+            help="builtin, a local folder, a .gguf file or a hub id.",
+            show_default=False,
         ),
     ] = None,
     overrides: Overrides = None,
