@@ -23,8 +23,8 @@ OF_BLOCK = {
 MERGED = "ĠĠ"  # transformers does not read a file without merges
 
 
-def write_gguf(model, path, *, architecture="qwen2", template=None):
-    """Write the model and the byte tokenizer; returns the path."""
+def write_gguf(model, path, *, architecture="qwen2", template=None, end=END):
+    """Write the model and the byte tokenizer; returns the path. None states no `end`."""
     config = model.config
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(config.num_hidden_layers)
@@ -36,7 +36,7 @@ def write_gguf(model, path, *, architecture="qwen2", template=None):
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _add_tokenizer(writer, config.vocab_size, template)
+    _add_tokenizer(writer, config.vocab_size, template, end)
     names = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in OUTER.items()}
     for block in range(config.num_hidden_layers):
         for ours, theirs in OF_BLOCK.items():
@@ -53,7 +53,7 @@ def write_gguf(model, path, *, architecture="qwen2", template=None):
     return Path(path)
 
 
-def _add_tokenizer(writer, size, template):
+def _add_tokenizer(writer, size, template, end):
     entries = sorted(byte_tokenizer().get_vocab().items(), key=lambda entry: entry[1])
     tokens = [token for token, _ in entries]
     kinds = [gguf.TokenType.CONTROL if t == END else gguf.TokenType.NORMAL for t in tokens]
@@ -64,6 +64,7 @@ def _add_tokenizer(writer, size, template):
     writer.add_token_list([*tokens, *(f"[PAD{i}]" for i in range(unused))])
     writer.add_token_types([*kinds, *[gguf.TokenType.UNUSED] * unused])
     writer.add_token_merges(["Ġ Ġ", "Ġ Ġ"])  # transformers 5.17 reads a list of one as a text
-    writer.add_eos_token_id(tokens.index(END))
+    if end is not None:
+        writer.add_eos_token_id(tokens.index(end))
     if template:
         writer.add_chat_template(template)

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.generate import verb
 from hyperfitting.generate.decode import decode
 from hyperfitting.models.load import load_model, load_tokenizer
+from hyperfitting.records.record import write_file
+from hyperfitting.runs import RunFolder
 from tests.cli.test_cli import hyperfit, train
 from tests.tiny import save_tiny
 
@@ -25,6 +28,29 @@ def test_a_run_knows_its_base(model_folder, texts_file, tmp_path, setting):
     result = hyperfit("generate", run, "--prompt", "abc", setting)
     assert result.exit_code == 2
     assert "a run knows its base" in result.output
+
+
+@pytest.mark.parametrize("setting", [(), ("model.quantization=nf4",)])
+def test_a_run_of_a_quantised_base_opens_without_being_told_so(
+    model_folder, texts_file, tmp_path, setting, monkeypatch
+):
+    run = tmp_path / "run"
+    assert train(model_folder, texts_file, run).exit_code == 0
+    manifest = RunFolder(run).whole()
+    model = manifest.config["model"] | {"quantization": "nf4"}  # which needs a GPU to be loaded
+    changed = manifest.model_copy(update={"config": manifest.config | {"model": model}})
+    write_file(RunFolder(run).manifest_file, changed)
+    asked = []
+
+    def load(run, base, **_):
+        asked.append(base.quantization)
+        return load_model(base.model_copy(update={"quantization": "none"}))
+
+    monkeypatch.setattr(verb, "load_result", load)
+    assert len(texts(run, "--prompt", "abc", "max_new_tokens=4", *setting)) == 1
+    assert asked == ["nf4"]
+    refused = hyperfit("generate", run, "--prompt", "abc", "model.quantization=int8")
+    assert (refused.exit_code, asked) == (2, ["nf4"])
 
 
 def test_greedy_is_the_decoder_of_the_studies(model_folder):

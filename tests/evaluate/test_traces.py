@@ -1,5 +1,7 @@
 """What the page shows of single tokens, against whole logits and against planted texts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,13 +33,17 @@ def tokens():
     return Tokens.of(load_model(builtin), load_tokenizer(builtin))
 
 
-@pytest.fixture(scope="module")
-def traced(model_folder, tmp_path_factory):
+def with_short_contexts(data):
+    """Every second and third context without its first tokens: lengths come out of order."""
+    contexts = [row[n % 3 :] for n, row in enumerate(data.contexts.contexts)]
+    return replace(data, contexts=replace(data.contexts, contexts=contexts))
+
+
+@pytest.fixture(scope="module", params=[lambda data: data, with_short_contexts])
+def traced(model_folder, tmp_path_factory, request):
     """A study of a changed tiny model, two seeds, on more contexts than are traced."""
-    compared = comparison(
-        model_folder, changed, lambda: changed(2),
-        data=dataset(TRACED + 3),
-    )  # fmt: skip
+    data = request.param(dataset(TRACED + 3))
+    compared = comparison(model_folder, changed, lambda: changed(2), data=data)
     out = tmp_path_factory.mktemp("traced") / "study"
     study = evaluate(compared, EVALUATE, out)
     return StudyFolder(study.path)

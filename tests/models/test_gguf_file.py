@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from peft import PeftModel
+from transformers import AutoConfig, LlamaConfig
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.errors import InputError
@@ -71,6 +72,31 @@ def test_its_tokenizer_reads_texts_and_knows_the_end(path):
     template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     other = write_gguf(tiny_model("qwen2"), path.with_name("chat.gguf"), template=template)
     assert load_tokenizer(config(other)).chat_template == template
+
+
+def test_texts_end_as_the_file_says_whatever_transformers_took(path):
+    tokenizer = byte_tokenizer()
+    gguf_file.take_end_of_file(tokenizer, 66)
+    assert tokenizer.eos_token_id == 66
+    gguf_file.take_end_of_file(tokenizer, None)
+    assert tokenizer.eos_token_id == 66
+    other = write_gguf(tiny_model("qwen2"), path.with_name("a.gguf"), end="a")
+    assert load_tokenizer(config(other)).eos_token == "a"
+
+
+def test_a_file_that_states_no_end_has_not_the_end_of_other_models(path):
+    silent = write_gguf(
+        tiny_model("llama"), path.with_name("silent.gguf"), architecture="llama", end=None
+    )
+    assert load_model_config(config(silent)).eos_token_id == LlamaConfig().eos_token_id == 2
+    with pytest.raises(InputError, match="has no end-of-sequence token"):
+        load_tokenizer(config(silent))
+
+
+def test_its_config_is_that_of_transformers(path):
+    with quiet_transformers():
+        expected = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    assert load_model_config(config(path)).to_dict() == expected.to_dict()
 
 
 def test_a_file_of_a_hub_repository_is_pinned_to_its_commit(tmp_path, hub_cache):

@@ -25,7 +25,7 @@ def everything_changed(family):
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.3 * parameter.std() * torch.randn_like(parameter)
+            parameter += 0.3 * parameter.std(correction=0) * torch.randn_like(parameter)
     return model
 
 

@@ -33,10 +33,15 @@ class Said(NamedTuple):
 
 @dataclass
 class Tracer:
-    """Sees the logits of every row, and keeps what they say of the first `TRACED`."""
+    """Sees the logits of every row, in any order, and keeps what they say of the first `TRACED`."""
 
     banned: Sequence[int] = ()  # tokens that decoding never chooses
-    rows: list[Said] = field(default_factory=list)
+    by_row: dict[int, Said] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Said]:
+        """What was kept, in the order of the texts: rows of one length come together."""
+        return [said for _, said in sorted(self.by_row.items(), key=lambda each: each[0])]
 
     def __call__(self, found: PairedLogits, scores: PairScores) -> None:
         """Take note of one row."""
@@ -52,7 +57,7 @@ class Tracer:
         ]
         rank_K = token_ranks(allowed_KV, target_K).cpu().numpy()
         original_K, tuned_K = (np.exp(-nll) for nll in nll_K)
-        self.rows.append(Said(rank_K, original_K, tuned_K, *tops[0], *tops[1]))
+        self.by_row[row] = Said(rank_K, original_K, tuned_K, *tops[0], *tops[1])
 
 
 def _top(

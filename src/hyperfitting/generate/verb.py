@@ -50,7 +50,7 @@ def _require_own(config: ModelConfig, own: ModelConfig) -> None:
     """
     for name in ("revision", "quantization"):
         given, trained = getattr(config, name), getattr(own, name)
-        if given not in (None, trained):
+        if name in config.model_fields_set and given not in (None, trained):
             raise InputError(
                 f"model.{name} is {given}, and the run {config.name} was trained from {own.name} "
                 f"with model.{name}={trained}",

@@ -34,7 +34,6 @@ PROTOCOLS = {
     "single": "single order (arm a always shown first), as the paper asked; not free of "
     "position bias",
 }
-# Settings that say how the judge is reached, not what it is asked.
 
 
 @dataclass(frozen=True)

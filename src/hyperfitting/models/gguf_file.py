@@ -16,6 +16,7 @@ from typing import Any
 
 import transformers
 from huggingface_hub import hf_hub_download
+from transformers import AutoConfig, PreTrainedConfig
 
 from hyperfitting.config import ModelConfig
 from hyperfitting.data.hub import ask, is_hub_id
@@ -145,12 +146,27 @@ def made_plain(model: CausalLM, checkpoint: Checkpoint) -> str:
     return f"{checkpoint.name} is a GGUF file: its weights were dequantised to float32"
 
 
-def take_end_of_file(tokenizer: Tokenizer, end: Any) -> None:
+def stated_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the file itself says of its model, without the defaults of a class of configs."""
+
+    def read() -> Any:
+        return PreTrainedConfig.get_config_dict(checkpoint.path, gguf_file=checkpoint.gguf)[0]
+
+    found: dict[str, Any] = read_once("stated", checkpoint, read)
+    return found
+
+
+def config_of(checkpoint: Checkpoint) -> Any:
+    """The config that transformers makes of such a file, whose defaults it adds."""
+    return AutoConfig.for_model(**stated_config(checkpoint), name_or_path=checkpoint.path)
+
+
+def take_end_of_file(tokenizer: Tokenizer, end: int | None) -> None:
     """Mutates the tokenizer: texts end as the file says, whose end transformers 5.17 passes over.
 
-    `end` is the id in the config that was read from the same file.
+    `end` is the id that the file states, if it states one.
     """
-    if isinstance(end, int) and tokenizer.eos_token_id != end:
+    if end is not None and tokenizer.eos_token_id != end:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
 
 

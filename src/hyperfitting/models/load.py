@@ -36,11 +36,13 @@ from hyperfitting.models.checkpoint import (
 from hyperfitting.models.devices import DTYPE, choose_device
 from hyperfitting.models.digests import first_difference, model_digest, settings_of
 from hyperfitting.models.gguf_file import (
+    config_of,
     dequantising,
     file_of,
     gguf_refused,
     made_plain,
     read_once,
+    stated_config,
     take_end_of_file,
     without_bar,
 )
@@ -92,8 +94,7 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
     """
     tokenizer = _loaded(AutoTokenizer, config, checkpoint)
     if checkpoint.gguf is not None:
-        of_file = _loaded(AutoConfig, config, checkpoint)
-        take_end_of_file(tokenizer, getattr(of_file, "eos_token_id", None))
+        take_end_of_file(tokenizer, stated_config(checkpoint).get("eos_token_id"))
     give_back_unused()  # of a large vocabulary half of what reading it took
     if tokenizer.eos_token_id is None:
         raise InputError(
@@ -106,6 +107,8 @@ def load_tokenizer_of(config: ModelConfig, checkpoint: Checkpoint) -> Tokenizer:
 
 def _loaded(kind: Any, config: ModelConfig, checkpoint: Checkpoint) -> Any:
     def load() -> Any:
+        if checkpoint.gguf is not None and kind is AutoConfig:
+            return config_of(checkpoint)
         return kind.from_pretrained(
             checkpoint.path, **checkpoint.options, trust_remote_code=config.trust_remote_code
         )

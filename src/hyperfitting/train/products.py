@@ -37,13 +37,12 @@ class _AdaptedProduct(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         adapted_OI = torch.addmm(weight_OI, b_OR, a_RI, alpha=scale)
-        x_NI = x.reshape(-1, x.shape[-1])
-        y_NO = x_NI @ adapted_OI.T
+        y = x @ adapted_OI.T  # no view of something else: models may clamp it in place
         if bias_O is not None:
-            y_NO += bias_O
-        ctx.save_for_backward(x_NI, adapted_OI, a_RI, b_OR)
+            y += bias_O
+        ctx.save_for_backward(x.reshape(-1, x.shape[-1]), adapted_OI, a_RI, b_OR)
         ctx.scale, ctx.shape = scale, x.shape
-        return y_NO.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
