@@ -1,4 +1,4 @@
-"""The tables of methods and decoders in README and docs, from the tables in the code.
+"""The tables of methods, families and decoders in README and docs, from the tables in the code.
 
     python recipes/docs_tables.py      write them anew; a test holds the documents to the code
 
@@ -15,6 +15,7 @@ from hyperfitting.config.methods import METHODS, Method
 from hyperfitting.config.resolve import resolve_run
 from hyperfitting.generate.decoder import Parameter
 from hyperfitting.generate.decoders import DECODERS
+from hyperfitting.models.anatomy import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 FILES = (ROOT / "README.md", ROOT / "docs" / "training.md", ROOT / "docs" / "decoding.md")
@@ -74,10 +75,16 @@ def decoders() -> str:
     return _table(head, rows)
 
 
+def families() -> str:
+    """The model types whose parts are known, as a config calls them."""
+    return f"{', '.join(f'`{name}`' for name in FAMILIES)}\n"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "methods": methods,
     "methods and defaults": trained,
     "decoders": decoders,
+    "families": families,
 }
 
 

@@ -70,6 +70,7 @@ def demo(
     begin(study.settings_file, config)
     with going_on_with(study.path):
         folders = _trained(study, runs, progress)
+        study.put_in_place()
         has_tasks = not config.evaluate.tasks or study.tasks_file.exists()
         if not (study.is_evaluated and has_tasks):
             evaluate(folders, evaluating, study.path, progress)

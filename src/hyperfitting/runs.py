@@ -117,6 +117,16 @@ class StudyFolder:
             finish_replacing(self.path)
             yield
 
+    def put_in_place(self) -> None:
+        """Finish what a writer was killed at: whole files that wait to take their places.
+
+        Raises:
+            InputError: another process writes to it.
+        """
+        if (self.path / STAGED).is_dir():
+            with self.writing():
+                pass
+
     @contextmanager
     def replacing(self) -> Iterator["StudyFolder"]:
         """A folder whose files take the place of an evaluation's, together or not at all."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from hyperfitting import seals
 from hyperfitting.cli.subject import read_subject
 from hyperfitting.compare.comparison import Comparison, Here
 from hyperfitting.compare.subject import (
@@ -27,7 +28,8 @@ from hyperfitting.errors import InputError
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.explain.verb import explain
 from hyperfitting.progress import Progress
-from hyperfitting.runs import RunFolder
+from hyperfitting.report.load import read_study
+from hyperfitting.runs import RunFolder, StudyFolder
 from tests.sealing import reseal
 from tests.train.test_result import trained
 
@@ -65,6 +67,23 @@ def test_a_study_that_was_interrupted_is_written_around_its_runs_and_nothing_els
     other.unlink()
     with pytest.raises(InputError, match="no folder is given"):
         new_study(Runs(folders=()), place)
+
+
+def test_an_evaluation_that_was_killed_while_it_was_put_in_place_is_finished(
+    run, tmp_path, monkeypatch
+):
+    shutil.copytree(run.path.parents[1], tmp_path / "demo")
+    subject = Runs(folders=(tmp_path / "demo" / "runs" / run.path.name,))
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(seals, "finish_replacing", stop)
+        evaluate(subject, EvaluateConfig(**QUICK), tmp_path / "demo")
+    assert not StudyFolder(tmp_path / "demo").study_file.exists()
+    study = new_study(subject, tmp_path / "demo")
+    assert read_study(study).tuned
 
 
 def test_other_texts_than_a_folder_speaks_of_are_refused_before_anything_runs(

@@ -14,6 +14,7 @@ from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.diagnose import verb
 from hyperfitting.diagnose.advice import advice, gap, helpful, why_unfit
 from hyperfitting.errors import InputError
+from hyperfitting.models.checkpoint import Checkpoint
 from hyperfitting.models.devices import cast_weights
 from hyperfitting.models.load import load_model
 from hyperfitting.models.merged import odd_settings
@@ -397,6 +398,16 @@ def test_the_command_that_trains_has_what_model_and_texts_need(tmp_path):
     (adapter / "adapter_config.json").write_text("{}")
     said = verb._fix(DiagnoseConfig(model=ModelConfig(name=str(adapter)), data=data))
     assert "the model that it was trained from" in said, "fix takes no adapter"
+    (folder / "manifest.json").write_text("{}")
+    assert "the model that it was trained from" in verb._fix(DiagnoseConfig(model=model, data=data))
+
+
+def test_a_hub_model_that_is_no_safetensors_is_named_in_the_command(tmp_path, monkeypatch):
+    """transformers asks the hub to convert such a repository; it is a whole model all the same."""
+    files = frozenset({"config.json", "pytorch_model.bin"})
+    monkeypatch.setattr(verb, "locate", lambda _: Checkpoint("a/b", "a/b", files, commit="c" * 40))
+    model, data = ModelConfig(name="a/b"), DataConfig(source="t.jsonl")
+    assert "fix a/b --data t.jsonl" in verb._fix(DiagnoseConfig(model=model, data=data))
 
 
 def test_how_long_the_rest_takes_is_said_where_it_is_long():

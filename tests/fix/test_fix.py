@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from hyperfitting import verbs
+from hyperfitting import seals, verbs
 from hyperfitting.config import ModelConfig, RunConfig
 from hyperfitting.config.diagnose import DiagnoseConfig
 from hyperfitting.config.fix import FixConfig
@@ -93,21 +93,27 @@ def test_what_the_diagnosis_finds_is_told(texts_file, tmp_path):
     assert not any("loops:" in line for line in progress.lines)
 
 
-def test_what_is_done_is_not_done_again(model, texts_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "stopped", "done_before"),
+    [(verb, "evaluate", ("train",)), (seals, "finish_replacing", ("train", "evaluate"))],
+)
+def test_what_is_done_is_not_done_again(
+    module, stopped, done_before, model, texts_file, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(verb, "evaluate", stop)
+        patched.setattr(module, stopped, stop)
         with pytest.raises(InterruptedStudyError, match="kept\ncontinue with: the same command"):
             verbs.fix(config(model, texts_file), out)
     done = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert (out / "diagnosis.json").exists()
     assert not (out / "fix.json").exists()
-    monkeypatch.setattr(verb, "train", None)
-    monkeypatch.setattr(verb, "diagnose", None)
+    for name in ("diagnose", *done_before):
+        monkeypatch.setattr(verb, name, None)
     folder = verbs.fix(config(model, texts_file), out)
     found = read_file(FixFile, folder.fix_file, "")
     # The times of the call that was stopped are not lost.

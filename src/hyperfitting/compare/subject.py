@@ -90,6 +90,7 @@ def new_study(subject: Subject, out: str | Path | None) -> StudyFolder:
         run_folders(subject.folders)  # now, and not after tasks and models were looked for
     if out is not None:
         out = Path(out)
+        StudyFolder(out).put_in_place()
         if not _is_around(out, subject) and not StudyFolder(out).lacks_tasks:
             require_free(out)
         return StudyFolder(out)

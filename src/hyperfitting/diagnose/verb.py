@@ -3,6 +3,7 @@
 import math
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 from hyperfitting.config import require_effect
@@ -46,6 +47,7 @@ from hyperfitting.records.diagnosed import (
     Reading,
     Tried,
 )
+from hyperfitting.runs import RunFolder
 
 LONG = 60.0  # seconds from which on it is said how long the rest takes
 ASK = "Go on with this text:\n\n"
@@ -266,7 +268,8 @@ def _fix(config: DiagnoseConfig) -> str:
     A run or an adapter is no model that `fix` takes: it is trained from its base.
     """
     model, data = config.model, config.data
-    if not locate(model).has_weights:
+    found, is_run = locate(model), RunFolder(Path(model.name)).manifest_file.exists()
+    if is_run or (found.has_adapter and not found.has_weights):
         return "`hyperfit fix MODEL`, with the model that it was trained from,"
     words = ["hyperfit", "fix", model.name, "--data", data.source]
     words += ["--text-field", data.text_field] if data.text_field is not None else []

@@ -251,6 +251,7 @@ def _measured(job: _Job, resolved: Resolved[RunConfig]) -> Study:
                 sources=resolved.sources, resume=before is not None,
             )  # fmt: skip
     study = StudyFolder(run.path)
+    study.put_in_place()
     if not study.is_evaluated:
         with job.step("before and after"):
             evaluate(run.path, _evaluate_config(job.config), None, job.progress)

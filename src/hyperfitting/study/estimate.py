@@ -32,7 +32,7 @@ SECONDS_TO_BEGIN = 8.0  # of a process: imports and loading
 BASE_BYTES = 1e9  # of a process: libraries, logits, activations
 CONTEXTS = 60  # held out, where the plan does not say how many
 READS = 4  # times that texts are read by both models in an evaluation
-STATES = 3  # copies of what trains: gradient and two moments; the original's values are on disk
+STATES = 3  # copies of what trains: gradient and two moments
 CHECKPOINTS = 3  # kept at once: newest, and the best by TTR and by loss
 FLOAT = 4  # bytes
 
@@ -58,7 +58,7 @@ class Cost:
 
     seconds: float
     memory: float  # bytes at its peak
-    disk: float  # bytes that stay
+    disk: float  # bytes that it writes; checkpoints stay
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,11 @@ def training_cost(shape: Shape, config: RunConfig, rate: float) -> Cost:
     work += _monitoring(shape, config)
     trained = _trained_scalars(shape, config, count)
     result = trained * FLOAT if method.has_adapters else shape.total * FLOAT
+    start = 0.0 if method.has_adapters else trained * FLOAT  # a file while it trains
     return Cost(
         seconds=SECONDS_TO_BEGIN + work / (SHARE * rate),
         memory=BASE_BYTES + FLOAT * (2 * shape.total + STATES * trained),
-        disk=CHECKPOINTS * 3 * FLOAT * trained + result,
+        disk=CHECKPOINTS * 3 * FLOAT * trained + start + result,
     )
 
 
