@@ -15,6 +15,7 @@ from hyperfitting.seals import open_sealed, sealed_folder
 from hyperfitting.storage import only_writer
 from tests.cli.test_cli import SMALL, hyperfit, latest
 from tests.sealing import rewrite
+from tests.tiny import byte_tokenizer, tiny_model
 
 MORE = ["--last-blocks", "2", "train.checkpoint_steps=2", "train.epochs=4", "train.stop=epochs"]
 
@@ -149,6 +150,47 @@ def test_changed_data_are_noticed(stopped, texts_file, tmp_path):
     assert "(its content)" in result.stderr
     assert f"hint: restore {other}, or train anew" in result.stderr
     assert "takes them from the run" not in result.stderr, "that is what was done"
+
+
+def other_weights(folder):
+    tiny_model(seed=5).save_pretrained(folder)
+
+
+def other_config(folder):
+    rewrite(folder / "config.json", lambda content: content | {"rms_norm_eps": 0.1})
+
+
+def other_tokenizer(folder):
+    byte_tokenizer(unnamed=("<new>",)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(other_weights, "model"), (other_config, "architecture"), (other_tokenizer, "tokenizer")],
+)
+def test_another_base_than_the_run_began_with_is_noticed(
+    stopped, model_folder, tmp_path, change, named
+):
+    base = tmp_path / "base"
+    shutil.copytree(model_folder, base)
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    manifest["config"]["model"]["name"] = str(base)
+    rewrite(stopped / "manifest.json", lambda _: manifest)
+    change(base)
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert f"has changed since it was started: {named} (its content)" in result.stderr
+    assert "needed: the model as it was" in result.stderr
+    assert not (stopped / "adapter").exists()
+
+
+@pytest.mark.parametrize(("name", "was"), [("precision", "bf16"), ("device", "cuda")])
+def test_a_run_does_not_go_on_in_another_precision_or_on_another_device(stopped, name, was):
+    rewrite(stopped / "manifest.json", lambda content: content | {name: was})
+    result = hyperfit("train", "--resume", "--out", stopped)
+    assert result.exit_code == 2
+    assert f"{name} was {was}, is" in result.stderr
+    assert not (stopped / "adapter").exists()
 
 
 def test_a_checkpoint_of_another_version_is_refused(stopped):

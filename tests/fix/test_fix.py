@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from hyperfitting import seals, verbs
@@ -24,6 +26,7 @@ from hyperfitting.records.exported import ExportFile
 from hyperfitting.records.fixed import AnswersFile, FixFile
 from hyperfitting.records.record import read_file
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections.strength import Suggested
 from hyperfitting.report.tables import cell
 from hyperfitting.runs import ExportFolder, StudyFolder
 from tests.cli.test_cli import hyperfit
@@ -68,6 +71,29 @@ def test_every_part_is_there_and_says_the_same(fixed):
     assert str(fixed.export) in where
     assert StudyFolder(fixed.run).report_file.exists()
     assert '<section id="exports">' in StudyFolder(fixed.run).report_file.read_text()
+
+
+@pytest.mark.parametrize("strength", [0.75, 1])
+def test_what_is_exported_is_the_strength_that_was_chosen(
+    fixed, model, texts_file, tmp_path, monkeypatch, strength
+):
+    out = tmp_path / "out"
+    shutil.copytree(fixed.run.parent, out)
+    shutil.rmtree(out / "export")
+    (out / "fix.json").unlink()
+
+    def suggested(_, tuned):
+        return Suggested(tuned, tuned.at_strength(strength)) if strength < 1 else None
+
+    monkeypatch.setattr(verb, "suggested", suggested)
+    folder = verbs.fix(config(model, texts_file), out)
+    assert read_file(FixFile, folder.fix_file, "").strength == strength
+    base, whole, found = (
+        load_file(each / "model.safetensors") for each in (model, out / "run/model", folder.export)
+    )
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, torch.lerp(base[name], whole[name], strength))
+    assert any(not torch.equal(base[name], tensor) for name, tensor in found.items())
 
 
 def test_what_the_texts_need_is_set(fixed):

@@ -47,16 +47,18 @@ def test_each_side_writes_what_it_writes_alone(models):
 def test_ranks_are_those_of_a_naive_loop(models):
     from tests.conftest import byte_tokenizer  # the prompts' own tokens
 
-    against = load_model(ModelConfig(name=str(models[0])))
+    one, other = (load_model(ModelConfig(name=str(folder))) for folder in models)
     tokenizer = byte_tokenizer()
     for each in compared(models):
-        ids = tokenizer(each["prompt"])["input_ids"]
-        for piece in each["b"]["pieces"]:
-            with torch.no_grad():
-                logits = against(torch.tensor([ids])).logits[0, -1]
-            allowed = logits[:257]  # the tokens that the tokenizer has
-            assert piece["rank"] == 1 + int((allowed > logits[piece["id"]]).sum())
-            ids = [*ids, piece["id"]]
+        for side, against in (("a", other), ("b", one)):
+            ids = tokenizer(each["prompt"])["input_ids"]
+            for piece in each[side]["pieces"]:
+                with torch.no_grad():
+                    logits = against(torch.tensor([ids])).logits[0, -1]
+                allowed = logits[:257]  # the tokens that the tokenizer has
+                assert piece["rank"] == 1 + int((allowed > logits[piece["id"]]).sum())
+                ids = [*ids, piece["id"]]
+            assert {piece["rank"] for piece in each[side]["pieces"]} != {1}
 
 
 def test_each_text_has_its_own_numbers(models):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from hyperfitting.errors import InputError
 from hyperfitting.models import devices
-from hyperfitting.models.devices import bf16_speedup, faster_bf16
+from hyperfitting.models.devices import bf16_speedup, choose_precision, faster_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -28,6 +29,31 @@ def test_a_faster_precision_is_named_where_it_was_measured(
     if said:
         assert "4.2 times" in said
         assert "train.precision=bf16" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "has_bf16", "precision"),
+    [
+        ("auto", CPU, True, "fp32"),
+        ("bf16", CPU, True, "bf16"),
+        ("fp32", CPU, True, "fp32"),
+        ("auto", GPU, True, "bf16"),
+        ("auto", GPU, False, "fp32"),
+        ("fp32", GPU, True, "fp32"),
+    ],
+)
+def test_a_precision_is_chosen_by_what_the_device_has(
+    monkeypatch, asked, device, has_bf16, precision
+):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    assert choose_precision(asked, device) == precision
+
+
+def test_bfloat16_is_refused_on_a_gpu_without_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "an old GPU")
+    with pytest.raises(InputError, match="train.precision is bf16, which an old GPU lacks"):
+        choose_precision("bf16", GPU)
 
 
 def test_a_speedup_is_one_of_the_same_product(monkeypatch):

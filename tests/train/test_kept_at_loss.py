@@ -77,19 +77,22 @@ class Stops(Checkpoints):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("batch", [{}, {"batch_size": 2, "gradient_accumulation": 2}])
 @pytest.mark.parametrize("after", [3, 6, 7, 13])
-def test_a_resumed_training_keeps_the_same_checkpoints(targets, tmp_path, after):
-    whole, trainer = keeping(targets, tmp_path / "straight", checkpoint_steps=1)
+def test_a_resumed_training_keeps_the_same_checkpoints(targets, tmp_path, after, batch):
+    options = {"checkpoint_steps": 1} | batch
+    whole, trainer = keeping(targets, tmp_path / "straight", **options)
     straight = trainer.run()
     folder = tmp_path / "stopped"
-    _, trainer = keeping(targets, folder, lambda *a: Stops(*a, after), checkpoint_steps=1)
+    _, trainer = keeping(targets, folder, lambda *a: Stops(*a, after), **options)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
-    trainable, trainer = keeping(targets, folder, checkpoint_steps=1)
+    trainable, trainer = keeping(targets, folder, **options)
     step = trainer.checkpoints.newest(Progress())
     assert step == after
     trainer.state = trainer.checkpoints.load(step, trainable.tensors(), trainer.optimizer)
     resumed = trainer.run()
+    assert resumed.train_loss == straight.train_loss
     assert resumed.kept_at_loss == straight.kept_at_loss
     names = [sorted(p.name for p in each.iterdir()) for each in (folder, tmp_path / "straight")]
     assert names[0] == names[1]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from hyperfitting.config import ModelConfig, TrainConfig
 from hyperfitting.config.layers import Layer
 from hyperfitting.config.resolve import resolve_run
+from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
 from hyperfitting.models.load import load_model, load_result
 from hyperfitting.runs import RunFolder
@@ -94,6 +95,70 @@ def test_a_checkpoint_is_the_result_of_a_run_that_ends_there(variant, family, tm
         for name, tensor in by_hand.tensors().items():
             tensor.copy_(weights[name])
     torch.testing.assert_close(logits(found), logits(by_hand.model), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("variant", "place"),
+    [
+        ("full_sft", {}),
+        *(
+            (variant, {"train.prefix_cache.place": cache})
+            for variant in ("late_stage_sft", "late_stage_lora")
+            for cache in ("off", "ram")
+        ),
+    ],
+)
+def test_in_bfloat16_products_are_coarse_and_what_is_trained_is_not(
+    variant, place, model_folder, texts_file, tmp_path, monkeypatch
+):
+    frozen = []
+
+    def prepared(model, config):
+        trainable = prepare(model, config)
+        others = (p for n, p in trainable.model.named_parameters() if n not in trainable.names)
+        frozen.append({p.dtype for p in others if p.dim() > 1})  # not norms
+        return trainable
+
+    monkeypatch.setattr("hyperfitting.train.parts.prepare", prepared)
+    coarse, fine = (
+        trained(
+            model_folder, texts_file, tmp_path / precision, variant,
+            **place, **{"train.precision": precision},
+        )
+        for precision in ("bf16", "fp32")
+    )  # fmt: skip
+    has_adapter = "lora" in variant
+    assert [run.manifest().precision for run in (coarse, fine)] == ["bf16", "fp32"]
+    assert frozen[0] <= ({torch.bfloat16} if has_adapter else {torch.float32})
+    assert frozen[1] <= {torch.float32}
+    name = "adapter/adapter_model.safetensors" if has_adapter else "model/model.safetensors"
+    ours, theirs = (load_file(run.path / name) for run in (coarse, fine))
+    assert {tensor.dtype for tensor in ours.values()} == {torch.float32}
+    moved = {name for name in ours if not torch.equal(ours[name], theirs[name])}
+    assert moved, "products were rounded"
+    assert any(not torch.equal(ours[n], ours[n].bfloat16().float()) for n in moved), "masters"
+    base = ModelConfig(name=str(model_folder), device="cpu")
+    one, other = (logits(load_result(run, base)) for run in (coarse, fine))
+    assert (one - other).abs().max() < 0.3 * other.std()
+
+
+def test_the_final_loss_is_that_of_every_labelled_token(model_folder, texts_file, tmp_path):
+    """Of whole texts, whose windows differ in length, by transformers' own logits."""
+    run = trained(
+        model_folder, texts_file, tmp_path / "run", "full_sft",
+        **{"data.windows": "documents", "data.window_tokens": 128},
+    )  # fmt: skip
+    data = load_dataset(run.windows_file).train
+    model, total = load_result(run, ModelConfig(name=str(model_folder), device="cpu")), 0.0
+    for ids, label, length in zip(data.ids_NT, data.label_NT, data.length_N, strict=True):
+        row = torch.from_numpy(ids[:length])[None]
+        targets = row[0].masked_fill(~torch.from_numpy(label[:length]), -100)[1:]
+        with torch.no_grad():
+            found = model(row).logits[0, :-1]
+        total += float(torch.nn.functional.cross_entropy(found, targets, reduction="sum"))
+    assert len(set(data.label_NT.sum(1).tolist())) > 1
+    expected = total / data.label_NT.sum()
+    assert run.manifest().outcome.final_loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_best_validation_loss_can_be_loaded(model_folder, texts_file, tmp_path):

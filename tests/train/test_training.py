@@ -56,6 +56,34 @@ def test_full_training_agrees_with_a_naive_loop():
         torch.testing.assert_close(weights(trainable.model)[name], expected, rtol=1e-4, atol=1e-5)
 
 
+def ragged():
+    """Windows of which between 1 and 11 tokens are labelled."""
+    data = windows()
+    for row, count in enumerate((11, 2, 7, 4, 1, 9, 11, 3, 5)):
+        data.label_NT[row, 1 + count :] = False
+    return data
+
+
+def test_the_loss_of_an_epoch_is_that_of_its_tokens_not_of_its_steps():
+    data, naive = ragged(), tiny_model()
+    optimizer = torch.optim.AdamW(naive.parameters(), lr=1e-2, weight_decay=0.0)
+    sums, counts = [], []
+    order = epoch_order(0, 1, 9)
+    for chosen in (order[:4], order[4:8]):
+        ids, label = torch.from_numpy(data.ids_NT[chosen]), torch.from_numpy(data.label_NT[chosen])
+        targets = ids.masked_fill(~label, -100)[:, 1:].flatten()
+        logits = naive(ids).logits[:, :-1].flatten(0, 1)
+        nll = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        sums.append(nll.item())
+        counts.append(int(label.sum()))
+        optimizer.zero_grad()
+        (nll / counts[-1]).backward()
+        optimizer.step()
+    _, state = run(tiny_model(), settings(epochs=1), data)
+    assert state.train_loss == pytest.approx([sum(sums) / sum(counts)], rel=1e-5)
+    assert state.train_loss != pytest.approx([np.mean(np.divide(sums, counts))], rel=1e-3)
+
+
 def test_training_reaches_near_zero_loss(any_model):
     _, result = run(any_model, settings(epochs=150, learning_rate=2e-2))
     assert result.train_loss[-1] < 0.1 < result.train_loss[0]
@@ -252,9 +280,7 @@ def test_fewer_windows_than_a_step():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_accumulation_is_one_larger_batch(method):
-    data = windows()
-    for row, count in enumerate((11, 2, 7, 4, 1, 9, 11, 3, 5)):  # labelled tokens differ
-        data.label_NT[row, 1 + count :] = False
+    data = ragged()
     small = settings(method, batch_size=2, gradient_accumulation=2)
     one, a = run(tiny_model(), settings(method, batch_size=4), data)
     two, b = run(tiny_model(), small, data)
