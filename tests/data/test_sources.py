@@ -103,6 +103,21 @@ def test_a_dataset_folder_laid_out_as_on_the_hub(tmp_path):
     assert texts(read_hub_dataset(str(folder), config)) == ["one", "two"]
 
 
+def test_of_a_hub_dataset_nothing_is_decoded_that_is_not_read(tmp_path):
+    """Sound needs a package that nobody who trains on texts has."""
+    import datasets
+
+    sound = [{"bytes": b"no sound", "path": None}] * 2
+    stored = datasets.Dataset.from_dict({"text": ["one", "two"], "audio": sound})
+    (tmp_path / "set").mkdir()
+    stored = stored.cast_column("audio", datasets.Audio())
+    stored.to_parquet(tmp_path / "set" / "train.parquet")
+    config = DataConfig(source="hub")
+    assert texts(read_hub_dataset(str(tmp_path / "set"), config)) == ["one", "two"]
+    with pytest.raises(InputError, match="has no column 'story'; its columns are"):
+        read_hub_dataset(str(tmp_path / "set"), config.model_copy(update={"text_field": "story"}))
+
+
 def test_a_wrong_column_lists_the_columns(tmp_path):
     (tmp_path / "a.csv").write_text("title,story\na,b\n")
     with pytest.raises(InputError, match=r"'title', 'story'"):

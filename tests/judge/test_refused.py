@@ -124,6 +124,43 @@ def test_one_prompt_without_room_ends_no_job(study, settings, message):
     )
 
 
+FLAGGED = (403, {"error": {"message": "Your input was flagged"}})
+TOO_LONG = (400, {"error": {"message": LONG[1]}})
+
+
+@pytest.mark.parametrize("refusal", [FLAGGED, TOO_LONG])
+def test_questions_that_are_refused_keep_no_other_from_being_asked(tmp_path, settings, refusal):
+    """Eight in a row, which are asked again by the same command, after all others."""
+    study = make_study(tmp_path / "flagged", ["alpha"] * 6)
+    with serving() as server:
+        refused = [f"Context {n}," for n in (1, 2, 3, 4)]
+
+        def refuse(body):
+            prompt = body["messages"][0]["content"]
+            return refusal if any(each in prompt for each in refused) else None
+
+        server.refuse = refuse
+        for _ in range(2):
+            entry = judge(study, settings(server, concurrency=1))
+            assert entry.n == 2
+            assert entry.unusable.pairs == 4
+        server.refuse = lambda _: None
+        assert judge(study, settings(server, concurrency=1)).n == 6
+
+
+def test_what_failed_before_is_asked_last(tmp_path, settings):
+    study = make_study(tmp_path / "study", ["alpha"] * 4)
+    with serving() as server:
+        server.refuse = lambda _: (500, {"error": {"message": "sorry"}})
+        with pytest.raises(InputError, match="the last 5 questions got no answer"):
+            judge(study, settings(server, concurrency=1, retries=0))
+        server.refuse, server.bodies = lambda _: None, []
+        judge(study, settings(server, concurrency=1))
+    first = [body["messages"][0]["content"] for body in server.bodies[:3]]
+    assert len(server.bodies) == 8
+    assert all("Context 2," in each or "Context 3," in each for each in first)
+
+
 @pytest.mark.parametrize(
     "message",
     [

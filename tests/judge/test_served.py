@@ -113,6 +113,6 @@ def test_a_cut_prompt_is_not_asked_again_at_once(study, settings):
         asked.append(messages)
         return Reply("{}", None, 3, 1, None, unread="cut")
 
-    answer = ask(question, server, config)
+    answer, _ = ask(question, server, config)
     assert (answer.status, answer.reason, answer.requests) == ("failed", "cut", 1)
     assert len(asked) == 1

@@ -220,6 +220,16 @@ def test_scorers_say_whether_they_are_the_original(planted):
         assert [each.is_outside for each in scorers(study)] == [is_outside, is_outside, False]
 
 
+def test_the_original_by_another_path_is_no_outside_scorer(planted, tmp_path, monkeypatch):
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    model = planted.info.model.model_copy(update={"name": str(tmp_path / "my-model")})
+    own = replace(planted, info=planted.info.model_copy(update={"model": model}))
+    for name, is_outside in (("./my-model", False), ("my-model/", False), ("other", True)):
+        study = with_mauve(study_of(own, PLANTED, coherence_model=name), name)
+        assert [each.is_outside for each in scorers(study)] == [is_outside, is_outside, False]
+
+
 def test_a_name_of_a_scorer_steers_nothing_and_a_long_one_is_cut(planted):
     study = study_of(planted, PLANTED, coherence_model="x\x1b[31m" + "y" * 200)
     assert not any("\x1b" in each.name for each in scorers(study))

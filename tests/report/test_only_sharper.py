@@ -75,6 +75,28 @@ def test_a_pure_temperature_is_only_sharper(study):
     assert verdict.startswith("hyperfitted is only sharper: the original at temperature 0.50.")
 
 
+def test_several_trainings_are_told_by_their_means_and_reject_together_only(study):
+    """One is the original at a temperature, the other is not."""
+    whole, one = study.matching[0], with_matching(study).matching[0]
+    pair = [whole, one.model_copy(update={"arm": Arm("hyperfitted", 1)})]
+
+    def constant(matching):
+        info = study.info.model_copy(update={"entropy_matching": matching})
+        several = replace(study, info=info)
+        found = only_sharper.evidence(several, Arm("hyperfitted"))
+        return next(each for each in found if each.what == "temperature of equal entropy")
+
+    found = constant(pair)
+    assert found.says == "open"
+    assert found.found.endswith("that rejects it in 1 of 2 trainings")
+    low = (whole.per_step.p5 + one.per_step.p5) / 2
+    high = (whole.per_step.p95 + one.per_step.p95) / 2
+    assert f"per step {low:.2f} to {high:.2f} (5 to 95 %, means of 2 trainings)" in found.found
+    assert "0.37 nats on average" in found.found, "the mean of .74 and next to nothing"
+    twice = [whole, whole.model_copy(update={"arm": Arm("hyperfitted", 1)})]
+    assert constant(twice).says == "rejected"
+
+
 @pytest.mark.parametrize(("tau", "word"), [(2.0, "is only flatter"), (1.0, "is not changed")])
 def test_a_temperature_above_1_flattens_and_1_changes_nothing(study, tau, word):
     [verdict] = only_sharper.verdicts(with_matching(pure(study), tau))

@@ -35,7 +35,7 @@ def texts_of(table):
     return [[each.value for each in row] for row in table.rows]
 
 
-def judgement(a="late_stage_lora", b="full_lora"):
+def judgement(a="late_stage_lora", b="full_lora", *, seed=0, mode="fixed_length", **settings):
     def outcome(wins, losses, ties):
         rates = (
             Rate(percent=100 * each / 200, low=10.0, high=90.0) for each in (wins, losses, ties)
@@ -46,8 +46,12 @@ def judgement(a="late_stage_lora", b="full_lora"):
 
     questions = {"winner": outcome(110, 80, 10), "coherence": outcome(100, 90, 10),
                  "diversity": outcome(90, 100, 10)}  # fmt: skip
-    sides = {key: SimpleNamespace(arm=Arm(name, 0)) for key, name in (("a", a), ("b", b))}
-    return SimpleNamespace(**sides, questions=questions)
+    sides = {
+        key: SimpleNamespace(arm=Arm.named(name, seed, own), mode=mode)
+        for key, name, own in (("a", a, settings), ("b", b, {}))
+    }
+    judge = SimpleNamespace(model="a judge")
+    return SimpleNamespace(**sides, questions=questions, protocol="both orders", judge=judge)
 
 
 def test_the_judge_has_one_row_a_question_and_the_papers_values_for_its_model(study):
@@ -64,6 +68,20 @@ def test_the_judge_has_one_row_a_question_and_the_papers_values_for_its_model(st
     assert theirs["Total", "late-stage wins"] == "57.3 [50.1, 64.2]"
     assert theirs["Diversity", "loses"] == "51.8 [44.6, 58.9]"
     assert not judge_table(study)
+
+
+def test_the_judge_of_several_trainings_has_rows_of_each(study):
+    table = judge_table(replace(study, judgements=[judgement(seed=0), judgement(seed=2)]))
+    assert [row[0].value for row in table.rows] == [
+        f"{question} (seed {seed})"
+        for seed in (0, 2)
+        for question in ("Coherence", "Diversity", "Total")
+    ]
+
+
+@pytest.mark.parametrize("other", [{"strength": 0.5}, {"null": "shuffled"}, {"mode": "natural"}])
+def test_the_judge_of_other_texts_is_not_the_papers(study, other):
+    assert not judge_table(replace(study, judgements=[judgement(**other)]))
 
 
 def test_domains_stand_below_each_other_with_the_papers(study):

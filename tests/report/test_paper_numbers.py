@@ -15,7 +15,7 @@ from hyperfitting.report.sections.paper_numbers import (
     relative_ttr,
     saved_parameters,
 )
-from tests.report.planted import measurement
+from tests.report.planted import measurement, plant
 from tests.report.test_paper import TINYLLAMA, printed
 from tests.report.test_paper_more import named
 
@@ -96,6 +96,26 @@ def test_saved_parameters_are_of_the_same_kind(study):
     everything = trained(study, {"blocks_0_based": None, "trainable_params": 7})
     assert paper.method_table(everything).rows[1][1].value == "everything"
     assert "not known" in saved_parameters(foreign, foreign.runs[0]).reason
+
+
+def test_saved_parameters_of_a_pair_are_those_of_the_table(study):
+    """One training each: its arms have a seed, and there is no mean over several."""
+    runs = ({"trainable_params": 217, **LATE}, {"trainable_params": 1_000, **FULL})
+    rows = [measurement(each["arm"].name, "ttr", 0.6, 0) for each in (LATE, FULL)]
+    pair = replace(trained(study, *runs), rows=[*study.rows, *rows])
+    found = by_name(numbers_table(pair))
+    assert found["Parameters that Late-Stage LoRA saves, % of full LoRA's"].value == "78.3"
+    assert found["TTR of Late-Stage LoRA, % of full LoRA's"].value == "100.0"
+
+
+def test_what_controls_found_of_one_training_says_of_which(tmp_path):
+    several = read_study(plant(tmp_path / "s", seeds=(0, 1)))
+    assert several.first.seed is None
+    names = by_name(numbers_table(several))
+    assert "L2 distance at layer 1 (of seed 0)" in names
+    assert "Change in dimensions at the last layer (of seed 0)" in names
+    assert "Rank correlation of strength and TTR (of seed 0)" in names
+    assert "Rank 1 of written tokens, %" in names
 
 
 def test_methods_say_which_blocks_they_tune_and_how_many_parameters(study):

@@ -1,6 +1,7 @@
 """What the report says of other decoders, of quality and of other texts."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -12,8 +13,10 @@ from hyperfitting.judge.verb import judge
 from hyperfitting.records import Arm
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.record import write_file
+from hyperfitting.records.study import DecoderRun, Stopped
 from hyperfitting.records.tasks import Harness, TaskResults, TaskScore, TaskSettings
 from hyperfitting.report.load import read_study
+from hyperfitting.report.sections import sources
 from hyperfitting.report.sections.decoders import decoders
 from hyperfitting.report.sections.domains import domains
 from hyperfitting.report.sections.judge import judgements
@@ -22,7 +25,7 @@ from hyperfitting.report.sections.results import every_arm
 from hyperfitting.report.sections.tasks import tasks
 from hyperfitting.report.verb import report
 from tests.judge.serving import sections, serving, verdict
-from tests.report.planted import plant
+from tests.report.planted import measurement, plant
 
 MIN_P = {"arm": "original+min_p", "seed": None, "parameters": {"min_p": 0.1}}
 MAUVE = {
@@ -143,6 +146,48 @@ def test_decoders_stand_beside_greedy_with_what_they_cost(study):
     )
     assert cells(decoders(study), "human")["Draws at random"].value == "–"
     assert cells(decoders(study), "hyperfitted")["Draws at random"].value == "no"
+
+
+def test_a_mean_over_trainings_is_decoded_as_each_of_them(study):
+    """Runs are listed by training; what the page shows is their mean."""
+    drawn, still = ("min_p", {"p": 0.1}), ("beam", {"beams": 5})
+    rows, runs = [], []
+    for name, own in (drawn, still):
+        for seed, (alone, share) in enumerate(((0.5, 0.2), (1.0, 0.4))):
+            arm = Arm.named(f"late_stage_lora+{name}", seed, own)
+            is_still = name == "beam"
+            stopped = Stopped(share=share, tokens_saved=share / 2, human_share=0.0, n=4)
+            runs.append(
+                DecoderRun(
+                    arm=arm, decoder=name, is_deterministic=is_still, alone_n=4,
+                    alone_equals_batch=alone if is_still else None,
+                    stopped=stopped if is_still else None,
+                )
+            )  # fmt: skip
+            rows.append(measurement(arm.name, "ttr", 0.6, seed, parameters=own))
+        rows.append(measurement(arm.name, "ttr", 0.6, None, parameters=own, num_seeds=2))
+    info = study.info.model_copy(update={"decoders": runs})
+    several = replace(study, info=info, rows=[*study.rows, *rows])
+    table = decoders(several)
+    found = cells(table, "late_stage_lora+min_p (p=0.1, 2 seeds)")
+    assert found["Draws at random"].value == "yes"
+    found = cells(table, "late_stage_lora+beam (beams=5, 2 seeds)")
+    assert found["Draws at random"].value == "no"
+    assert found["Alone = in a batch texts"].value == "6 of 8"
+    assert found["Stopped share of texts"].value == "0.30"
+    assert found["Tokens saved share"].value == "0.15"
+    assert several.is_drawn(Arm.named("late_stage_lora+min_p", None, drawn[1]))
+
+
+def test_ties_are_those_of_the_studys_own_texts(study):
+    """The planted study was evaluated on other texts too, whose entries come last."""
+    *own, foreign = study.info.generations
+    assert foreign.domain == "e"
+    changed = foreign.model_copy(update={"ties": 99})
+    info = study.info.model_copy(update={"generations": [*own, changed]})
+    found = sources.ties(replace(study, info=info))
+    assert found
+    assert not any(text.startswith("99 ") for text in found.values())
 
 
 def test_copies_stand_beside_those_without_citations(study):

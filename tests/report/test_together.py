@@ -51,6 +51,13 @@ def test_the_page_links_to_what_is_there_and_escapes_names(folders, tmp_path):
     assert (written.tables / "together.csv").read_text().count("\n") == 7
 
 
+def test_a_link_leads_to_a_folder_of_any_name(folders, tmp_path):
+    odd = folders[0].rename(folders[0].with_name("run #1?"))
+    written = report_together([odd], None, tmp_path / "all")
+    [link] = re.findall(r'href="([^"]*)"', written.report_file.read_text())
+    assert link == "../../grid/run%20%231%3F/report/report.html"
+
+
 def test_the_command_writes_each_and_one_of_all(folders, tmp_path):
     out = tmp_path / "all"
     result = CliRunner().invoke(app, ["report", *map(str, folders), "--out", str(out)])

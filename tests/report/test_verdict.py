@@ -73,6 +73,18 @@ def test_each_rule_finds_what_was_planted_and_nothing_else(changes, words, tmp_p
     assert found.startswith(words)
 
 
+def test_a_loss_that_is_not_near_zero_is_told_with_how_many_trainings_have_one(tmp_path):
+    study = study_with(tmp_path / "s")
+    losses = enumerate((0.05, 0.9, 0.6))
+    runs = [
+        study.info.runs[0].model_copy(update={"arm": Arm("hyperfitted", n), "final_loss": loss})
+        for n, loss in losses
+    ]
+    several = replace(study, info=study.info.model_copy(update={"runs": runs}))
+    found = verdict.loss_not_near_zero(several, Arm("hyperfitted"))
+    assert found.found == "the training loss is up to 0.90 in 2 of 3 trainings, not near zero"
+
+
 @pytest.mark.parametrize(
     ("contexts", "seeds", "words"),
     [

@@ -56,6 +56,7 @@ def settings_of(model, texts, **more):
         "monitor": {"num_contexts": 2, "num_windows": 2, "every_epochs": 100},
         "evaluate": {"natural_tokens": 0, "sampling_seeds": 0, "resamples": 100},
         "explain": {"only": ["provenance"], "resamples": 100},
+        "report": {"num_examples": 3},
         **more,
     }  # fmt: skip
 
@@ -105,6 +106,7 @@ def test_a_killed_study_goes_on_where_it_was(grid):
     assert [step.state for step in steps] == ["done"] * 4
     page = out.report_file.read_text()
     assert f"../{cell.path.name}/report/report.html" in page
+    assert "The first 3 held-out contexts, not chosen" in cell.report_file.read_text()
     assert steps[0].command[:2] == ["train", "--resume"]
     assert steps[1].command[0] == "train"
     assert steps[1].command[1] != "--resume"

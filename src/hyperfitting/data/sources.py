@@ -385,6 +385,7 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
     try:
         with without_asking() if reason else nullcontext():
             dataset = datasets.load_dataset(name, split=config.hub_split)
+            rows = _rows_of_dataset(dataset, config)
     except Exception as error:
         # The loader raises anything from ConnectionError to its own kinds: all are about `name`.
         raise InputError(
@@ -394,7 +395,23 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
             "id",
             hint=_near(name),
         ) from error
-    return _rows(map(without_nulls_inside, dataset), config, name)
+    return _rows(map(without_nulls_inside, rows), config, name)
+
+
+def _rows_of_dataset(dataset: Any, config: DataConfig) -> list[dict[str, Any]]:
+    """The rows with what is read of them; of other columns the name alone, with None.
+
+    Only that is decoded: sound and images need packages of their own. Where the column is not
+    there, the first row as it is stored, for the message that says so.
+    """
+    names = list(dataset.column_names)
+    column = column_of(names, config.text_field)
+    if column not in names:
+        first: list[dict[str, Any]] = dataset.with_format("arrow")[:1].to_pylist()
+        return first
+    wanted = [name for name in names if name in (column, "tools", *_RENDERED_ELSEWHERE)]
+    unread = dict.fromkeys(names)
+    return [unread | row for row in dataset.select_columns(wanted)]
 
 
 def _near(source: str) -> str | None:

@@ -123,6 +123,7 @@ class Endpoint:
             self._options["max_tokens"] = config.max_tokens
         self._greeting = threading.Lock()
         self._is_greeted = False
+        self._is_known = False  # the key: something was answered to it
 
     def _reason(self, error: BaseException) -> str:
         return self._shortened(words_of(error))
@@ -171,6 +172,7 @@ class Endpoint:
                 return
             try:
                 self._client.with_options(max_retries=0).models.list()
+                self._is_known = True
             except (self._errors.OpenAIError, ValueError, RecursionError) as error:
                 # Many servers list no models, and some keys may not see them.
                 self._refuse(error, hopeless=(401,))
@@ -187,6 +189,7 @@ class Endpoint:
                 raise self._failure(error) from None
             served = served_error(completion)
             if served is None:
+                self._is_known = True
                 return completion
             if not served.may_pass or attempt == self.config.retries:
                 raise self._failure(served)
@@ -200,12 +203,14 @@ class Endpoint:
         Raises:
             InputError: no question can be answered.
         """
-        self._refuse(error, hopeless=(401, 403, 404))
         status = getattr(error, "status_code", None)
+        # To a key that it knows, a server that looks at texts says so of this one.
+        is_refused = status == 403 and self._is_known
+        self._refuse(error, hopeless=(401, 404) if is_refused else (401, 403, 404))
         if status in (400, 422):
             self._refuse_option(error)
         kind = f"status {status}" if status else "no answer"
-        return AskError(f"{kind}: {self._reason(error)}")
+        return AskError(f"{kind}: {self._reason(error)}", is_refused=is_refused)
 
     def _refuse_option(self, error: Exception) -> None:
         """Raise with its cure what the server has against our `max_tokens` or `temperature`.
@@ -218,7 +223,8 @@ class Endpoint:
         if self.config.max_tokens is not None and leaves_no_room(message, param):
             raise AskError(
                 f"no room for an answer of {self.config.max_tokens} tokens (a smaller max_tokens, "
-                f"or max_tokens=null, may cure it): {self._reason(error)}"
+                f"or max_tokens=null, may cure it): {self._reason(error)}",
+                is_refused=True,
             ) from None
         name = refused_option(message, param)
         if name is None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperfitting.config.judge import JudgeConfig
 from hyperfitting.errors import InputError
@@ -70,8 +70,12 @@ def questions(pairs: Sequence[Pair], config: JudgeConfig, judge_name: str) -> li
 
 
 def outstanding(asked: Sequence[Question], file: AnswerFile) -> list[Question]:
-    """The questions that are not settled; two contexts with the same three texts are one."""
-    return list({q.key: q for q in asked if not file.settled(q.key)}.values())
+    """The questions that are not settled; two contexts with the same three texts are one.
+
+    Those that failed before come last, so that they keep no other from being asked.
+    """
+    waiting = {q.key: q for q in asked if not file.settled(q.key)}
+    return sorted(waiting.values(), key=lambda question: question.key in file.answers)
 
 
 def distrusted(asked: Sequence[Question], file: AnswerFile) -> int:
@@ -107,7 +111,14 @@ def total(counts: Sequence[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
+class Asked(NamedTuple):
+    """What came of a question; whether it was refused for what it is, which says nothing else."""
+
+    answer: Answer
+    is_refused: bool
+
+
+def ask(question: Question, judge: Judge, config: JudgeConfig) -> Asked:
     """Put one question, and put it again after an answer without a verdict.
 
     Raises:
@@ -118,11 +129,12 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
     verdict: Verdict | None = None
     status: Status = "unusable"
     reason: str | None = None
+    is_refused = False
     while verdict is None and len(replies) <= config.reasks:
         try:
             reply = judge(messages)
         except AskError as error:
-            status, reason = "failed", str(error)
+            status, reason, is_refused = "failed", str(error), error.is_refused
             break
         replies.append(reply)
         if reply.unread:  # an answer to other texts
@@ -138,7 +150,7 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
                 fault = "it was cut before its end" if reply.cut else str(error)
                 again = Message("user", build_reask(fault))
                 messages = [messages[0], Message("assistant", reply.text), again]
-    return Answer(
+    answer = Answer(
         key=question.key,
         context_index=question.pair.context_index,
         order=question.order,
@@ -153,11 +165,12 @@ def ask(question: Question, judge: Judge, config: JudgeConfig) -> Answer:
         answered_by=replies[-1].model if replies else None,
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+    return Asked(answer, is_refused)
 
 
 def _answers(
     waiting: Sequence[Question], judge: Judge, config: JudgeConfig
-) -> Generator[Answer | Exception]:
+) -> Generator[Asked | Exception]:
     """Answers in the order in which they arrive, from as many threads as the judge allows.
 
     A thread asks on when its last answer was taken care of, so that no more than one answer a
@@ -168,7 +181,7 @@ def _answers(
             yield ask(question, judge, config)
         return
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Asked | Exception] = queue.SimpleQueue()
     stop, stored = threading.Event(), threading.Semaphore(0)
     for question in waiting:
         todo.put(question)
@@ -211,13 +224,16 @@ def run_job(
         InputError: no question can be answered, or several in a row were not; what was
             answered until then is kept.
     """
-    failures = 0
+    failures, has_answered = 0, any(a.status == "usable" for a in file.answers.values())
     with closing(_answers(outstanding(asked, file), judge, config)) as answers:
-        for count, answer in enumerate(answers, start=1):
-            if isinstance(answer, Exception):
-                raise answer
+        for count, asked_one in enumerate(answers, start=1):
+            if isinstance(asked_one, Exception):
+                raise asked_one
+            answer, is_refused = asked_one
             file.add(answer)
-            failures = failures + 1 if answer.status == "failed" else 0
+            has_answered = has_answered or answer.status == "usable"
+            is_alone = is_refused and has_answered  # where it answers others
+            failures = failures + 1 if answer.status == "failed" and not is_alone else 0
             if failures:
                 tries = "1 try" if not config.retries else f"{config.retries + 1} tries"
                 say(

@@ -88,7 +88,8 @@ class LocalJudge:
         if positions is not None and len(prompt) + self.longest > positions:
             raise AskError(
                 f"{len(prompt)} tokens and an answer of {self.longest} are more than the "
-                f"{positions} positions of the judge (a smaller max_tokens may cure it)"
+                f"{positions} positions of the judge (a smaller max_tokens may cure it)",
+                is_refused=True,
             )
         (answer,) = decode(
             self.model, [prompt], max_new_tokens=self.longest, banned=self.banned, ends=self.ends

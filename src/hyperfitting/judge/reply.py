@@ -31,7 +31,15 @@ class Reply(NamedTuple):
 
 
 class AskError(Exception):
-    """This question got no answer; others may. The message is fit to be stored."""
+    """This question got no answer; others may. The message is fit to be stored.
+
+    `is_refused`: it is this question that is refused, such as a text that is too long, so that
+    nothing is said of the server.
+    """
+
+    def __init__(self, message: str, *, is_refused: bool = False) -> None:
+        super().__init__(message)
+        self.is_refused = is_refused
 
 
 class Judge(Protocol):

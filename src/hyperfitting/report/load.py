@@ -93,10 +93,13 @@ class Study:
         """What MAUVE was taken with on the study's own texts."""
         return self.info.mauve
 
-    @cached_property
-    def decoders(self) -> dict[Arm, DecoderRun]:
-        """How each decoder arm came about."""
-        return {run.arm: run for run in self.info.decoders}
+    def decoder_runs(self, arm: Arm) -> list[DecoderRun]:
+        """How the texts of a decoder's arm came about; of a mean over trainings, those of each."""
+        return [run for run in self.info.decoders if arm in (run.arm, run.arm.variant)]
+
+    def is_drawn(self, arm: Arm) -> bool:
+        """Whether the texts of an arm are drawn at random."""
+        return arm.is_sampled or any(not run.is_deterministic for run in self.decoder_runs(arm))
 
     def on(self, domain: str) -> "Study":
         """The same arms on other texts, greedy only."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.errors import InputError
@@ -78,7 +79,7 @@ def _entry(path: Path, study: Study, folder: GridFolder) -> Mapping[str, object]
     own = os.path.relpath(StudyFolder(path).report_file, folder.report_file.parent)
     return {
         "title": study.title,
-        "href": Path(own).as_posix() if StudyFolder(path).report_file.exists() else None,
+        "href": quote(Path(own).as_posix()) if StudyFolder(path).report_file.exists() else None,
         "sentences": verdict.sentences(study, arm) if arm else [],
         "advice": verdict.advice(study, arm) if arm else [],
     }

@@ -65,7 +65,7 @@ def study(
             ended = workers.work()
         except KeyboardInterrupt:
             raise InterruptedGridError(folder.path, command) from None
-        _report(folder, prepared, progress)
+        _report(folder, prepared, plan, progress)
     failed = [each for each in ended if each.state == "failed"]
     if failed:
         is_input = all(each.exit_code == 2 for each in failed)
@@ -108,12 +108,12 @@ def _known(folder: GridFolder, steps: Sequence[Step], missing: Sequence[Step]) -
     return known
 
 
-def _report(folder: GridFolder, prepared: Sequence[Cell], progress: Progress) -> None:
-    """One page of every study that was evaluated."""
+def _report(folder: GridFolder, prepared: Sequence[Cell], plan: Plan, progress: Progress) -> None:
+    """The page of every study that was evaluated, judged or not, and one of all of them."""
     studies = [folder.path / cell.name for cell in prepared]
     evaluated = [path for path in studies if StudyFolder(path).is_evaluated]
     if evaluated:
-        report_together(evaluated, None, folder.path, progress)
+        report_together(evaluated, plan.config.report, folder.path, progress)
 
 
 def _told(failed: Sequence[Progressed]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -109,19 +110,18 @@ def scorers(study: Study) -> list[Scorer]:
     if study.mauve is not None:
         features = study.mauve.features
         name = printable(f"MAUVE with features of {features}")
-        found.append(Scorer(MAUVE, name, features != own, is_nearness=False))
+        found.append(Scorer(MAUVE, name, not _is_same(features, own), is_nearness=False))
     if settings.coherence_model is not None:
         name = printable(f"Coherence under {settings.coherence_model}")
-        is_outside = settings.coherence_model != own
+        is_outside = not _is_same(settings.coherence_model, own)
         found.append(Scorer(REFERENCE, name, is_outside, is_nearness=True))
     found.append(Scorer(COHERENCE, "Coherence under the original", False, is_nearness=True))
     return found
 
 
-def is_drawn(study: Study, arm: Arm) -> bool:
-    """Whether its texts are drawn at random."""
-    run = study.decoders.get(arm)
-    return arm.is_sampled or (run is not None and not run.is_deterministic)
+def _is_same(name: str, other: str) -> bool:
+    """Whether two names are one model: a folder has several, such as a relative path."""
+    return name == other or Path(name).resolve() == Path(other).resolve()
 
 
 def fronts(study: Study) -> list[Front]:
@@ -132,7 +132,7 @@ def fronts(study: Study) -> list[Front]:
 
 def without_drawn(study: Study, of: Front) -> Front | None:
     """The front of the arms that draw nothing; None where that is no other or too few are left."""
-    left = [arm for arm in of.arms if not is_drawn(study, arm)]
+    left = [arm for arm in of.arms if not study.is_drawn(arm)]
     return front_of(study, of.scorer, left) if len(left) < len(of.arms) else None
 
 

@@ -1,6 +1,7 @@
 """Other decoders beside tuned models: would drawing from the original do? Pure."""
 
 from collections.abc import Mapping
+from statistics import fmean
 
 from hyperfitting.config import ReportConfig
 from hyperfitting.measure.catalogue import METRICS
@@ -60,7 +61,7 @@ def decoders(study: Study) -> Table:
     header = [("arm and decoder", "")]
     header += [(heading(study, metric), METRICS[metric].unit) for metric in shown]
     header += [("Draws", "at random"), ("Alone = in a batch", "texts"), ("Speed", "tokens/s")]
-    stops = any(run.stopped for run in study.decoders.values())
+    stops = any(run.stopped for run in study.info.decoders)
     if stops:
         header += [("Stopped", "share of texts"), ("Tokens saved", "share"),
                    ("Human texts stopped", "share")]  # fmt: skip
@@ -81,26 +82,29 @@ def decoders(study: Study) -> Table:
 def _draws(study: Study, arm: Arm) -> Cell:
     if arm.name == "human":
         return Cell(MISSING, reason="human text is not decoded")
-    found = study.decoders.get(arm)  # not of greedy, nor of the citation blocker on top of it
-    return Cell("no" if found is None or found.is_deterministic else "yes")
+    return Cell("yes" if study.is_drawn(arm) else "no")
 
 
 def _alone(study: Study, arm: Arm) -> Cell:
     """How many of the texts that were decoded once more alone stayed as they were."""
-    found = study.decoders.get(arm)
-    if found is None or found.alone_equals_batch is None:
+    counted = [
+        (run.alone_equals_batch * run.alone_n, run.alone_n)
+        for run in study.decoder_runs(arm)
+        if run.alone_equals_batch is not None
+    ]
+    if not counted:
         return Cell(MISSING, reason="not decoded once more alone")
-    return Cell(f"{found.alone_equals_batch * found.alone_n:.0f} of {found.alone_n}")
+    equal, of = map(sum, zip(*counted, strict=True))
+    return Cell(f"{equal:.0f} of {of}")
 
 
 def _stopped(study: Study, arm: Arm) -> list[Cell]:
     """What a rule that stops repetition did, and would do to human texts."""
-    found = study.decoders.get(arm)
-    if found is None or found.stopped is None:
+    found = [run.stopped for run in study.decoder_runs(arm) if run.stopped is not None]
+    if not found:
         return [Cell(MISSING, reason="nothing stops it")] * 3
-    stopped = found.stopped
-    values = (stopped.share, stopped.tokens_saved, stopped.human_share)
-    return [Cell(number(value, 2)) for value in values]
+    each = ((one.share, one.tokens_saved, one.human_share) for one in found)
+    return [Cell(number(fmean(values), 2)) for values in zip(*each, strict=True)]
 
 
 def _speed(study: Study, arm: Arm) -> Cell:

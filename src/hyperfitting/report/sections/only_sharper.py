@@ -5,10 +5,11 @@ entropy. Whether sampling would be as varied as greedy text is another question 
 """
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 from hyperfitting.records import SIGNIFICANT, Arm, PairedTest
-from hyperfitting.records.matching import Matching
+from hyperfitting.records.matching import Matching, OneTemperature
 from hyperfitting.report.load import Study
 from hyperfitting.report.tables import (
     Cell,
@@ -103,24 +104,32 @@ def _constant(study: Study, arm: Arm) -> Evidence:
     known = [(m, m.one_temperature) for m in found if m.one_temperature is not None]
     if not known:
         return Evidence(what, "one for all", "not compared over steps", "open")
-    left = max(one.step_residual_nats for _, one in known)
+    left = fmean(one.step_residual_nats for _, one in known)
     expected = max(one.expected_nats for _, one in known)
-    low, high = min(m.per_step.p5 for m, _ in known), max(m.per_step.p95 for m, _ in known)
+    low, high = (fmean(getattr(m.per_step, end) for m, _ in known) for end in ("p5", "p95"))
+    of = f", means of {len(known)} trainings" if len(known) > 1 else ""
     words = (
-        f"per step {number(low, 2)} to {number(high, 2)} (5 to 95 %); one for each context misses "
-        f"the entropy of a step by {_nats(left)} nats on average"
+        f"per step {number(low, 2)} to {number(high, 2)} (5 to 95 %{of}); one for each context "
+        f"misses the entropy of a step by {_nats(left)} nats on average"
     )
     expects = f"one for all; then it misses by {scientific(expected)} nats"
-    is_apart = any(
-        one.spread_beyond_tolerance > LARGEST_SPREAD * m.per_context.median for m, one in known
-    )
+    said = [_one_for_all(matching, one) for matching, one in known]
     unsolved = sum(m.per_context.unsolved for m, _ in known)
-    if is_apart or (left > LARGEST_STEP_NATS and not unsolved):
-        return Evidence(what, expects, words, "rejected")
-    if unsolved:
-        words = f"no temperature that is tried gives the entropy of {unsolved} contexts"
-        return Evidence(what, expects, words, "open")
-    return Evidence(what, expects, words, "as a temperature")
+    if unsolved and "rejected" not in said:
+        over = f", over {len(known)} trainings" if len(known) > 1 else ""
+        words = f"no temperature that is tried gives the entropy of {unsolved} contexts{over}"
+    elif 0 < (rejecting := said.count("rejected")) < len(said):
+        words += f"; that rejects it in {rejecting} of {len(said)} trainings"
+    return Evidence(what, expects, words, said[0] if len(set(said)) == 1 else "open")
+
+
+def _one_for_all(matching: Matching, one: OneTemperature) -> Says:
+    """Whether one temperature serves all contexts and steps of one training."""
+    is_apart = one.spread_beyond_tolerance > LARGEST_SPREAD * matching.per_context.median
+    unsolved = matching.per_context.unsolved
+    if is_apart or (one.step_residual_nats > LARGEST_STEP_NATS and not unsolved):
+        return "rejected"
+    return "open" if unsolved else "as a temperature"
 
 
 def _order(study: Study, arm: Arm) -> Evidence:
@@ -170,7 +179,7 @@ def _verdict(study: Study, arm: Arm, found: Sequence[Evidence]) -> str:
     if unsure:
         reasons = "; ".join(unsure)
         return f"{name}: only sharper is neither shown nor rejected. Open: {reasons}."
-    tau = max(m.per_context.median for m in _matchings(study, arm))
+    tau = fmean(m.per_context.median for m in _matchings(study, arm))
     if abs(tau - 1) <= LARGEST_SPREAD:
         return f"{name} is not changed: it is the original at temperature {number(tau, 2)}."
     return (

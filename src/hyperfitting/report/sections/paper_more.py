@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hyperfitting.measure.efficiency import epoch_ttr_doubled, useful_range
 from hyperfitting.records import ORIGINAL
-from hyperfitting.records.judged import Rate
+from hyperfitting.records.judged import Judgement, Rate
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.paper_values import (
@@ -17,10 +17,12 @@ from hyperfitting.report.paper_values import (
     JUDGE_TABLE,
     TIME_TABLE,
     PaperRow,
+    is_plain,
     model_in_paper,
     table_rows,
 )
 from hyperfitting.report.tables import MISSING, Cell, Table, cell, metric_label, number
+from hyperfitting.untrusted import printable
 
 # The paper's questions to its judge, and ours.
 QUESTIONS = {"Coherence": "coherence", "Diversity": "diversity", "Total": "winner"}
@@ -31,25 +33,43 @@ DOMAINS = {"fiction_stories": "Fiction-Stories", "writing_prompts": "WritingProm
 
 def judge_table(study: Study) -> Table:
     """Pairwise judgement, Late-Stage LoRA against full LoRA (Table 5)."""
-    wanted = ("late_stage_lora", "full_lora")
-    found = next(
-        (each for each in study.judgements if (each.a.arm.name, each.b.arm.name) == wanted), None
-    )
-    if found is None:
+    found = [each for each in study.judgements if _is_of_the_paper(each)]
+    if not found:
         return Table("paper_judge", [], [])
     is_theirs = model_in_paper(study.info.model.name) == "Qwen2.5-1.5B"
     rows = {row.label: row for row in table_rows(JUDGE_TABLE)} if is_theirs else {}
     body = []
-    for theirs, ours in QUESTIONS.items():
-        outcome = found.questions[ours]
-        values = rows[theirs].metrics if theirs in rows else {}
-        cells = [
-            replace(_rate(rate, outcome.n), paper=values[name].text if name in values else "")
-            for name, rate in zip(("win_rate", "loss_rate", "tie_rate"), outcome.rates, strict=True)
-        ]
-        body.append([Cell(theirs), *cells])
+    for judgement, apart in zip(found, _apart(found), strict=True):
+        for theirs, ours in QUESTIONS.items():
+            outcome = judgement.questions[ours]
+            values = rows[theirs].metrics if theirs in rows else {}
+            rates = zip(("win_rate", "loss_rate", "tie_rate"), outcome.rates, strict=True)
+            cells = [
+                replace(_rate(rate, outcome.n), paper=values[name].text if name in values else "")
+                for name, rate in rates
+            ]
+            body.append([Cell(printable(theirs + apart)), *cells])
     header = [("question", ""), ("late-stage wins", "%"), ("loses", "%"), ("ties", "%")]
     return Table("paper_judge", header, body)
+
+
+def _is_of_the_paper(judgement: Judgement) -> bool:
+    """Whether it sets greedy texts of plain Late-Stage LoRA beside those of plain full LoRA."""
+    sides = (judgement.a, judgement.b)
+    is_plain_text = all(is_plain(s.arm) and s.mode == "fixed_length" for s in sides)
+    return is_plain_text and tuple(s.arm.name for s in sides) == ("late_stage_lora", "full_lora")
+
+
+def _apart(judgements: Sequence[Judgement]) -> list[str]:
+    """What tells each from the others, in brackets; nothing of what all have."""
+
+    def seeds(of: Judgement) -> str:
+        one, other = of.a.arm.seed, of.b.arm.seed
+        return f"seed {one}" if one == other else f"seeds {one} and {other}"
+
+    facts = [(seeds(each), each.protocol, each.judge.model) for each in judgements]
+    told = [place for place in range(3) if len({fact[place] for fact in facts}) > 1]
+    return [f" ({', '.join(fact[place] for place in told)})" if told else "" for fact in facts]
 
 
 def _rate(rate: Rate, n: int) -> Cell:
@@ -92,7 +112,7 @@ def _of_no_model(study: Study, table: int) -> list[PaperRow]:
 
 def decoder_table(study: Study) -> Table:
     """The original under other decoders beside the tuned model, greedily (Table 7)."""
-    decoded = [arm for arm in study.shown if arm in study.decoders and arm.model == "original"]
+    decoded = [arm for arm in study.shown if arm.model == "original" and study.decoder_runs(arm)]
     if not decoded or study.first is None:
         return Table("paper_decoders", [], [])
     printed = {row.arm: row.metrics for row in _of_no_model(study, DECODER_TABLE)}
@@ -107,9 +127,7 @@ def decoder_table(study: Study) -> Table:
             )
             for metric in metrics
         ]
-        run = study.decoders.get(arm)
-        is_deterministic = run is None or run.is_deterministic
-        body.append([Cell(study.label(arm)), *cells, Cell("yes" if is_deterministic else "no")])
+        body.append([Cell(study.label(arm)), *cells, Cell("no" if study.is_drawn(arm) else "yes")])
     header = [("method", ""), *((metric_label(m), "") for m in metrics), ("deterministic", "")]
     return Table("paper_decoders", header, body)
 

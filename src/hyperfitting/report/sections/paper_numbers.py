@@ -8,6 +8,7 @@ from hyperfitting.measure.curves import together
 from hyperfitting.records import ORIGINAL, Arm, Prefix
 from hyperfitting.records.controls.geometry import BLOCK_OUTPUT, Geometry, Layer
 from hyperfitting.records.controls.static_bias import StaticBias
+from hyperfitting.records.record import OfArm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
 from hyperfitting.report.paper_values import model_in_paper, scalar
@@ -98,28 +99,37 @@ def _of_explanation(study: Study, arm: Arm) -> list[list[Cell]]:
     else:
         found = _known(static.strength_ttr_spearman, "needs three strengths that change texts")
     paper = scalar("static_injection_strength_quality_spearman") if is_first else None
-    rows = [_row("3.5", "Rank correlation of strength and TTR", found, _text(paper, 2))]
+    of = _training(study, arm, static)
+    rows = [_row("3.5", f"Rank correlation of strength and TTR{of}", found, _text(paper, 2))]
     geometry = study.explained.of_arm(Geometry, arm)
+    of = _training(study, arm, geometry)
     before, last = _last_layers(geometry)
     stable = geometry.regions.stable if geometry and geometry.regions else []
     paper = scalar("stable_layers_tinyllama") if is_first else None
     no_geometry = Cell(MISSING, reason="needs hyperfit explain STUDY --only geometry")
     words = f"0 to {stable[-1]}" if stable else "none"
     rows.append(
-        _row("4.1", "Layers with cosine above .86 from the embedding on",
+        _row("4.1", f"Layers with cosine above .86 from the embedding on{of}",
              Cell(words) if geometry else no_geometry, _text(paper, 0))
     )  # fmt: skip
     for name, layer in (("l2_layer_21", before), ("l2_layer_22", last)):
         where = f"layer {layer.layer}" if layer else "the last layers"
         found = estimate(layer.estimates["l2"], 1) if layer else no_geometry
-        rows.append(_row("4.2", f"L2 distance at {where}", found,
+        rows.append(_row("4.2", f"L2 distance at {where}{of}", found,
                          _text(scalar(name) if is_first else None, 1)))  # fmt: skip
     news = study.domain.startswith("ag_news")
     changes = scalar("delta_dim_final_layer_ag_news" if news else "delta_dim_final_layer")
     found = estimate(last.estimates["delta_dim"], 1, signed=True) if last else no_geometry
-    rows.append(_row("6" if news else "4.2", "Change in dimensions at the last layer", found,
+    rows.append(_row("6" if news else "4.2", f"Change in dimensions at the last layer{of}", found,
                      _text(changes.get(theirs), 1)))  # fmt: skip
     return rows
+
+
+def _training(study: Study, arm: Arm, record: OfArm | None) -> str:
+    """Which training a control ran on, in words, where the arm is a mean over several."""
+    if record is None or study.num_seeds.get(arm, 1) == 1 or record.arm.seed is None:
+        return ""
+    return f" (of seed {record.arm.seed})"
 
 
 def _known(correlation: float | None, reason: str) -> Cell:
@@ -140,7 +150,8 @@ def _of_methods(study: Study) -> list[list[Cell]]:
         for name in (LATE, FULL_LORA)
     )
     saved = next(
-        (saved_parameters(study, run) for run in study.runs if run.arm.variant == late), None
+        (saved_parameters(study, run) for run in study.runs if late in (run.arm, run.arm.variant)),
+        None,
     )
     fewer = scalar("late_stage_trainable_reduction_percent")
     rows = [

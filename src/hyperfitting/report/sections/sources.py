@@ -73,7 +73,9 @@ def ties(study: Study) -> Mapping[str, str]:
     found = {}
     for entry in study.info.generations:
         share = entry.cached_equals_uncached
-        if entry.mode == "fixed_length" and share is not None and not entry.arm.matched_to:
+        if entry.mode != "fixed_length" or entry.domain is not None:  # other texts have their own
+            continue
+        if share is not None and not entry.arm.matched_to:
             equal = number(100 * share, 2)
             name = study.label(entry.arm)
             found[name] = f"{entry.ties} (cached = uncached at {equal} % of tokens)"

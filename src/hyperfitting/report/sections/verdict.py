@@ -10,7 +10,7 @@ from hyperfitting.progress import in_number
 from hyperfitting.records import HUMAN, ORIGINAL, SIGNIFICANT, Arm
 from hyperfitting.records.study import TunedEntry
 from hyperfitting.report.load import Study
-from hyperfitting.report.sections.competitors import is_drawn, is_original_otherwise
+from hyperfitting.report.sections.competitors import is_original_otherwise
 from hyperfitting.report.sections.only_sharper import is_only_sharper
 from hyperfitting.report.sections.soundness import soundness
 from hyperfitting.report.tables import Content, Table, cell, number
@@ -144,7 +144,7 @@ def untrained(study: Study, arm: Arm) -> str:
     """
     own = _mean(study, arm, "ttr")
     found = [
-        (not is_drawn(study, each), ttr, each)
+        (not study.is_drawn(each), ttr, each)
         for each in study.shown
         if is_original_otherwise(each) and each.matched_to is None
         if (ttr := _mean(study, each, "ttr")) is not None
@@ -224,10 +224,15 @@ def _runs(study: Study, arm: Arm) -> list[TunedEntry]:
 def loss_not_near_zero(study: Study, arm: Arm) -> Advice | None:
     """Training stopped before the texts were known by heart."""
     losses = [run.final_loss for run in _runs(study, arm) if run.final_loss is not None]
-    if not losses or max(losses) <= LOSS_NEAR_ZERO:
+    far = [loss for loss in losses if loss > LOSS_NEAR_ZERO]
+    if not far:
         return None
+    found = f"the training loss is {number(max(far), 2)}, not near zero"
+    if len(losses) > 1:
+        of = f"{len(far)} of {len(losses)} trainings"
+        found = f"the training loss is up to {number(max(far), 2)} in {of}, not near zero"
     return Advice(
-        f"the training loss is {number(max(losses), 2)}, not near zero",
+        found,
         "train longer (train.epochs) or on fewer windows (data.num_train)",
     )
 
