@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hyperfitting.compare import scores as scores_module
 from hyperfitting.config import ExplainConfig
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.measurements import NO_INTERVAL
@@ -451,14 +452,60 @@ def test_no_gain_in_ttr_has_no_share(model_folder):
     assert "choose alike at every position" in bias["verdict_in_words"]
 
 
-def test_contexts_of_different_lengths_are_compared_on_the_part_they_share(model_folder):
+def ragged_dataset():
+    """Contexts of three lengths, in no order."""
     data = dataset()
-    contexts = [row[: CONTEXT - i % 3] for i, row in enumerate(data.contexts.contexts)]
-    ragged = dataset()
-    ragged.contexts.contexts[:] = contexts
+    data.contexts.contexts[:] = [
+        row[: CONTEXT - n % 3] for n, row in enumerate(data.contexts.contexts)
+    ]
+    return data
+
+
+def test_contexts_of_different_lengths_are_each_told_by_their_own_numbers(
+    model_folder, monkeypatch
+):
+    """Rows of one length come together, so not in the order of the contexts."""
+    arrived, real = [], scores_module.paired_logits
+
+    def watched(*arguments, **options):
+        for found in real(*arguments, **options):
+            arrived.append(found.row)
+            yield found
+
+    def in_order(*arguments, **options):
+        yield from sorted(real(*arguments, **options), key=lambda found: found.row)
+
+    def everything():
+        compared = comparison(model_folder, lambda: changed(1), data=ragged_dataset())
+        return evaluated(compared)[2], explained(compared, NO_SWAP)[1]
+
+    monkeypatch.setattr(scores_module, "paired_logits", watched)
+    columns, controls = everything()
+    assert arrived[:6] == [0, 3, 1, 4, 2, 5]
+    monkeypatch.setattr(scores_module, "paired_logits", in_order)
+    expected_columns, expected_controls = everything()
+    assert columns.keys() == expected_columns.keys()
+    for name, values in columns.items():
+        # A temperature is sought from the last context's on, so its last digits differ.
+        np.testing.assert_allclose(
+            values, expected_columns[name], rtol=1e-4, atol=1e-4, err_msg=str(name)
+        )
+    assert {"overrides", "static_bias", "joint_null", "lens"} <= controls.keys()
+    assert controls == expected_controls
+
+
+def test_contexts_of_different_lengths_are_compared_on_the_part_they_share(model_folder):
+    data, ragged = dataset(), ragged_dataset()
     _, found = explained(comparison(model_folder, lambda: changed(1), data=ragged), NO_SWAP)
     assert {row["positions"] for row in found["geometry"]["layers"]} == {
         6 * (CONTEXT - 2 + CONTINUATION - 1)
     }
     _, found_even = explained(comparison(model_folder, lambda: changed(1), data=data), NO_SWAP)
     assert len(found["geometry"]["layers"]) == len(found_even["geometry"]["layers"]) == 9
+    cut = dataset()
+    for n, row in enumerate(ragged.contexts.rows()):
+        first = CONTEXT - 2
+        cut.contexts.contexts[n] = row[:first]
+        cut.contexts.continuations[n] = row[first : first + CONTINUATION]
+    _, found_cut = explained(comparison(model_folder, lambda: changed(1), data=cut), NO_SWAP)
+    assert found["geometry"]["layers"] == found_cut["geometry"]["layers"]

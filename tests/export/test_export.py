@@ -86,10 +86,13 @@ def test_an_adapter_is_a_plain_lora_that_peft_puts_on_its_base(run_of, base, tmp
     assert about.verification.is_exact
 
 
-@pytest.mark.parametrize("method", ["late_stage_lora", "full_sft"])
-def test_a_merged_model_is_the_run_in_plain_transformers(run_of, tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "form"),
+    [("late_stage_lora", "merged"), ("full_sft", "merged"), ("late_stage_lora", "mlx")],
+)
+def test_a_merged_model_is_the_run_in_plain_transformers(run_of, tmp_path, method, form):
     run = run_of(method=method)
-    folder, about = export(run, tmp_path / "out")
+    folder, about = export(run, tmp_path / "out", format=form)
     model = AutoModelForCausalLM.from_pretrained(folder.path)
     assert torch.allclose(logits(model), logits(of_run(run)), atol=1e-5)
     shipped = GenerationConfig.from_pretrained(folder.path)

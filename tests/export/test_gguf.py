@@ -147,6 +147,29 @@ def test_ollama_gets_a_modelfile_beside_the_weights(run, tmp_path):
     assert "ollama create" in folder.card.read_text()
 
 
+def test_ollama_reads_the_file_that_a_converter_made(run, llama_cpp, tmp_path):
+    settings = {"format": "ollama", "llama_cpp": str(llama_cpp), "gguf_type": "f32"}
+    folder, about = export(run, tmp_path / "out", **settings)
+    [file] = [each for each in about.files if each.endswith(".gguf")]
+    assert folder.modelfile.read_text().splitlines()[0] == f"FROM ./{file}"
+    assert (folder.path / file).exists()
+    found = about.verification
+    assert (found.weights.equal, found.is_exact) == (found.weights.tensors, True)
+    assert not folder.merged.exists()
+
+
+def test_ollama_frames_the_messages_of_a_chat_model(texts_file, tmp_path):
+    base, out = save_tiny(tmp_path / "chat", "qwen2", chat=True), tmp_path / "run"
+    assert train(base, texts_file, out, LEARNS).exit_code == 0
+    folder, about = export(out, tmp_path / "out", format="ollama")
+    text = folder.modelfile.read_text()
+    assert "<user>{{ .Content }}" in text or "<user>{{ .Prompt }}" in text
+    assert "<assistant>" in text
+    assert 'TEMPLATE """{{ .Prompt }}"""' not in text
+    assert f'PARAMETER stop "{END}"' in text
+    assert not any("does more than frame messages" in note for note in about.notes)
+
+
 def test_a_tokenizer_file_that_converters_need_is_made_again(texts_file, tmp_path):
     base, tokenizer = tmp_path / "base", sentencepiece_like()
     tiny_model(vocab_size=len(tokenizer)).save_pretrained(base)

@@ -21,10 +21,13 @@ from hyperfitting.errors import InputError, UnfinishedGridError
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import write_file
 from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
+from hyperfitting.seals import files_of
 from hyperfitting.storage import write_json
-from hyperfitting.study.steps import _was_asked, steps_of
+from hyperfitting.study.steps import Step, _judgement, _was_asked, steps_of
 from hyperfitting.verbs import study
+from tests.judge.serving import serving, verdict
 from tests.manifests import manifest
+from tests.report.planted import plant
 from tests.sealing import rewrite
 
 CELL = "{}--texts.jsonl"
@@ -245,6 +248,28 @@ def test_another_judge_or_more_pairs_are_another_judgement():
     assert _was_asked(found, config.model_copy(update={"concurrency": 9}))
     for other in ({"model": "n"}, {"pairs": 50}, {"orders": "single"}, {"a": "late_half,seed=1"}):
         assert not _was_asked(found, config.model_copy(update=other))
+
+
+def test_a_plan_that_is_judged_asks_once_and_again_for_other_texts(tmp_path, monkeypatch):
+    """Of a planted study that was evaluated, by a judge that is a server of ours."""
+    folder, cell = plant(tmp_path / "study"), SimpleNamespace(name="cell")
+    evaluated = Step("cell", "evaluate", folder.path, lambda: None, lambda: True)
+    texts = files_of(folder.path, folder.generations.glob("*.jsonl"))
+    rewrite(folder.study_file, lambda about: about | {"files": texts})
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(key=None, answer=lambda _: json.dumps(verdict("A"))) as server:
+        config = JudgeConfig(a="hyperfitted", b="original", model="m", endpoint=server.url)
+        step = _judgement(config, folder, cell, evaluated)
+        assert not step.is_done()
+        result = CliRunner().invoke(app, step.command())
+        assert result.exit_code == 0, result.output
+        assert len(server.bodies) == 4, "two contexts, both orders"
+    assert step.is_done()
+    other = config.model_copy(update={"model": "another"})
+    assert not _judgement(other, folder, cell, evaluated).is_done()
+    rewrite(folder.study_file, lambda about: about | {"files": {}})
+    assert not step.is_done(), "what was judged are no longer its texts"
 
 
 def test_a_study_to_which_runs_were_added_is_evaluated_again_and_no_other_folder_is(tmp_path):

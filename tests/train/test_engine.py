@@ -1,5 +1,7 @@
 """The tail fed from a cache is the whole model: bit for bit, for every family."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,14 +12,16 @@ from hyperfitting.models import anatomy as anatomy_module
 from hyperfitting.models.anatomy import anatomy
 from hyperfitting.models.blocks import Tail, hidden_entering, record_inputs
 from hyperfitting.models.forward import window_losses
+from hyperfitting.train import setup as training_setup
 from hyperfitting.train.engine import engine_window_losses
 from hyperfitting.train.loop import epoch_rows
 from hyperfitting.train.loss import Head, head_logits
 from hyperfitting.train.methods import prepare
 from hyperfitting.train.products import use_adapted_products
+from hyperfitting.train.setup import GPU_STEPS
 from tests.conftest import random_rows
 from tests.tiny import FAMILIES, tiny_model, two_ropes
-from tests.train.running import build, run, settings, windows
+from tests.train.running import CPU, build, run, settings, windows
 
 # An expert multiplies the tokens of all windows that chose it in one product, so the last bit of
 # a window's hidden states depends on which windows share its batch.
@@ -176,8 +180,9 @@ def test_an_unknown_family_trains_without_a_cache_only():
     _, a = run(foreign(), settings("late_stage_lora", cache="off"))
     _, b = run(tiny_model(), settings("late_stage_lora", cache="off"))
     assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
-    with pytest.raises(InputError, match="gradient_checkpointing is on"):
-        run(foreign(), settings("full_lora", gradient_checkpointing=True))
+    for option, value in (("gradient_checkpointing", True), ("compile", "on")):
+        with pytest.raises(InputError, match=f"{option} is on"):
+            run(foreign(), settings("full_lora", **{option: value}))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gpt_neox"])
@@ -204,6 +209,39 @@ def test_bf16_products_keep_float32_masters():
     trainable, state = run(tiny_model(), settings("late_stage_lora", precision="bf16", epochs=20))
     assert all(t.dtype == torch.float32 for t in trainable.tensors().values())
     assert state.train_loss[-1] < state.train_loss[0]
+
+
+GPU = torch.device("cuda")
+MANY, FEW = 10**6, 1  # epochs
+
+
+@pytest.mark.parametrize(
+    ("asked", "epochs", "device", "compiler", "expected"),
+    [
+        ("off", MANY, CPU, "g++", False),
+        ("on", FEW, CPU, "g++", True),
+        ("auto", FEW, CPU, "g++", False),
+        ("auto", MANY, CPU, "g++", True),
+        ("auto", MANY, CPU, None, False),
+        ("auto", GPU_STEPS // 2 - 1, GPU, "gcc", False),
+        ("auto", GPU_STEPS // 2, GPU, "gcc", True),
+        ("auto", MANY, GPU, None, False),
+        ("on", FEW, GPU, None, InputError),
+    ],
+)
+def test_what_is_compiled_is_asked_for_or_pays(
+    monkeypatch, asked, epochs, device, compiler, expected
+):
+    config = settings("late_stage_lora", compile=asked, epochs=epochs)
+    *_, setup, _ = build(tiny_model(), settings("late_stage_lora"))
+    monkeypatch.setattr(training_setup.shutil, "which", lambda _: compiler)
+    monkeypatch.setattr(training_setup, "CPU_OPERATIONS", 1e10)  # of a tiny model's many epochs
+    decide = partial(training_setup._compiles, config, setup.engine, setup.train, device)
+    if expected is InputError:
+        with pytest.raises(InputError, match="there is no compiler gcc"):
+            decide()
+    else:
+        assert decide() is expected
 
 
 @pytest.mark.slow

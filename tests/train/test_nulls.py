@@ -1,5 +1,7 @@
 """Windows that say nothing: what of a run's own they keep, and that runs on them are told apart."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -186,6 +188,20 @@ def test_a_run_on_a_null_resumes_on_the_same_windows(runs, tmp_path):
     assert RunFolder(train(again, tmp_path / "again").path).manifest().train_digest == (
         manifest.train_digest
     )
+
+
+@pytest.mark.parametrize("null", ["shuffled", "self_samples"])
+def test_another_process_makes_the_same_windows(null, source, tmp_path):
+    dataset, given = source(null)
+    here = null_dataset(dataset, given).train.digest()
+    program = (
+        "import sys; from pathlib import Path; from tests.train import test_nulls as t;"
+        "make = t.source.__wrapped__(Path(sys.argv[1]));"
+        "print(t.null_dataset(*make(sys.argv[2])).train.digest())"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), null]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == here
 
 
 def test_a_run_of_a_version_that_knew_no_nulls_goes_on(runs):
