@@ -31,9 +31,15 @@ OF_A_MODEL = {
     " shifts": tables.shifts_table,
     "": tables.arms_table,
 }
+# The studies of each model that has a row beside the others, with today's recipe.
+SHOWN_BESIDE = {
+    "builtin": ["builtin"],
+    "gemma3-270m": ["gemma3-270m-methods-study", "gemma3-270m-blocks-study"],
+    "smollm2": ["smollm2"],
+}
 SHOWN_FIRST = ("smollm2", ("human", "original", "late_half"))
 FOLDERS = re.compile(r"(?:(?<==)|^)/(?:[^/\s]+/)*(?=[^/\s]*$)")  # of a path, or of KEY=PATH
-GRID, OF_A_PLAN = "grid.json", "-study"  # a second study of the same model
+GRID = "grid.json"
 EVERY_TOKEN = ("ranks", "tokens")  # of provenance
 
 
@@ -56,7 +62,7 @@ def _table_named(name: str) -> str:
     if name == FIRST:
         return tables.at_first_sight(*SHOWN_FIRST)
     if name == SIDE_BY_SIDE:
-        return tables.side_by_side([n for n in tables.names() if not n.endswith(OF_A_PLAN)])
+        return tables.side_by_side(SHOWN_BESIDE)
     ending = next(ending for ending in OF_A_MODEL if name.endswith(ending))
     return OF_A_MODEL[ending](name.removesuffix(ending))
 

@@ -33,6 +33,7 @@ COLUMNS = (
     ("val_ppl", "validation perplexity", 0, None),
 )
 LARGEST = "overlap_max"
+BESIDE_EACH_OTHER = ("human", "original", "hyperfitted", "late_half", "late_stage_lora")
 COMPARED = ("ttr", "bigram_repetition", "looped_rate", "nonwords", "overlap_gt_10")  # over models
 Row = Mapping[str, Any]
 
@@ -163,18 +164,24 @@ def arms_table(name: str) -> str:
     return table(lines)
 
 
-def side_by_side(names: Sequence[str]) -> str:
-    """Models next to each other: human, original and tuned texts."""
+def side_by_side(models: Mapping[str, Sequence[str]]) -> str:
+    """Models next to each other: human, original and tuned texts.
+
+    Each has the names of its studies; an arm of several is that of the first.
+    """
     columns = [column for column in COLUMNS if column[0] in COMPARED]
     lines = [["model", "arm", "seed", *(title for _, title, *_ in columns)]]
-    for name in names:
-        rows, _ = read(name)
-        seeds = seeds_of(rows)
-        for arm, seed in keys_of(rows):
-            if arm[1] or arm[0] not in ("human", "original", "hyperfitted", "late_half"):
-                continue
-            cells = [cell(found(rows, arm, seed, column), column[2]) for column in columns]
-            lines.append([name, arm[0], seed_words(seeds[arm]), *cells])
+    for model, names in models.items():
+        shown: set[tuple[str, str]] = set()
+        for name in names:
+            rows, _ = read(name)
+            seeds = seeds_of(rows)
+            for arm, seed in keys_of(rows):
+                if arm[1] or arm[0] not in BESIDE_EACH_OTHER or arm in shown:
+                    continue
+                shown.add(arm)
+                cells = [cell(found(rows, arm, seed, column), column[2]) for column in columns]
+                lines.append([model, arm[0], seed_words(seeds[arm]), *cells])
     return table(lines)
 
 

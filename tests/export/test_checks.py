@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from hyperfitting.config import ModelConfig
+from hyperfitting.export import kinds
 from hyperfitting.export.checks import check_logits, check_texts, check_weights, near_ties
-from hyperfitting.export.kinds import BOUNDS, LARGEST_ROUNDING, Kind, kind_of
+from hyperfitting.export.kinds import BOUNDS, FEWER_BITS, LARGEST_ROUNDING, PLAIN, Kind, kind_of
 from hyperfitting.export.reasons import notes_on, reasons_against
 from hyperfitting.export.words import figures
 from hyperfitting.generate.both_modes import BothModes
 from hyperfitting.generate.texts import Decoded
 from hyperfitting.measure.intervals import mean_estimate
+from hyperfitting.models.checkpoint import Checkpoint
 from hyperfitting.models.pair import make_pair
 from hyperfitting.records.exported import LogitsCheck, TokensCheck, Verification, WeightsCheck
 from hyperfitting.records.origins import TextEnd
@@ -188,3 +190,22 @@ def test_a_rounding_is_called_one():
     assert said(2e-7).endswith("1 of 3 tensors are what was trained, cast once, the others differ "
                                "by rounding alone")  # fmt: skip
     assert said(0.004).endswith("the others differ by at most 0.40%")
+
+
+@pytest.mark.parametrize(
+    ("types", "dtype", "bound"),
+    [
+        ({"F32"}, torch.float32, PLAIN),
+        ({"F32", "F16"}, torch.float16, PLAIN),
+        ({"F32", "BF16"}, torch.bfloat16, PLAIN),
+        ({"F32", "Q8_0"}, torch.float32, BOUNDS["Q8_0"]),
+        ({"F32", "Q4_K", "Q6_K"}, torch.float32, BOUNDS["Q4_K"]),  # as llama.cpp's q4_k_m is
+        ({"F16", "Q6_K"}, torch.float16, BOUNDS["Q6_K"]),
+        ({"F32", "Q8_0", "IQ2_XS"}, torch.float32, FEWER_BITS),
+    ],
+)
+def test_a_gguf_file_promises_what_its_coarsest_type_holds(types, dtype, bound, monkeypatch):
+    file = Checkpoint("m.gguf", ".", frozenset({"m.gguf"}), gguf="m.gguf")
+    monkeypatch.setattr(kinds, "locate", lambda _: file)
+    monkeypatch.setattr(kinds, "stored_types", lambda _: types)
+    assert kind_of(ModelConfig(name="m.gguf")) == Kind(dtype, bound, is_gguf=True)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 
 from hyperfitting.config import ModelConfig, TrainConfig
@@ -12,6 +13,7 @@ from hyperfitting.config.layers import Layer
 from hyperfitting.config.resolve import resolve_run
 from hyperfitting.data.store import load_dataset
 from hyperfitting.errors import InputError
+from hyperfitting.models import devices
 from hyperfitting.models.load import load_model, load_result
 from hyperfitting.runs import RunFolder
 from hyperfitting.train.methods import prepare
@@ -159,6 +161,49 @@ def test_the_final_loss_is_that_of_every_labelled_token(model_folder, texts_file
     assert len(set(data.label_NT.sum(1).tolist())) > 1
     expected = total / data.label_NT.sum()
     assert run.manifest().outcome.final_loss == pytest.approx(expected, rel=1e-5)
+
+
+class Recorder(GeneralTracker):
+    """What a tracker is sent."""
+
+    name, requires_logging_directory = "recorder", False
+
+    def __init__(self):
+        super().__init__()
+        self.settings, self.logged, self.is_closed = {}, [], False
+
+    @property
+    def tracker(self):
+        return self
+
+    def store_init_configuration(self, values):
+        self.settings = values
+
+    def log(self, values, step=None, **_):
+        assert not self.is_closed
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.is_closed = True
+
+
+def test_a_tracker_gets_every_monitored_row_and_is_closed(
+    model_folder, texts_file, tmp_path, monkeypatch
+):
+    recorder, real = Recorder(), devices.Accelerator
+    monkeypatch.setattr(devices, "find_spec", lambda name: name == "tensorboard")
+    monkeypatch.setattr(
+        devices, "Accelerator", lambda **options: real(**options | {"log_with": [recorder]})
+    )
+    run = trained(
+        model_folder, texts_file, tmp_path / "run", "full_sft",
+        **{"monitor.every_epochs": 1, "monitor.num_contexts": 2, "monitor.track": ["tensorboard"]},
+    )  # fmt: skip
+    rows = run.metrics()
+    assert [step for step, _ in recorder.logged] == [row.step for row in rows] == [0, 3, 6, 9]
+    assert [values["ttr"] for _, values in recorder.logged] == [row.ttr for row in rows]
+    assert recorder.settings["train.method"] == "full_sft"
+    assert recorder.is_closed
 
 
 def test_the_best_validation_loss_can_be_loaded(model_folder, texts_file, tmp_path):
