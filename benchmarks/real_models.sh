@@ -21,7 +21,7 @@ train() { # NAME SETTINGS...: a run, or what is left of it
   fi
 }
 for seed in $seeds; do # the first seed of every arm first
-  for method in full_sft late_half_sft late_stage_sft late_stage_lora full_lora early_stage_lora; do
+  for method in full_sft late_half_sft late_stage_sft late_stage_lora full_lora early_stage_lora lisa; do
     train "$method-$seed" --method $method train.seed="$seed"
   done
   train "late_half_sft-shuffled-$seed" --method late_half_sft train.seed="$seed" data.null=shuffled
