@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,8 +78,8 @@ def test_models_are_kept_until_their_tasks_are_done(study, compared, scored, mon
     def stopped(*_):
         raise KeyboardInterrupt
 
-    checked = verb.check
-    monkeypatch.setattr(verb, "check", lambda *given: replace(checked(*given), tasks=object()))
+    checked, tasks = verb.check, SimpleNamespace(digest="of the tasks")
+    monkeypatch.setattr(verb, "check", lambda *given: replace(checked(*given), tasks=tasks))
     monkeypatch.setattr(verb, "run_tasks", stopped)
     with pytest.raises(KeyboardInterrupt):
         write(study, compared)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,11 +16,15 @@ from peft import LoraConfig, get_peft_model
 
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.errors import InputError
+from hyperfitting.evaluate.unfinished import unfinished_tasks
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import quiet_transformers
 from hyperfitting.progress import Progress, Stage
+from hyperfitting.records import ORIGINAL
 from hyperfitting.records.record import as_json
+from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks import harness
+from hyperfitting.tasks import run as run_module
 from hyperfitting.tasks.harness import check_tasks
 from hyperfitting.tasks.run import requested_tasks, run_tasks
 from tests.comparing import changed, comparison, with_bias
@@ -160,6 +165,48 @@ def test_a_model_differs_from_itself_by_nothing(found):
     for metric in MEANS:
         same = rows_of(found, metric)[0]["difference"]
         assert same == {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 8, "reason": None}
+
+
+def test_models_that_were_asked_are_not_asked_again(folder, model_folder, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval")
+    compared = comparison(model_folder, tiny_model, planted)
+    checked = check_tasks([write_task(folder, "kept")], CONFIG)
+    whole = run_tasks(checked, compared, CONFIG, Progress())
+    asked, real, study = [], run_module.ask, StudyFolder(tmp_path / "study")
+
+    def ask(model, *rest):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(model)
+        return real(model, *rest)
+
+    def attempt(checked=checked):
+        kept = unfinished_tasks(study, checked, compared, Progress())
+        return run_tasks(checked, compared, CONFIG, Progress(), kept), kept
+
+    monkeypatch.setattr(run_module, "ask", ask)
+    with pytest.raises(KeyboardInterrupt):
+        attempt()
+    asked[:] = asked[:1]
+    found, kept = attempt()
+    assert found == whole
+    assert len(asked) == 2, "the last model alone"
+    kept.clear()
+    assert not study.unfinished_arms.exists()
+
+
+def test_other_questions_are_asked_of_every_model(folder, model_folder, tmp_path):
+    pytest.importorskip("lm_eval")
+    compared = comparison(model_folder, tiny_model)
+    keys = set()
+    other = [QUESTIONS[0] | {"question": "Another?"}, *QUESTIONS[1:]]
+    for rows, limit in ((QUESTIONS, None), (QUESTIONS, 4), (other, None)):
+        (tmp_path / "t").mkdir(exist_ok=True)
+        checked = check_tasks([write_task(tmp_path / "t", rows=rows)], CONFIG, limit=limit)
+        kept = unfinished_tasks(StudyFolder(tmp_path), checked, compared, Progress())
+        keys.add(kept.basis.key("tasks", ORIGINAL, ""))
+        shutil.rmtree(tmp_path / "t")
+    assert len(keys) == 3
 
 
 def test_a_planted_model_is_always_right(found):

@@ -1,16 +1,20 @@
-"""What an evaluation that was stopped keeps: the arms of every tuned model that is scored."""
+"""What an evaluation that was stopped keeps: scored arms of tuned models, and answers to tasks."""
 
 from pydantic import ConfigDict
 
+from hyperfitting.compare.comparison import Comparison
 from hyperfitting.compare.unfinished import Basis, Unfinished
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.environment import environment
 from hyperfitting.evaluate.bench import Bench
 from hyperfitting.evaluate.scored import TunedArms
 from hyperfitting.models.checkpoint import origin_of
+from hyperfitting.models.devices import choose_device
 from hyperfitting.models.digests import behaviour_digest
+from hyperfitting.progress import Progress
 from hyperfitting.records.record import FileRecord
 from hyperfitting.runs import StudyFolder
+from hyperfitting.tasks.harness import CheckedTasks
 
 ARMS = "arms"  # how the files are called
 
@@ -55,3 +59,16 @@ def unfinished_of(study: StudyFolder, bench: Bench) -> Unfinished:
         environment=environment(),
     )
     return Unfinished(study.unfinished_arms, basis, "tuned models", bench.progress)
+
+
+def unfinished_tasks(
+    study: StudyFolder, checked: CheckedTasks, comparison: Comparison, progress: Progress
+) -> Unfinished:
+    """Where what models answer to tasks is kept until all were asked."""
+    basis = Basis(
+        contexts_digest="", original="",  # nothing of them is asked about
+        device=choose_device(comparison.model).type,
+        settings={"tasks": checked.digest},
+        environment=environment(),
+    )  # fmt: skip
+    return Unfinished(study.unfinished_arms, basis, "models that were asked", progress)

@@ -21,7 +21,7 @@ from hyperfitting.evaluate.per_context import metric_values
 from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.scored import Scored
 from hyperfitting.evaluate.scoring import score
-from hyperfitting.evaluate.unfinished import unfinished_of
+from hyperfitting.evaluate.unfinished import unfinished_of, unfinished_tasks
 from hyperfitting.evaluate.write import Evaluated, data_of, write_study, write_tasks
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
@@ -88,9 +88,13 @@ def _evaluate(
     about = write_study(study, found)
     del home, away, found, bench  # and their models, before tasks load them one by one
     if plan.tasks is not None:
-        write_tasks(study, about, run_tasks(plan.tasks, first, config, progress))
+        asked = unfinished_tasks(study, plan.tasks, first, progress)
+        kept.append(asked)
+        with asked.going_on(study.path):
+            results = run_tasks(plan.tasks, first, config, progress, asked)
+        write_tasks(study, about, results)
     for arms in kept:
-        arms.clear()  # not before: tasks that are stopped begin again without scoring all anew
+        arms.clear()  # not before: tasks that are stopped go on without scoring all anew
 
 
 def _measured(bench: Bench, scored: Scored) -> Evaluated:

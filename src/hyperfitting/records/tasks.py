@@ -3,6 +3,8 @@
 Definitions, section 8.9. Names come from task files and are untrusted.
 """
 
+from pydantic import ConfigDict
+
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.record import FileRecord, OfArm, Record
 
@@ -59,6 +61,26 @@ class TaskScore(OfArm):
     n: int  # questions
     reason: str | None
     difference: MeanEstimate | None
+
+
+class KeptScore(Record):
+    """A score, and what it is of each question."""
+
+    model_config = ConfigDict(strict=False)  # tuples are lists there
+
+    row: TaskScore
+    values: list[float] | None  # None where the score is not their mean
+    questions: list[tuple[int, str, str]]  # number, and digests of question and prompt
+
+
+class KeptTasks(FileRecord):
+    """What one model answered, of an evaluation that is not finished."""
+
+    harness: Harness
+    tasks: list[Task]
+    batch_size: int
+    cut_prompts: int
+    scores: list[KeptScore]
 
 
 class TaskResults(FileRecord):

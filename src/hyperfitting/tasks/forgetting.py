@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +12,24 @@ from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.records import Arm
 from hyperfitting.records.estimates import MeanEstimate, undefined_mean
-from hyperfitting.records.tasks import TaskScore
+from hyperfitting.records.tasks import KeptScore, TaskScore
 
 NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
 OTHER_QUESTIONS = "the original has this metric of other questions"
 Found = Mapping[str, Any]  # what the harness returns for one model
 
 
-class Scored(NamedTuple):
-    """A score, and what it comes from."""
-
-    row: TaskScore
-    value_N: NDArray[np.float64] | None  # of each question, where the score is their mean
-    questions: list[tuple[Any, ...]]  # which they were, and with which prompt
-
-
-Scores = dict[tuple[str, str], Scored]  # by task or group, and by metric and filter of answers
-
-
-def scores_of(arm: Arm, found: Found) -> Scores:
+def scores_of(arm: Arm, found: Found) -> list[KeptScore]:
     """Every metric of every task and group, without a difference."""
-    scores: Scores = {}
-    for task, results in found["results"].items():
-        for key, result in results.items():
-            metric, comma, _ = key.partition(",")
-            if comma and not metric.endswith("_stderr"):
-                scores[task, key] = _scored(arm, task, key, float(result), found)
-    return scores
+    return [
+        _scored(arm, task, key, float(result), found)
+        for task, results in found["results"].items()
+        for key, result in results.items()
+        if "," in key and not key.partition(",")[0].endswith("_stderr")
+    ]
 
 
-def _scored(arm: Arm, task: str, key: str, result: float, found: Found) -> Scored:
+def _scored(arm: Arm, task: str, key: str, result: float, found: Found) -> KeptScore:
     metric, _, kind = key.partition(",")
     used = [
         sample for sample in _samples(task, found) if sample["filter"] == kind and metric in sample
@@ -61,7 +49,8 @@ def _scored(arm: Arm, task: str, key: str, result: float, found: Found) -> Score
         difference=None,
     )
     asked = [(each["doc_id"], each["doc_hash"], each["prompt_hash"]) for each in used]
-    return Scored(row, value_N, asked)
+    values = None if value_N is None else value_N.tolist()
+    return KeptScore(row=row, values=values, questions=asked)
 
 
 def _samples(name: str, found: Found) -> list[Any]:
@@ -80,22 +69,34 @@ def _values(of_questions: Sequence[Any], score: float) -> NDArray[np.float64] | 
     return value_N if math.isclose(value_N.mean(), score, abs_tol=1e-12) else None
 
 
-def changed_scores(tuned: Scores, original: Scores, config: EvaluateConfig) -> list[TaskScore]:
+def changed_scores(
+    tuned: Sequence[KeptScore], original: Sequence[KeptScore], config: EvaluateConfig
+) -> list[TaskScore]:
     """The scores of a tuned model, each with its difference to the original's."""
+    before = {_metric(scored): scored for scored in original}
     return [
-        scored.row.model_copy(update={"difference": difference(scored, original.get(key), config)})
-        for key, scored in tuned.items()
+        scored.row.model_copy(
+            update={"difference": difference(scored, before.get(_metric(scored)), config)}
+        )
+        for scored in tuned
     ]
 
 
-def difference(tuned: Scored, original: Scored | None, config: EvaluateConfig) -> MeanEstimate:
+def _metric(scored: KeptScore) -> tuple[str, str, str]:
+    """Task or group, metric, and filter of the answers."""
+    return scored.row.task, scored.row.metric, scored.row.filter
+
+
+def difference(
+    tuned: KeptScore, original: KeptScore | None, config: EvaluateConfig
+) -> MeanEstimate:
     """Tuned - original over the same questions, with its interval."""
     if original is None or original.questions != tuned.questions:
         return undefined_mean(OTHER_QUESTIONS)
-    if original.value_N is None or tuned.value_N is None:
+    if original.values is None or tuned.values is None:
         return undefined_mean(NO_MEAN)
     found = bootstrap_mean(
-        tuned.value_N - original.value_N,
+        np.subtract(tuned.values, original.values),
         resamples=config.resamples, confidence=config.confidence, seed=config.seed,
     )  # fmt: skip
     return MeanEstimate(

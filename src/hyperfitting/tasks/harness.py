@@ -4,6 +4,8 @@ Tasks, prompts and metrics are EleutherAI's. The harness gets the models as we l
 what it would change of them or of this process is put back.
 """
 
+import hashlib
+import json
 import logging
 import os
 import random
@@ -13,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -43,6 +46,7 @@ class CheckedTasks:
     tasks: list[Any]  # every task that is asked, those of groups too
     limit: int | None  # questions of each task
     num_questions: int
+    digest: str  # of what is asked: the settings of every task, and all its questions
 
 
 class Answered(NamedTuple):
@@ -81,9 +85,13 @@ def check_tasks(
         tasks = list(manager.load(chosen)["tasks"].values())
         count = sum(min(len(task.eval_docs), limit or sys.maxsize) for task in tasks)
         stage.update(1, f"{len(tasks)} tasks, {count:,} questions")
+    # Now: asking writes into the settings of tasks.
+    asked = [[[task.config.to_dict(), list(task.eval_docs)] for task in tasks], limit]
+    digest = hashlib.sha256(json.dumps([version("lm_eval"), *asked], default=str).encode())
     return CheckedTasks(
-        manager=manager, chosen=chosen, tasks=tasks, limit=limit, num_questions=count
-    )
+        manager=manager, chosen=chosen, tasks=tasks, limit=limit, num_questions=count,
+        digest=digest.hexdigest(),
+    )  # fmt: skip
 
 
 def ask(
