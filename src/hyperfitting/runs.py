@@ -101,16 +101,20 @@ class StudyFolder:
         moved = (self.path, self.runs, self.prefix_cache)
         paths = [path for path in vars(self).values() if isinstance(path, Path)]
         judged = (self.judge.path, self.judge.answers_file)
-        require_own(self.path, [*(path for path in paths if path not in moved), *judged])
+        more = (*judged, self.path / STAGED)
+        require_own(self.path, [*(path for path in paths if path not in moved), *more])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the folder, after what a killed writer left was put in place or swept away.
 
         Raises:
-            InputError: another process writes to it.
+            InputError: another process writes to it, or what waits to be put in place would go
+                through a link.
         """
         with only_writer(self.path):
+            if (self.path / STAGED).exists():
+                self.require_own()
             for folder in (self.path, self.explain, self.unfinished, self.unfinished_arms,
                            self.judge.path, self.report, self.tables, self.figures):  # fmt: skip
                 sweep_temporaries_in(folder)
@@ -121,7 +125,7 @@ class StudyFolder:
         """Finish what a writer was killed at: whole files that wait to take their places.
 
         Raises:
-            InputError: another process writes to it.
+            InputError: as `writing`.
         """
         if (self.path / STAGED).is_dir():
             with self.writing():
@@ -154,8 +158,8 @@ class StudyFolder:
     @property
     def lacks_tasks(self) -> bool:
         """Whether an evaluation was stopped in its tasks: its models are kept until these end."""
-        has_models = self.unfinished_arms.is_dir()
-        return has_models and self.study_file.exists() and not self.tasks_file.exists()
+        has_models = any(self.unfinished_arms.glob("arms-*.json"))
+        return has_models and self.study_file.exists()
 
     def sealed(self) -> StudyFile:
         """What the study says of itself, after all that belongs to it was found as it was written.

@@ -86,6 +86,30 @@ def test_an_evaluation_that_was_killed_while_it_was_put_in_place_is_finished(
     assert read_study(study).tuned
 
 
+def test_what_waits_to_be_put_in_place_goes_through_no_link(run, tmp_path):
+    """A folder of somebody else: a whole staged folder, and a link to where its files would go."""
+    place, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.jsonl").write_text("mine")
+    with seals.sealed_folder(place / ".new", {"obsolete": ["generations/mine.jsonl"]}) as staged:
+        (staged / "generations").mkdir()
+        (staged / "generations" / "theirs.jsonl").write_text("theirs")
+    (place / "generations").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="link"):
+        new_study(Runs(folders=(run.path,)), place)
+    assert [path.name for path in elsewhere.iterdir()] == ["mine.jsonl"]
+
+
+def test_answers_to_tasks_alone_make_no_study_unfinished(tmp_path):
+    study = StudyFolder(tmp_path)
+    study.unfinished_arms.mkdir()
+    study.study_file.write_text("{}")
+    (study.unfinished_arms / "tasks-0.json").write_text("{}")
+    assert not study.lacks_tasks
+    (study.unfinished_arms / "arms-0.json").write_text("{}")
+    assert study.lacks_tasks
+
+
 def test_other_texts_than_a_folder_speaks_of_are_refused_before_anything_runs(
     run, capitals, tmp_path
 ):

@@ -148,6 +148,24 @@ def test_questions_that_are_refused_keep_no_other_from_being_asked(tmp_path, set
         assert judge(study, settings(server, concurrency=1)).n == 6
 
 
+def test_a_key_that_is_revoked_under_way_ends_the_job(tmp_path, settings):
+    study = make_study(tmp_path / "revoked", ["alpha"] * 30)
+    with serving() as server:
+        server.refuse = lambda _: FLAGGED if len(server.bodies) > 4 else None
+        with pytest.raises(InputError, match=r"the last 20 questions got no answer.*status 403"):
+            judge(study, settings(server, concurrency=1))
+    assert len(server.bodies) == 24
+
+
+def test_a_prompt_that_is_too_long_is_told_where_no_longest_answer_is_sent(tmp_path, settings):
+    study = make_study(tmp_path / "long", ["alpha"] * 2)
+    with serving() as server:
+        server.refuse = lambda body: TOO_LONG if "Context 1," in str(body["messages"]) else None
+        entry = judge(study, settings(server, concurrency=1, max_tokens=None))
+    assert entry.n == 1
+    assert all("no room for this prompt" in reason for reason in entry.unusable.reasons)
+
+
 def test_what_failed_before_is_asked_last(tmp_path, settings):
     study = make_study(tmp_path / "study", ["alpha"] * 4)
     with serving() as server:

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -207,6 +208,33 @@ def test_other_questions_are_asked_of_every_model(folder, model_folder, tmp_path
         keys.add(kept.basis.key("tasks", ORIGINAL, ""))
         shutil.rmtree(tmp_path / "t")
     assert len(keys) == 3
+
+
+def test_a_task_with_functions_is_the_same_in_another_process(tmp_path):
+    """Their addresses are others; their sources are not."""
+    pytest.importorskip("lm_eval")
+    (tmp_path / "own.py").write_text(
+        "def process(dataset):\n    return dataset\n\ndef text(doc):\n    return doc['question']\n"
+    )
+    own = write_task(tmp_path, "own_task")
+    settings = yaml.safe_load(Path(own).read_text())
+    del settings["doc_to_text"]
+    lines = "process_docs: !function own.process\ndoc_to_text: !function own.text\n"
+    Path(own).write_text(yaml.safe_dump(settings) + lines)
+    program = (
+        "import sys; from hyperfitting.config import EvaluateConfig;"
+        "from hyperfitting.tasks.harness import check_tasks;"
+        "print(check_tasks([sys.argv[1]], EvaluateConfig()).digest)"
+    )
+    here = check_tasks([own], CONFIG).digest
+    done = subprocess.run(
+        [sys.executable, "-c", program, own], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == here
+    (tmp_path / "own.py").write_text(
+        "def process(dataset):\n    return dataset\n\ndef text(doc):\n    return 'a'\n"
+    )
+    assert check_tasks([own], CONFIG).digest != here
 
 
 def test_a_planted_model_is_always_right(found):

@@ -25,7 +25,7 @@ from tests.train.running import CPU, build, run, settings, windows
 
 # An expert multiplies the tokens of all windows that chose it in one product, so the last bit of
 # a window's hidden states depends on which windows share its batch.
-EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe")
+EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe")
 
 
 def test_the_table_lists_every_tiny_family():

@@ -398,7 +398,7 @@ def read_hub_dataset(name: str, config: DataConfig) -> list[Document]:
     return _rows(map(without_nulls_inside, rows), config, name)
 
 
-def _rows_of_dataset(dataset: Any, config: DataConfig) -> list[dict[str, Any]]:
+def _rows_of_dataset(dataset: Any, config: DataConfig) -> Iterable[dict[str, Any]]:
     """The rows with what is read of them; of other columns the name alone, with None.
 
     Only that is decoded: sound and images need packages of their own. Where the column is not
@@ -411,7 +411,7 @@ def _rows_of_dataset(dataset: Any, config: DataConfig) -> list[dict[str, Any]]:
         return first
     wanted = [name for name in names if name in (column, "tools", *_RENDERED_ELSEWHERE)]
     unread = dict.fromkeys(names)
-    return [unread | row for row in dataset.select_columns(wanted)]
+    return (unread | row for row in dataset.select_columns(wanted))
 
 
 def _near(source: str) -> str | None:

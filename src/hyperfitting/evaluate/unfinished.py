@@ -11,6 +11,8 @@ from hyperfitting.evaluate.scored import TunedArms
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import choose_device
 from hyperfitting.models.digests import behaviour_digest
+from hyperfitting.models.load import load_tokenizer
+from hyperfitting.models.tokenizers import tokenizer_digest
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import FileRecord
 from hyperfitting.runs import StudyFolder
@@ -65,10 +67,11 @@ def unfinished_tasks(
     study: StudyFolder, checked: CheckedTasks, comparison: Comparison, progress: Progress
 ) -> Unfinished:
     """Where what models answer to tasks is kept until all were asked."""
+    tokenizer = load_tokenizer(comparison.model)
     basis = Basis(
         contexts_digest="", original="",  # nothing of them is asked about
         device=choose_device(comparison.model).type,
-        settings={"tasks": checked.digest},
+        settings={"tasks": checked.digest, "tokenizer": tokenizer_digest(tokenizer)},
         environment=environment(),
     )  # fmt: skip
-    return Unfinished(study.unfinished_arms, basis, "models that were asked", progress)
+    return Unfinished(study.unfinished_arms, basis, "models asked", progress)

@@ -47,8 +47,9 @@ def evaluate(
 
     Raises:
         InputError: no finished runs there, models that cannot be compared, something asked for
-            that is not there, or `out` is taken. Nothing is written then.
-        InterruptedStudyError: Ctrl-C after a tuned model was scored; the same call goes on.
+            that is not there, or `out` is taken. No result is written then.
+        InterruptedStudyError: Ctrl-C after a tuned model was scored, or a model had answered to
+            tasks; the same call goes on.
     """
     config, progress = config or EvaluateConfig(), progress or Progress()
     subject = subject_of(given)

@@ -220,12 +220,13 @@ class Endpoint:
             AskError: this prompt leaves no room for the answer; others may.
         """
         message, param = words_of(error), getattr(error, "param", None)
-        if self.config.max_tokens is not None and leaves_no_room(message, param):
-            raise AskError(
-                f"no room for an answer of {self.config.max_tokens} tokens (a smaller max_tokens, "
-                f"or max_tokens=null, may cure it): {self._reason(error)}",
-                is_refused=True,
-            ) from None
+        if leaves_no_room(message, param):
+            longest = self.config.max_tokens
+            room = "no room for this prompt"
+            if longest is not None:
+                room = f"no room for an answer of {longest} tokens (a smaller max_tokens, or "
+                room += "max_tokens=null, may cure it)"
+            raise AskError(f"{room}: {self._reason(error)}", is_refused=True) from None
         name = refused_option(message, param)
         if name is None:
             return

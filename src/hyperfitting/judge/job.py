@@ -33,6 +33,7 @@ from hyperfitting.progress import Stage
 from hyperfitting.records.judged import Order
 
 FAILURES_TO_STOP = 5  # in a row: the server is gone, or refuses what we send
+REFUSALS_TO_STOP = 20  # of single questions, where others are answered
 LONGEST_RAW = 4_000  # characters kept of an answer without a verdict
 ORDERS: dict[str, tuple[Order, ...]] = {"both": ("ab", "ba"), "single": ("ab",)}
 
@@ -224,7 +225,9 @@ def run_job(
         InputError: no question can be answered, or several in a row were not; what was
             answered until then is kept.
     """
-    failures, has_answered = 0, any(a.status == "usable" for a in file.answers.values())
+    known = (file.settled(question.key) for question in asked)
+    has_answered = any(answer is not None and answer.status == "usable" for answer in known)
+    gone = refused = 0
     with closing(_answers(outstanding(asked, file), judge, config)) as answers:
         for count, asked_one in enumerate(answers, start=1):
             if isinstance(asked_one, Exception):
@@ -232,15 +235,20 @@ def run_job(
             answer, is_refused = asked_one
             file.add(answer)
             has_answered = has_answered or answer.status == "usable"
-            is_alone = is_refused and has_answered  # where it answers others
-            failures = failures + 1 if answer.status == "failed" and not is_alone else 0
+            if answer.status != "failed":
+                gone = refused = 0
+            elif is_refused and has_answered:  # so that it may be about the question
+                gone, refused = 0, refused + 1
+            else:
+                gone += 1
+            failures, limit = (gone, FAILURES_TO_STOP) if gone else (refused, REFUSALS_TO_STOP)
             if failures:
                 tries = "1 try" if not config.retries else f"{config.retries + 1} tries"
                 say(
                     f"no answer after {tries} ({answer.reason}); "
-                    f"{failures} of {FAILURES_TO_STOP} in a row that end the job"
+                    f"{failures} of {limit} in a row that end the job"
                 )
-            if failures >= FAILURES_TO_STOP:
+            if failures >= limit:
                 raise InputError(
                     f"the last {failures} questions got no answer; the last reason: "
                     f"{answer.reason}",

@@ -11,14 +11,17 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from inspect import getsource
 from io import StringIO
+from itertools import chain, islice
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 from unittest.mock import patch  # replaces an attribute and puts it back
 
@@ -84,14 +87,36 @@ def check_tasks(
         manager, chosen = _read_tasks(names, include)
         tasks = list(manager.load(chosen)["tasks"].values())
         count = sum(min(len(task.eval_docs), limit or sys.maxsize) for task in tasks)
+        digest = _digest(tasks, limit)  # now: asking writes into the settings of tasks
         stage.update(1, f"{len(tasks)} tasks, {count:,} questions")
-    # Now: asking writes into the settings of tasks.
-    asked = [[[task.config.to_dict(), list(task.eval_docs)] for task in tasks], limit]
-    digest = hashlib.sha256(json.dumps([version("lm_eval"), *asked], default=str).encode())
     return CheckedTasks(
         manager=manager, chosen=chosen, tasks=tasks, limit=limit, num_questions=count,
-        digest=digest.hexdigest(),
+        digest=digest,
     )  # fmt: skip
+
+
+def _digest(tasks: Sequence[Any], limit: int | None) -> str:
+    """Identifies what is asked: the harness, the settings of tasks, and their first questions."""
+    found = hashlib.sha256(f"{version('lm_eval')} {limit}".encode())
+    for task in tasks:
+        settings = task.config.to_dict(keep_callable=True)
+        for part in chain([settings], islice(task.eval_docs, limit)):
+            found.update(json.dumps(_plain(part), sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; a function by its source, since its address is another in each process."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if callable(value):
+        try:
+            return getsource(value)
+        except (OSError, TypeError):  # made at run time, or in C
+            return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+    return value if isinstance(value, (str, int, float, bool, NoneType)) else str(value)
 
 
 def ask(

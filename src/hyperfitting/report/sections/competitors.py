@@ -121,7 +121,10 @@ def scorers(study: Study) -> list[Scorer]:
 
 def _is_same(name: str, other: str) -> bool:
     """Whether two names are one model: a folder has several, such as a relative path."""
-    return name == other or Path(name).resolve() == Path(other).resolve()
+    try:
+        return name == other or Path(name).resolve() == Path(other).resolve()
+    except (OSError, ValueError, RuntimeError):  # no path: names may come from somebody else
+        return False
 
 
 def fronts(study: Study) -> list[Front]:
