@@ -1,5 +1,6 @@
 """Zero-shot tasks: local ones of eight questions, against a plain loop over the choices."""
 
+import gc
 import json
 import logging
 import os
@@ -7,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +196,29 @@ def test_models_that_were_asked_are_not_asked_again(folder, model_folder, tmp_pa
     assert len(asked) == 2, "the last model alone"
     kept.clear()
     assert not study.unfinished_arms.exists()
+
+
+def test_one_model_at_a_time_is_in_memory(run, folder, model_folder):
+    """Also where nothing collects circles of references."""
+    made = []
+
+    def maker(seed):
+        def make():
+            assert [each for each in made if each() is not None] == []
+            model = tiny_model(seed=seed)
+            made.append(weakref.ref(model))
+            return model
+
+        return make
+
+    compared = comparison(model_folder, maker(1), maker(2), maker(3))
+    gc.collect()
+    gc.disable()
+    try:
+        run(compared, [write_task(folder, "alone")])
+    finally:
+        gc.enable()
+    assert len(made) == 3
 
 
 def test_other_questions_are_asked_of_every_model(folder, model_folder, tmp_path):

@@ -130,7 +130,9 @@ def ask(
             lm, tasks=checked.chosen, task_manager=checked.manager, limit=checked.limit
         )
         stage.update(count, f"{count:,} questions")
-    return Answered(found, lm.batch_size, lm.cut)
+    answered = Answered(found, lm.batch_size, lm.cut)
+    vars(lm).clear()  # it refers to itself, and would hold the model beside the next one
+    return answered
 
 
 def about_tasks(checked: CheckedTasks, found: Found) -> list[Task]:
