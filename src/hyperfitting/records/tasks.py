@@ -3,8 +3,6 @@
 Definitions, section 8.9. Names come from task files and are untrusted.
 """
 
-from pydantic import ConfigDict
-
 from hyperfitting.records.estimates import MeanEstimate
 from hyperfitting.records.record import FileRecord, OfArm, Record
 
@@ -63,14 +61,20 @@ class TaskScore(OfArm):
     difference: MeanEstimate | None
 
 
+class AskedQuestion(Record):
+    """A question of a task: its number, and the digests of what it is and of its prompt."""
+
+    number: int
+    question: str
+    prompt: str
+
+
 class KeptScore(Record):
     """A score, and what it is of each question."""
 
-    model_config = ConfigDict(strict=False)  # tuples are lists there
-
     row: TaskScore
     values: list[float] | None  # None where the score is not their mean
-    questions: list[tuple[int, str, str]]  # number, and digests of question and prompt
+    questions: list[AskedQuestion]
 
 
 class KeptTasks(FileRecord):

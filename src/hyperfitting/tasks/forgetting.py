@@ -12,7 +12,7 @@ from hyperfitting.config import EvaluateConfig
 from hyperfitting.measure.intervals import bootstrap_mean
 from hyperfitting.records import Arm
 from hyperfitting.records.estimates import MeanEstimate, undefined_mean
-from hyperfitting.records.tasks import KeptScore, TaskScore
+from hyperfitting.records.tasks import AskedQuestion, KeptScore, TaskScore
 
 NO_MEAN, ONE = "not a finite mean over questions", "one question has no spread"
 OTHER_QUESTIONS = "the original has this metric of other questions"
@@ -48,7 +48,10 @@ def _scored(arm: Arm, task: str, key: str, result: float, found: Found) -> KeptS
         reason=NO_MEAN if value_N is None else ONE if stderr is None else None,
         difference=None,
     )
-    asked = [(each["doc_id"], each["doc_hash"], each["prompt_hash"]) for each in used]
+    asked = [
+        AskedQuestion(number=each["doc_id"], question=each["doc_hash"], prompt=each["prompt_hash"])
+        for each in used
+    ]
     values = None if value_N is None else value_N.tolist()
     return KeptScore(row=row, values=values, questions=asked)
 
