@@ -43,6 +43,7 @@ from hyperfitting.storage import (
 
 RowT = TypeVar("RowT")
 UNFINISHED = ("explain-unfinished", "evaluate-unfinished")  # what a verb that was stopped has
+KEPT_ARMS = "arms"  # what files of the second begin with that hold arms of a tuned model
 LOADED = {".safetensors", ".bin", ".json", ".jinja", ".model"}  # of what loaders look for
 
 
@@ -158,7 +159,7 @@ class StudyFolder:
     @property
     def lacks_tasks(self) -> bool:
         """Whether an evaluation was stopped in its tasks: its models are kept until these end."""
-        has_models = any(self.unfinished_arms.glob("arms-*.json"))
+        has_models = any(self.unfinished_arms.glob(f"{KEPT_ARMS}-*.json"))
         return has_models and self.study_file.exists()
 
     def sealed(self) -> StudyFile:

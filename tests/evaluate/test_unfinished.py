@@ -10,11 +10,11 @@ import pytest
 from hyperfitting.compare.subject import Opened
 from hyperfitting.errors import InterruptedStudyError, MachineError
 from hyperfitting.evaluate import scoring, verb
-from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
+from hyperfitting.evaluate.unfinished import TunedArmsFile
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import as_json, read
-from hyperfitting.runs import StudyFolder
+from hyperfitting.runs import KEPT_ARMS, StudyFolder
 from tests.comparing import EVALUATE, Said, changed, comparison, dataset
 from tests.tiny import save_tiny
 
@@ -188,7 +188,7 @@ def test_arms_of_another_basis_are_not_used(study, compared, scored, monkeypatch
 
 def test_a_damaged_file_is_scored_again(study, compared, scored, monkeypatch):
     stop(monkeypatch, study, compared)
-    (kept,) = study.unfinished_arms.glob(f"{ARMS}-*.json")
+    (kept,) = study.unfinished_arms.glob(f"{KEPT_ARMS}-*.json")
     kept.write_text(kept.read_text().replace('"bytes": "A', '"bytes": "B', 1))
     progress = Said()
     scored.clear()

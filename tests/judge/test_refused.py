@@ -157,6 +157,24 @@ def test_a_key_that_is_revoked_under_way_ends_the_job(tmp_path, settings):
     assert len(server.bodies) == 24
 
 
+@pytest.mark.parametrize("refusal", [FLAGGED, TOO_LONG])
+def test_many_that_are_refused_end_the_first_job_and_not_the_second(tmp_path, settings, refusal):
+    study = make_study(tmp_path / "flagged", ["alpha"] * 20)
+    with serving() as server:
+        answered = [f"Context {n}," for n in range(4)]
+
+        def refuse(body):
+            prompt = body["messages"][0]["content"]
+            return None if any(each in prompt for each in answered) else refusal
+
+        server.refuse = refuse
+        with pytest.raises(InputError, match="the last 20 questions got no answer"):
+            judge(study, settings(server, concurrency=1))
+        entry = judge(study, settings(server, concurrency=1))
+    assert entry.n == 4
+    assert entry.unusable.pairs == 16
+
+
 def test_a_prompt_that_is_too_long_is_told_where_no_longest_answer_is_sent(tmp_path, settings):
     study = make_study(tmp_path / "long", ["alpha"] * 2)
     with serving() as server:

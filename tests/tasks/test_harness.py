@@ -21,7 +21,7 @@ from hyperfitting.config import EvaluateConfig
 from hyperfitting.errors import InputError
 from hyperfitting.evaluate.unfinished import unfinished_tasks
 from hyperfitting.models.digests import model_digest
-from hyperfitting.models.load import quiet_transformers
+from hyperfitting.models.load import load_tokenizer, quiet_transformers
 from hyperfitting.progress import Progress, Stage
 from hyperfitting.records import ORIGINAL
 from hyperfitting.records.record import as_json
@@ -109,7 +109,8 @@ def run():
 
     def run(compared, names, config=CONFIG, progress=None, **options):
         checked = check_tasks(names, config, **options)
-        found = run_tasks(checked, compared, config, progress or Progress())
+        tokenizer = load_tokenizer(compared.model)
+        found = run_tasks(checked, compared, tokenizer, config, progress or Progress())
         return json.loads(json.dumps(as_json(found), allow_nan=False))
 
     return run
@@ -174,7 +175,8 @@ def test_models_that_were_asked_are_not_asked_again(folder, model_folder, tmp_pa
     pytest.importorskip("lm_eval")
     compared = comparison(model_folder, tiny_model, planted)
     checked = check_tasks([write_task(folder, "kept")], CONFIG)
-    whole = run_tasks(checked, compared, CONFIG, Progress())
+    tokenizer = load_tokenizer(compared.model)
+    whole = run_tasks(checked, compared, tokenizer, CONFIG, Progress())
     asked, real, study = [], run_module.ask, StudyFolder(tmp_path / "study")
 
     def ask(model, *rest):
@@ -184,8 +186,8 @@ def test_models_that_were_asked_are_not_asked_again(folder, model_folder, tmp_pa
         return real(model, *rest)
 
     def attempt(checked=checked):
-        kept = unfinished_tasks(study, checked, compared, Progress())
-        return run_tasks(checked, compared, CONFIG, Progress(), kept), kept
+        kept = unfinished_tasks(study, checked, compared, tokenizer, Progress())
+        return run_tasks(checked, compared, tokenizer, CONFIG, Progress(), kept), kept
 
     monkeypatch.setattr(run_module, "ask", ask)
     with pytest.raises(KeyboardInterrupt):
@@ -224,12 +226,12 @@ def test_one_model_at_a_time_is_in_memory(run, folder, model_folder):
 def test_other_questions_are_asked_of_every_model(folder, model_folder, tmp_path):
     pytest.importorskip("lm_eval")
     compared = comparison(model_folder, tiny_model)
-    keys = set()
+    tokenizer, keys = load_tokenizer(compared.model), set()
     other = [QUESTIONS[0] | {"question": "Another?"}, *QUESTIONS[1:]]
     for rows, limit in ((QUESTIONS, None), (QUESTIONS, 4), (other, None)):
         (tmp_path / "t").mkdir(exist_ok=True)
         checked = check_tasks([write_task(tmp_path / "t", rows=rows)], CONFIG, limit=limit)
-        kept = unfinished_tasks(StudyFolder(tmp_path), checked, compared, Progress())
+        kept = unfinished_tasks(StudyFolder(tmp_path), checked, compared, tokenizer, Progress())
         keys.add(kept.basis.key("tasks", ORIGINAL, ""))
         shutil.rmtree(tmp_path / "t")
     assert len(keys) == 3

@@ -14,11 +14,12 @@ from hyperfitting.evaluate.scored import Scored, TunedArms
 from hyperfitting.evaluate.soundness import audit_nonwords, audit_original_coherence, words_beside
 from hyperfitting.evaluate.traces import traces_file
 from hyperfitting.evaluate.tuned import score_tuned
-from hyperfitting.evaluate.unfinished import ARMS, TunedArmsFile
+from hyperfitting.evaluate.unfinished import TunedArmsFile
 from hyperfitting.models.checkpoint import origin_of, recorded_origins
 from hyperfitting.models.digests import behaviour_digest, model_digest
 from hyperfitting.records import ORIGINAL, Arm
 from hyperfitting.records.origins import Origin
+from hyperfitting.runs import KEPT_ARMS
 
 
 def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
@@ -63,12 +64,12 @@ def _of_tuned(
     if unfinished is None:
         return score_tuned(bench, human, tuned, model, is_first=is_first)
     digest = behaviour_digest(model)
-    before = unfinished.of(ARMS, TunedArmsFile, tuned.arm, digest)
+    before = unfinished.of(KEPT_ARMS, TunedArmsFile, tuned.arm, digest)
     if before is not None:
         bench.progress.say(f"  {tuned.arm.in_full}: kept from before")
         return before.found
     arms = score_tuned(bench, human, tuned, model, is_first=is_first)
-    unfinished.add(ARMS, tuned.arm, digest, TunedArmsFile(found=arms))
+    unfinished.add(KEPT_ARMS, tuned.arm, digest, TunedArmsFile(found=arms))
     return arms
 
 

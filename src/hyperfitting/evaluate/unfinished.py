@@ -11,14 +11,12 @@ from hyperfitting.evaluate.scored import TunedArms
 from hyperfitting.models.checkpoint import origin_of
 from hyperfitting.models.devices import choose_device
 from hyperfitting.models.digests import behaviour_digest
-from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.tokenizers import tokenizer_digest
+from hyperfitting.models.types import Tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import FileRecord
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.harness import CheckedTasks
-
-ARMS = "arms"  # how the files are called
 
 # On the arms of a tuned model: which of them there are, and what is done with all arms later. A
 # batch's width changes the last bit of sums at most.
@@ -64,10 +62,13 @@ def unfinished_of(study: StudyFolder, bench: Bench) -> Unfinished:
 
 
 def unfinished_tasks(
-    study: StudyFolder, checked: CheckedTasks, comparison: Comparison, progress: Progress
+    study: StudyFolder,
+    checked: CheckedTasks,
+    comparison: Comparison,
+    tokenizer: Tokenizer,
+    progress: Progress,
 ) -> Unfinished:
     """Where what models answer to tasks is kept until all were asked."""
-    tokenizer = load_tokenizer(comparison.model)
     basis = Basis(
         contexts_digest="", original="",  # nothing of them is asked about
         device=choose_device(comparison.model).type,

@@ -23,6 +23,7 @@ from hyperfitting.evaluate.scored import Scored
 from hyperfitting.evaluate.scoring import score
 from hyperfitting.evaluate.unfinished import unfinished_of, unfinished_tasks
 from hyperfitting.evaluate.write import Evaluated, data_of, write_study, write_tasks
+from hyperfitting.models.load import load_tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.runs import StudyFolder
 from hyperfitting.tasks.run import run_tasks
@@ -89,10 +90,11 @@ def _evaluate(
     about = write_study(study, found)
     del home, away, found, bench  # and their models, before tasks load them one by one
     if plan.tasks is not None:
-        asked = unfinished_tasks(study, plan.tasks, first, progress)
+        tokenizer = load_tokenizer(first.model)
+        asked = unfinished_tasks(study, plan.tasks, first, tokenizer, progress)
         kept.append(asked)
         with asked.going_on(study.path):
-            results = run_tasks(plan.tasks, first, config, progress, asked)
+            results = run_tasks(plan.tasks, first, tokenizer, config, progress, asked)
         write_tasks(study, about, results)
     for arms in kept:
         arms.clear()  # not before: tasks that are stopped go on without scoring all anew

@@ -233,12 +233,14 @@ def run_job(
             if isinstance(asked_one, Exception):
                 raise asked_one
             answer, is_refused = asked_one
+            is_again = answer.key in file.answers
             file.add(answer)
             has_answered = has_answered or answer.status == "usable"
             if answer.status != "failed":
                 gone = refused = 0
             elif is_refused and has_answered:  # so that it may be about the question
-                gone, refused = 0, refused + 1
+                # As many as there are are refused again: another end would never bring a result.
+                gone, refused = 0, refused + (not is_again)
             else:
                 gone += 1
             failures, limit = (gone, FAILURES_TO_STOP) if gone else (refused, REFUSALS_TO_STOP)

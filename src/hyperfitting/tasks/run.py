@@ -10,7 +10,6 @@ from hyperfitting.compare.comparison import Comparison
 from hyperfitting.compare.unfinished import Unfinished
 from hyperfitting.config import EvaluateConfig
 from hyperfitting.models.digests import behaviour_digest
-from hyperfitting.models.load import load_tokenizer
 from hyperfitting.models.types import CausalLM, Tokenizer
 from hyperfitting.progress import Progress
 from hyperfitting.records import ORIGINAL, Arm
@@ -46,6 +45,7 @@ def requested_tasks(
 def run_tasks(
     checked: CheckedTasks,
     comparison: Comparison,
+    tokenizer: Tokenizer,
     config: EvaluateConfig,
     progress: Progress,
     unfinished: Unfinished | None = None,
@@ -58,7 +58,6 @@ def run_tasks(
     Raises:
         InputError: a model cannot be loaded.
     """
-    tokenizer = load_tokenizer(comparison.model)
     tuned = [(each.arm, each.load) for each in comparison.tuned if each.arm.at_loss is None]
     arms: list[TasksOfArm] = []
     rows: list[TaskScore] = []
