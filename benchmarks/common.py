@@ -46,7 +46,7 @@ def add_sizes(
     A list takes several values. Returns what fills in those that were not given.
     """
     for name, (full, quick, what) in sizes.items():
-        several = {"nargs": "+"} if isinstance(full, list) else {}
+        several: dict[str, Any] = {"nargs": "+"} if isinstance(full, list) else {}
         shown = f"{what} ({_listed(full)}; quick: {_listed(quick)})".strip()
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=shown, **several)
 

@@ -11,6 +11,7 @@ the LONG ones' continue the held-out contexts, all of them, and are compared ali
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,9 @@ def stopped_at(
     """
     epochs_known = 0
     for place, row in enumerate(rows[1:], start=1):
-        known, loss = (
-            Memorised(row.train_top1 or 0.0, row.train_entropy or 0.0),
-            losses[row.epoch - 1],
-        )
-        is_known = knows_its_texts(rule, loss, lambda k=known: k)
+        loss = losses[row.epoch - 1]
+        known = partial(Memorised, row.train_top1 or 0.0, row.train_entropy or 0.0)
+        is_known = knows_its_texts(rule, loss, known)
         epochs_known = epochs_known + 1 if is_known else 0
         if reason_to_stop(rule, loss, rows[: place + 1], epochs_known):
             return row
@@ -95,7 +94,7 @@ def compare(curves: Sequence[tuple[Sequence[MonitorRow], Sequence[float]]]) -> l
         if any(stop is not None for stop in stops):
             ttr_SN = np.array(
                 [
-                    np.subtract(a.per_context["ttr"], b.per_context["ttr"])
+                    np.array(a.per_context["ttr"], float) - np.array(b.per_context["ttr"], float)
                     for a, b in zip(reached, ends, strict=True)
                 ]
             )
@@ -127,7 +126,7 @@ def table(found: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def continued_ttr(run: Path, most: int) -> list[float]:
+def continued_ttr(run: Path, most: int) -> list[float | None]:
     """TTR of a trained model's greedy continuations of its held-out contexts."""
     config = RunConfig.model_validate(RunFolder(run).manifest().config)
     contexts = read_dataset(config, Progress()).contexts.contexts[:most]

@@ -151,7 +151,7 @@ def one_pass(pair: Any, settings: argparse.Namespace, vocabulary: int) -> dict[s
         "measured_by": memory.method,
         "first_block_calls_original": calls["original"],
         "first_block_calls_tuned": calls["tuned"],
-        "temperature_unsolved": summary["per_context"]["unsolved"],
+        "temperature_unsolved": summary.per_context.unsolved,
     }
 
 

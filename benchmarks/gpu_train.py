@@ -163,7 +163,9 @@ def step_flops(model: Any, method: str, last: int) -> int:
         for block in parts.blocks.values()
     ]
     head, tail = parts.head.weight.numel(), sum(sizes[-last:])
+    half = sum(sizes[len(sizes) // 2 :])
     return {
+        "late_half_sft": 6 * half + 4 * head,
         "late_stage_lora": 4 * (tail + head),
         "full_sft": 6 * (sum(sizes) + head),
         "plain_lora": 2 * (sum(sizes) + head) + 2 * (tail + head),
@@ -182,6 +184,7 @@ def monitoring(
     return Monitoring(
         trainable,
         engine,
+        setup.train,
         setup.heldout,
         config.batch_size,
         contexts.tolist(),
@@ -257,7 +260,7 @@ def measure(
     config, progress = settings(method, compiles, options), Progress()
     peak_mb(device, anew=True)
     model = random_model(kind, sizes, device)
-    if method == "full_sft":
+    if method != "late_stage_lora":
         model.float()  # what is trained is float32
     row: dict[str, Any] = {
         "model": name,
@@ -415,7 +418,7 @@ def parse() -> argparse.Namespace:
     """Options, with the sizes that follow from them."""
     parser = parser_of(__doc__, quick="a tiny Llama; runs on a CPU too")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), help="default: all")
-    methods = ["late_stage_lora", "full_sft", *PLAIN]
+    methods = ["late_stage_lora", "late_half_sft", "full_sft", *PLAIN]
     parser.add_argument("--methods", nargs="+", choices=methods, default=methods[:1])
     parser.add_argument("--steps", type=int, help="least steps to time (500; quick: 6)")
     parser.add_argument("--compile", nargs="+", choices=["on", "off"], help="default: both")

@@ -25,7 +25,7 @@ from common import (
 )
 from train_step import OF_OURS, PACKAGES, Size, Worker, random_model
 
-RECIPE = {"batch": 2, "tokens": 128, "steps": 5, "rounds": 3}
+RECIPE: dict[str, Any] = {"batch": 2, "tokens": 128, "steps": 5, "rounds": 3}
 # blocks, hidden, intermediate, heads, key and value heads, vocabulary
 SHAPES = {
     "smollm2-135m": Size(30, 576, 1536, 9, 3, 49_152, tied=True, **RECIPE),

@@ -23,15 +23,20 @@ TEXT_SHA256 = (
 LISTS = re.compile(r"package/(american|australian|british|canadian|english)-words-[1-7][05]\.json")
 
 
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, f"{name} is no file"
+    return file.read()
+
+
 def word_list(tarball: Path) -> tuple[str, str]:
     """The list as text, and the copyright notice that goes with it."""
     words: set[str] = set()
     with tarfile.open(tarball) as archive:
-        for member in archive.getmembers():
-            if LISTS.fullmatch(member.name):
-                listed = json.load(archive.extractfile(member))
-                words |= {unicodedata.normalize("NFC", word).lower() for word in listed}
-        notice = archive.extractfile("package/Copyright").read().decode("utf-8")
+        for name in filter(LISTS.fullmatch, archive.getnames()):
+            listed = json.loads(_content(archive, name))
+            words |= {unicodedata.normalize("NFC", word).lower() for word in listed}
+        notice = _content(archive, "package/Copyright").decode("utf-8")
     return "".join(f"{word}\n" for word in sorted(words)), notice
 
 

@@ -32,17 +32,19 @@ def windows(count=9, width=12, seed=0):
     return Windows(ids, label, np.full(count, width))
 
 
-def build(model, config, data=None, *, folder=Path("unused"), heldout=None, **trainer_options):
-    """A trainable and a trainer on it."""
-    trainable = prepare(model, config)
-    accelerator = make_accelerator(CPU, "bf16" if config.precision == "bf16" else "fp32")
+def build(
+    model, config, data=None, *, folder=Path("unused"), heldout=None, device=CPU, **trainer_options
+):
+    """A trainable, what feeds it, and a trainer on it."""
+    trainable = prepare(model.to(device), config)
+    accelerator = make_accelerator(device, "bf16" if config.precision == "bf16" else "fp32")
     setup = set_up(
         trainable,
         data or windows(),
         heldout or windows(3, seed=1),
         config,
         autocast=accelerator.autocast,
-        device=CPU,
+        device=device,
         model_digest="test",
         cache_folder=folder,
         progress=Progress(),
