@@ -83,13 +83,13 @@ def make_tasks(settings: argparse.Namespace, model: Any) -> dict[str, Callable[[
         config = GenerationConfig(
             **options, max_new_tokens=settings.tokens, eos_token_id=None, pad_token_id=0
         )
-        ids = torch.tensor(rows)
+        ids = torch.tensor(rows, device=settings.device)
         mask = torch.ones_like(ids)
 
         def run() -> None:
             with torch.no_grad():
                 output = model.generate(ids, attention_mask=mask, generation_config=config)
-            assert output.shape[1] == settings.context + settings.tokens
+            assert output.cpu().shape[1] == settings.context + settings.tokens
 
         return run
 
@@ -110,16 +110,19 @@ def seconds_of_tokens(model: Any, text: str, lengths: Sequence[int]) -> list[tup
     from hyperfitting.generate.run import chooser
     from hyperfitting.generate.specs import parse_decoder
     from hyperfitting.generate.stepper import Stepper
+    from hyperfitting.models.devices import wait_for
 
     choose, stepper = chooser(parse_decoder(text)), Stepper(model, [[1, 2, 3]])
-    seen = torch.tensor([[1, 2, 3]])
+    seen = torch.tensor([[1, 2, 3]], device=model.device)
     times: list[tuple[float, float]] = []
     with torch.no_grad():
         for step in range(max(lengths) + AROUND):
             start = time.perf_counter()
             logits_BV = stepper.logits()
+            wait_for(model.device)
             middle = time.perf_counter()
             token_B, _ = choose(logits_BV, range(1), step, seen)
+            wait_for(model.device)
             end = time.perf_counter()
             times.append((end - middle, end - start))
             stepper.append(token_B)
@@ -143,10 +146,10 @@ def measure(settings: argparse.Namespace) -> Result:
     import torch
 
     torch.set_num_threads(settings.threads)
-    memory = PeakMemory("cpu")
+    memory = PeakMemory(settings.device)
     model = random_llama(
         vocabulary=settings.vocabulary, hidden=settings.hidden, blocks=settings.blocks
-    )
+    ).to(settings.device)
     tasks = make_tasks(settings, model)
     if settings.only:
         asked = {_plain(name) for name in settings.only.split(",")}
@@ -159,6 +162,7 @@ def measure(settings: argparse.Namespace) -> Result:
     result: Result = {
         "against": "transformers generate with a DynamicCache",
         **about(PACKAGES),
+        "device": settings.device,
         "threads": settings.threads,
         "rows": few * CANDIDATES,
         "contexts_contrastive": few,
@@ -239,6 +243,7 @@ def main() -> None:
     """Measure and print."""
     parser = parser_of(__doc__)
     parser.add_argument("--context", type=int, default=32, help="tokens of a context")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", default="", help="decoders by name, such as dry,min_k")
     add_threads(parser)
     fill = add_sizes(

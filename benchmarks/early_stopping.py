@@ -19,15 +19,14 @@ from common import Result, finish, parser_of
 from numpy.typing import NDArray
 
 from hyperfitting.config import ModelConfig, RunConfig, TrainConfig
+from hyperfitting.data.store import load_dataset
 from hyperfitting.generate.decode import decode
 from hyperfitting.generate.verb import open_model
 from hyperfitting.measure.differences import difference_over_trainings
 from hyperfitting.measure.text import type_token_ratio
 from hyperfitting.models.tokens import Tokens
-from hyperfitting.progress import Progress
 from hyperfitting.records import MonitorRow
 from hyperfitting.runs import RunFolder
-from hyperfitting.train.dataset import read_dataset
 from hyperfitting.train.memorised import Memorised
 from hyperfitting.train.stopping import knows_its_texts, reason_to_stop
 
@@ -120,16 +119,22 @@ def table(found: Sequence[Result]) -> str:
             f"| `{e['rule']}` | {epochs} of {e['of_epochs']} | {e['saved']:.0%} "
             f"| {a['ttr']:.3f}, {b['ttr']:.3f} "
             f"| {e['ttr_difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] "
-            f"| {e['p_equivalence']:.3f} | {a['nonwords']:.3f}, {b['nonwords']:.3f} "
-            f"| {a['val_ppl']:,.0f}, {b['val_ppl']:,.0f} |"
+            f"| {e['p_equivalence']:.3f} | {_number(a['nonwords'], '.3f')}, "
+            f"{_number(b['nonwords'], '.3f')} | {_number(a['val_ppl'], ',.0f')}, "
+            f"{_number(b['val_ppl'], ',.0f')} |"
         )
     return "\n".join(lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    """A measure that some texts do not have, such as words of a language without a list."""
+    return "–" if value is None else format(value, form)
 
 
 def continued_ttr(run: Path, most: int) -> list[float | None]:
     """TTR of a trained model's greedy continuations of its held-out contexts."""
     config = RunConfig.model_validate(RunFolder(run).manifest().config)
-    contexts = read_dataset(config, Progress()).contexts.contexts[:most]
+    contexts = load_dataset(RunFolder(run).windows_file).contexts.first(most).contexts
     model, tokenizer = open_model(ModelConfig(name=str(run)))
     texts = decode(
         model, contexts, max_new_tokens=config.data.continuation_tokens,
@@ -172,6 +177,8 @@ def main() -> None:
         "--stopped", nargs="+", type=Path, default=[], help="the same trainings, which stopped"
     )
     args = parser.parse_args()
+    if len(args.long) < 2:
+        parser.error("an interval over trainings needs two of them or more")
     folders = [RunFolder(path) for path in args.long]
     curves = [(each.metrics(), each.manifest().outcome.train_loss) for each in folders]
     result: Result = {"margin": MARGIN, "rules": compare(curves)}

@@ -32,16 +32,17 @@ part() { # NAME SECONDS COMMAND...: standard output is its figures
 }
 gpu() { python benchmarks/gpu_train.py --json "$@"; }
 export -f gpu
-part tests 90 python -m pytest -q -m gpu -p no:cacheprovider
-part smollm2 60 bash -c 'gpu --models smollm2-135m --methods late_half_sft late_stage_lora full_sft plain_lora plain_sft --steps 100'
-part tinyllama 85 bash -c 'gpu --models tinyllama --methods late_stage_lora full_sft plain_lora plain_sft --steps 60 --compile off'
-part llama8b 80 bash -c 'gpu --models llama-3.1-8b --methods late_stage_lora --steps 60 --compile off'
-part tail70b 55 bash -c 'gpu --models llama-3.1-70b-tail --methods late_stage_lora --steps 40 --compile off'
-part decode 45 python benchmarks/decode.py --json --quick
-part gemma 45 bash -c 'gpu --models gemma-3-270m --methods late_half_sft late_stage_lora full_sft --steps 60 --compile off'
+part tests 120 python -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu.py
+part smollm2 60 bash -c 'gpu --models smollm2-135m --methods late_half_sft late_stage_lora full_sft plain_lora plain_sft --steps 100 --windows 400 --compile off'
+part tinyllama 60 bash -c 'gpu --models tinyllama --methods late_stage_lora full_sft plain_lora plain_sft --steps 50 --windows 400 --compile off'
+part llama8b 60 bash -c 'gpu --models llama-3.1-8b --methods late_stage_lora --steps 50 --windows 400 --compile off'
+part tail70b 45 bash -c 'gpu --models llama-3.1-70b-tail --methods late_stage_lora --steps 50 --windows 400 --compile off'
+part compiled 50 bash -c 'gpu --models smollm2-135m --methods late_half_sft --steps 100 --windows 400 --compile on'
+part decode 40 python benchmarks/decode.py --json --quick --device cuda
+part gemma 40 bash -c 'gpu --models gemma-3-270m --methods late_half_sft late_stage_lora full_sft --steps 50 --windows 400 --compile off'
 if [ -n "$model" ]; then
   run() { # NAME SETTINGS...: one training, its manifest as figures
-    part "$1" 40 python -m hyperfitting train "$model" --data builtin:fiction --out "$out/runs/$1" --json "${@:2}"
+    part "$1" 30 python -m hyperfitting train "$model" --data builtin:fiction --out "$out/runs/$1" --json "${@:2}"
   }
   run real_defaults
   run real_many data.windows_per_document=20 data.max_train=1000 train.epochs=3 monitor.every_epochs=1

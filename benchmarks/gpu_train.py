@@ -284,8 +284,8 @@ def measure(
         progress=progress,
     )
     row |= {"engine": setup.notes, "cache": type(setup.train.store).__name__}
-    # Of training and held-out windows: the first stage does not wait for the GPU, the second does.
-    row["prefix_pass_seconds"] = sum(seconds for _, seconds in progress.seconds)
+    # Of training and held-out windows.
+    row["prefix_pass_seconds"] = setup.prefix_seconds if setup.train.store else 0.0
     row["peak_mb_prefix"] = peak_mb(device, anew=True)
     optimizer = make_optimizer(trainable, config)
     clock = Clock(device, options.stretch)
@@ -296,6 +296,7 @@ def measure(
     row["median_step_seconds"], row["mean_step_seconds"], row["timed_steps"] = clock.step_seconds()
     row["compile_seconds"] = clock.compile_seconds() if compiles == "on" else 0.0
     observe = monitoring(trainable, setup, config, options)
+    observe(config.epochs, state.step, state.train_loss[-1])  # the first sets up
     row["monitor_seconds"] = observe(config.epochs, state.step, state.train_loss[-1]).seconds
     row["peak_mb_monitor"] = peak_mb(device)
     row |= {"trained_parameters": trainable.count, "train_loss": state.train_loss}
@@ -306,11 +307,13 @@ def conclusions(row: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     """Speed, share of the peak, and the minutes of the paper's run."""
     step, per_step = row["mean_step_seconds"], options.batch * options.tokens
     flops = row["flops_per_token"] * per_step / step
-    steps = PAPER_EPOCHS * (options.windows // options.batch)
+    steps = PAPER_EPOCHS * (options.paper_windows // options.batch)
     points = PAPER_EPOCHS // MonitorConfig().every_epochs + 1  # one before the first step
-    once = row["prefix_pass_seconds"] + row["compile_seconds"]
+    windows, paper = (
+        n + MonitorConfig().num_windows for n in (options.windows, options.paper_windows)
+    )
+    once = row["prefix_pass_seconds"] * paper / windows + row["compile_seconds"]
     minutes = (once + steps * step + points * row["monitor_seconds"]) / 60
-    windows = options.windows + MonitorConfig().num_windows
     return {
         "tokens_per_second": per_step / step,
         "prefix_tokens_per_second": windows * options.tokens / row["prefix_pass_seconds"]
@@ -421,6 +424,7 @@ def parse() -> argparse.Namespace:
     methods = ["late_stage_lora", "late_half_sft", "full_sft", *PLAIN]
     parser.add_argument("--methods", nargs="+", choices=methods, default=methods[:1])
     parser.add_argument("--steps", type=int, help="least steps to time (500; quick: 6)")
+    parser.add_argument("--windows", type=int, help="to train on (the paper's 2000; quick: 16)")
     parser.add_argument("--compile", nargs="+", choices=["on", "off"], help="default: both")
     parser.add_argument("--cache", choices=["auto", "gpu", "ram", "disk"], default="auto")
     options = parser.parse_args()
@@ -430,7 +434,8 @@ def parse() -> argparse.Namespace:
     options.compile = options.compile or (["off"] if quick else ["on", "off"])
     options.steps = options.steps or (6 if quick else 500)
     options.stretch = 2 if quick else 50  # steps between two looks at the clock
-    options.windows, options.batch, options.tokens = (16, 2, 32) if quick else (2000, 8, 256)
+    options.paper_windows, options.batch, options.tokens = (16, 2, 32) if quick else (2000, 8, 256)
+    options.windows = options.windows or options.paper_windows
     options.contexts = 4 if quick else MonitorConfig().num_contexts
     options.context_tokens, options.continuation_tokens = (8, 8) if quick else (32, 96)
     options.device = torch.device("cuda" if has_gpu else "cpu")

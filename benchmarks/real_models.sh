@@ -26,13 +26,13 @@ for seed in $seeds; do # the first seed of every arm first
   done
   train "late_half_sft-shuffled-$seed" --method late_half_sft train.seed="$seed" data.null=shuffled
 done
-if [ ! -e "$out/study/study.json" ]; then
+if [ ! -e "$out/study/tasks.json" ]; then # the last that it writes
   $hyperfit evaluate "${runs[@]}" --out "$out/study" natural_tokens=128 sampling_seeds=1 \
     --decoders min_p,repetition_penalty:1.2,guard,dry \
     --tasks benchmarks/tasks/agreement.yaml,benchmarks/tasks/capitals.yaml
 fi
 if [ ! -e "$out/explained/explain" ]; then
   $hyperfit explain "$out/runs/full_sft-0" --out "$out/explained" random_draws=1 \
-    "strengths=[0.1,1.0]" "swap_blocks=[0,1,2,5,8,10,12,15,20,25]" \
+    "strengths=[0.1,1.0]" \
     --only provenance,static_bias,joint_null,overrides,tokens,lens,geometry,block_swap
 fi

@@ -34,13 +34,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="new folder of the model")
     out = parser.parse_args().out
-    if (out / "config.json").exists():
+    if out.exists():
         print(f"{out} is there already")
         return
-    with tempfile.TemporaryDirectory() as folder, quiet_transformers():
-        config = ModelConfig(name=str(fetch(Path(folder))), device="cpu")
-        load_tokenizer(config).save_pretrained(out)
-        load_model(config).save_pretrained(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder, quiet_transformers():
+        config, whole = ModelConfig(name=str(fetch(Path(folder))), device="cpu"), Path(folder, "it")
+        load_tokenizer(config).save_pretrained(whole)
+        load_model(config).save_pretrained(whole)
+        whole.rename(out)
     print(out)
 
 

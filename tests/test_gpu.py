@@ -17,6 +17,7 @@ from transformers import GenerationConfig
 from hyperfitting.generate.choose import Sample, greedy
 from hyperfitting.generate.decode import decode
 from hyperfitting.models.anatomy import anatomy
+from hyperfitting.models.blocks import whole_model
 from hyperfitting.models.devices import choose_precision
 from hyperfitting.models.forward import rank_rows, score_rows
 from hyperfitting.train.engine import engine_window_losses
@@ -97,28 +98,16 @@ def test_blocks_below_the_cut_leave_the_gpu_once_their_states_are_cached(device,
     where = [next(b.parameters()).device.type for b in parts.blocks.values()]
     assert where == ["cpu", "cpu", device.type, device.type]
     assert {t.device.type for t in trainable.tensors().values()} == {device.type}
+    below = [p for block in list(parts.blocks.values())[:2] for p in block.parameters()]
+    held = [p.data_ptr() for p in below]
+    with whole_model(parts, 2, released=setup.engine.released):
+        assert {p.device.type for p in below} == {device.type}
+    assert [p.data_ptr() for p in below] == held, "they are frozen, and not copied back"
     before = engine_window_losses(setup.engine, setup.heldout, 4)
     trainer.run()
     expected, _ = run(tiny_model(blocks=4), settings("late_half_sft", cache="off"))
     assert_near(trainable.tensors(), expected.tensors(), **NEAR)
     assert np.abs(engine_window_losses(setup.engine, setup.heldout, 4) - before).max() > 0.01
-
-
-@pytest.mark.parametrize(
-    ("method", "accumulation"),
-    [("late_half_sft", 1), ("late_half_sft", 2), ("late_stage_lora", 1)],
-)
-def test_compiled_blocks_train_the_same(device, method, accumulation):
-    """On a GPU they are CUDA graphs where gradients do not accumulate."""
-    if device.type == "cpu":
-        pytest.skip("minutes: see test_engine")
-    both = []
-    for compile in ("off", "on"):
-        config = settings(method, compile=compile, gradient_accumulation=accumulation, epochs=6)
-        both.append(run(tiny_model(blocks=4), config, device=device))
-    (plain, a), (compiled, b) = both
-    assert b.step_losses == pytest.approx(a.step_losses, rel=1e-3)
-    assert_near(compiled.tensors(), plain.tensors(), rtol=1e-2, atol=1e-3)
 
 
 def test_bfloat16_products_train_float32_weights_to_nearly_the_same_loss(device):
@@ -215,3 +204,20 @@ def test_an_evaluation_and_an_explanation_are_those_of_a_cpu(device, trained, tm
         for key in ("mean", "low", "high"):
             a, b = (each[key] for each in numbers)
             assert a == b if b is None else a == pytest.approx(b, rel=1e-3, abs=1e-4), expected
+
+
+@pytest.mark.parametrize(
+    ("method", "accumulation"),
+    [("late_half_sft", 1), ("late_half_sft", 2), ("late_stage_lora", 1)],
+)
+def test_compiled_blocks_train_the_same(device, method, accumulation):
+    """On a GPU they are CUDA graphs where gradients do not accumulate."""
+    if device.type == "cpu":
+        pytest.skip("minutes: see test_engine")
+    both = []
+    for compile in ("off", "on"):
+        config = settings(method, compile=compile, gradient_accumulation=accumulation, epochs=6)
+        both.append(run(tiny_model(blocks=4), config, device=device))
+    (plain, a), (compiled, b) = both
+    assert b.step_losses == pytest.approx(a.step_losses, rel=1e-3)
+    assert_near(compiled.tensors(), plain.tensors(), rtol=1e-2, atol=1e-3)

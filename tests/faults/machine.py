@@ -2,8 +2,9 @@
 
     python -m tests.faults.machine OUT [--only full,read-only,memory,file-size,interrupt]
 
-Every verb on a copy of a small study: on a disk that fills up, on one that cannot be written to,
-with less memory than it needs, with a limit to the size of files, and interrupted at many moments.
+The verbs that make and read a study, on a copy of a small one: on a disk that fills up, on one that
+cannot be written to, with less memory than it needs, with a limit to the size of files, and
+interrupted at many moments.
 A trial fails with a traceback, with another exit code than 0, 1, 2 or 130, where the same command
 does not succeed once there is room, and where Ctrl-C is not answered in two seconds. With too
 little memory a C library may end the program itself, in a line of its own. Exit code 1 where one
@@ -38,7 +39,7 @@ SECONDS = 600  # that a command may take
 
 
 def commands(root: Path, url: str) -> dict[str, list[str]]:
-    """Every verb, on what lies in a folder."""
+    """What is tried, on what lies in a folder."""
     study = str(root / "study")
     train = ["train", "builtin", "--data", "builtin:fiction", "--method", "late_stage_lora"]
     return {

@@ -6,9 +6,11 @@ import torch
 from scipy import stats
 from transformers import DynamicCache, GenerationConfig
 
+from hyperfitting.errors import InputError
 from hyperfitting.generate.cache import RoomyLayer, roomy_cache
 from hyperfitting.generate.choose import Sample, Shifted, Uniforms, greedy
 from hyperfitting.generate.decode import decode
+from hyperfitting.generate.feed import feed_of
 from hyperfitting.generate.ways import even_batches
 from tests.conftest import random_rows
 from tests.tiny import tiny_model
@@ -172,6 +174,19 @@ def test_batches_are_as_few_as_can_be_and_equally_wide(count, size):
     assert len(found) == -(-count // size)
     widths = {len(batch) for batch in found}
     assert not widths or max(widths) - min(widths) <= 1 <= max(widths) <= size
+
+
+def test_a_model_that_says_nothing_more_is_refused_and_is_fed_tokens_only(model):
+    """As 16 bits do in a long text; an id that no token has would cost a process its GPU."""
+    feed = feed_of(model)
+    with torch.no_grad():
+        model.lm_head.weight[3, 0] = torch.nan
+    fed = []
+    model.model.embed_tokens.register_forward_hook(lambda _, args, __: fed.append(args[0].max()))
+    with pytest.raises(InputError, match=r"2 of 2 texts cannot be written: .*NaN\) after 0 tokens"):
+        decode(model, random_rows(2, 9), max_new_tokens=4, feed=feed)
+    assert len(fed) == 4
+    assert max(fed) < model.config.vocab_size
 
 
 def test_a_row_that_is_no_number_gets_an_id_that_no_token_has():

@@ -26,7 +26,8 @@ NEVER_EQUAL = {
     # Digests of files that hold clock times, and the version from which files have them.
     "content_digest", "files", "version",
 }  # fmt: skip
-TIMED = ("training time", "Speed")  # columns of tables
+# Columns of tables.
+TIMED = ("training time", "Speed", "full run", "speed-up", "useful range", "peak memory")
 PRINTED_TIMES = re.compile(r"^(time    |[a-z].*\d+\.\d(, |$)|  ?[a-z].*, )")
 # Fields that one side may have and the other not: what files of version 2 say besides.
 ADDED = {"version", "content_digest", "files", "tokenizer_digest", "texts"}
@@ -98,6 +99,7 @@ def _text(path: Path) -> Any:
 def _page(path: Path) -> Any:
     """The page's words and numbers; clock times and paths of figures apart."""
     text = re.sub(r"<svg.*?</svg>", "", path.read_text(), flags=re.S)
+    text = re.sub(r"Table paper time.*?</table>", "", text, flags=re.S)  # its CSV is compared
     text = re.sub(r"[\d,]+\.\d(?=\s*</td>)", "NUMBER", text)  # one decimal: a time or in the CSV
     text = re.sub(r"<td[^>]*>\s*[\d,–]+\s*</td>\s*</tr>", "<td>LAST</td></tr>", text)  # a speed
     return text.splitlines()

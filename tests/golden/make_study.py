@@ -1,4 +1,4 @@
-"""Make the golden study: every verb once, on the built-in model, with a scripted judge.
+"""Make the golden study: the verbs that make and read one, built-in model, scripted judge.
 
     python -m tests.golden.make_study OUT [--source FOLDER]
 
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--source", type=Path, default=Path("src"))
     chosen = parser.parse_args()
+    chosen.out = chosen.out.resolve()  # commands run there
     shutil.rmtree(chosen.out, ignore_errors=True)
     (chosen.out / SCRIPTS).mkdir(parents=True)
     (chosen.out / "tasks").mkdir()

@@ -190,10 +190,32 @@ def test_entries_of_one_arm_are_told_apart_by_their_settings(study):
     assert side.decoding == {"decoder": "min_p", "min_p": 0.1}
     assert side.arm == Arm("late_stage_lora", 1)
     assert find(side.name) == side
+    assert find("late_stage_lora,seed=1").decoding == {"decoder": "greedy"}
     with pytest.raises(InputError, match="fits 0 of the 3"):
         find("late_stage_lora,seed=9")
     with pytest.raises(InputError, match="not of the form key=value"):
         find("late_stage_lora,seed")
+
+
+def test_a_plain_arm_is_named_beside_its_nulls_strengths_and_variants(study):
+    """Every entry by its own name, and the plain one by its arm alone."""
+    listed = json.loads((study / "study.json").read_text())
+    first = listed["generations"][0]
+    for more in ({"null": "shuffled"}, {"strength": 0.5}, {"num_train": 16, "null": "shuffled"}):
+        beside = first | {"parameters": {"decoder": "greedy", **more}, "arm_parameters": more}
+        listed["generations"].append(beside)
+    (study / "study.json").write_text(json.dumps(listed))
+    folder = StudyFolder(study)
+    found = [
+        find_side(folder, f"late_stage_lora{more}", "fixed_length")
+        for more in ("", ",null=shuffled", ",strength=0.5", ",num_train=16")
+    ]
+    assert [side.arm.parameters.get("null") for side in found] == [
+        None, "shuffled", None, "shuffled",
+    ]  # fmt: skip
+    assert len({side.name for side in found}) == 4
+    for side in found:
+        assert find_side(folder, side.name, "fixed_length") == side
 
 
 def test_arms_of_different_contexts_are_refused(study, settings):

@@ -5,7 +5,13 @@ import torch
 
 from hyperfitting.errors import InputError
 from hyperfitting.models import devices
-from hyperfitting.models.devices import bf16_speedup, choose_precision, faster_bf16
+from hyperfitting.models.devices import (
+    bf16_speedup,
+    cast_weights,
+    choose_precision,
+    faster_bf16,
+    free_bytes,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -47,6 +53,27 @@ def test_a_precision_is_chosen_by_what_the_device_has(
 ):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
     assert choose_precision(asked, device) == precision
+
+
+def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free(monkeypatch):
+    sizes = {"memory_reserved": 70, "memory_allocated": 30}
+    for name, size in sizes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, size=size: size)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5, 100))
+    assert free_bytes(GPU) == 5 + 40
+
+
+def test_layers_of_coded_weights_are_not_cast():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    coded = torch.ones(3, 3).to(torch.float8_e4m3fn)
+    model[1].weight = torch.nn.Parameter(coded, requires_grad=False)
+    model[1].scale = torch.nn.Parameter(torch.tensor([0.1]), requires_grad=False)
+    cast_weights(model, torch.bfloat16)
+    found = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    assert found == {
+        "0.weight": torch.bfloat16, "0.bias": torch.bfloat16,
+        "1.weight": torch.float8_e4m3fn, "1.bias": torch.float32, "1.scale": torch.float32,
+    }  # fmt: skip
 
 
 def test_bfloat16_is_refused_on_a_gpu_without_it(monkeypatch):

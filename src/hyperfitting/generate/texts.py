@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hyperfitting.errors import InputError
+
 # Which texts, of their generated tokens so far [B, T], end with the last one, [B].
 Stop = Callable[[Tensor], Tensor]
 
@@ -32,7 +34,7 @@ class Written:
         ends: Collection[int],
         device: torch.device,
     ) -> None:
-        self.width = max(map(len, contexts))
+        self.width, self.vocabulary = max(map(len, contexts)), vocabulary
         rows = [[vocabulary] * (self.width - len(row)) + list(row) for row in contexts]
         shape = (len(rows), self.width + max_new_tokens)
         self.ids_BT = torch.full(shape, vocabulary, device=device)
@@ -61,11 +63,24 @@ class Written:
         return bool(self.open_B.any())
 
     def decoded(self) -> list[Decoded]:
-        """The continuations, each cut after its end."""
+        """The continuations, each cut after its end.
+
+        Raises:
+            InputError: a logit was NaN.
+        """
         rows = self.ids_BT[:, self.width :].tolist()
-        return [
+        found = [
             Decoded(ids[:length], ties)
             for ids, length, ties in zip(
                 rows, self.length_B.tolist(), self.ties_B.tolist(), strict=True
             )
         ]
+        broken = [text.ids.index(self.vocabulary) for text in found if self.vocabulary in text.ids]
+        if broken:
+            raise InputError(
+                f"{len(broken)} of {len(found)} texts cannot be written: what the model says is no "
+                f"number (NaN) after {min(broken)} tokens",
+                needed="a model whose numbers stay within its type",
+                hint="in float32 where it ran in 16 bits",
+            )
+        return found

@@ -123,12 +123,13 @@ class _Growing:
         total_B = logits_BV.logsumexp(dim=-1) if self.way.is_heard else None
         logits_BV[:, self.banned] = -torch.inf
         token_B, tied_B = self.way.choose(logits_BV, self.rows, step, self.written.seen())
+        # V where a logit is NaN, which is refused in the end: a GPU would be lost by feeding it.
+        fed_B = token_B.clamp(max=logits_BV.shape[-1] - 1)
         if total_B is not None:
-            own_B1 = token_B.clamp(max=logits_BV.shape[-1] - 1)[:, None]  # V where a logit is NaN
-            nll_B = total_B - logits_BV.gather(-1, own_B1)[:, 0]
+            nll_B = total_B - logits_BV.gather(-1, fed_B[:, None])[:, 0]
             self.nll_B += (nll_B * open_B).cpu().double()
         goes_on = self.written.append(token_B, tied_B, self.way.stop)
-        return token_B, goes_on and step + 1 < self.way.max_new_tokens
+        return fed_B, goes_on and step + 1 < self.way.max_new_tokens
 
     def continued(self) -> Continued:
         """What was written."""

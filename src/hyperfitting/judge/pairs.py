@@ -105,6 +105,8 @@ def _sides(study: StudyFolder, mode: Mode) -> list[Side]:
 def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
     """The one entry of the study that an argument such as `late_stage_lora,seed=1` names.
 
+    Where several fit it is the one without further settings.
+
     Raises:
         InputError: no such arm, or several entries fit; the message lists them.
     """
@@ -132,6 +134,9 @@ def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
         for s in here
         if all(k in s.settings and _fits(s.settings[k], v) for k, v in asked.items())
     ]
+    plain = [s for s in fitting if s.settings.keys() <= {*asked, "decoder", "seed"}]
+    if len(plain) == 1:  # beside its nulls, strengths and variants
+        return plain[0]
     if len(fitting) != 1:
         raise InputError(
             f"{wanted!r} fits {len(fitting)} of the {len(here)} entries of that arm",

@@ -114,27 +114,37 @@ def release_prefix(parts: Anatomy, cut: int) -> None:
 
 def prefix_bytes(parts: Anatomy, cut: int) -> int:
     """Memory that a released prefix takes when it comes back."""
+    weights = (p for module in _prefix(parts, cut) for p in module.parameters())
+    return sum(p.numel() * p.element_size() for p in weights)
+
+
+def _prefix(parts: Anatomy, cut: int) -> list[nn.Module]:
+    """What is released: blocks below `cut`, and an embedding that is not the head's too."""
     modules: list[nn.Module] = list(parts.blocks.values())[:cut]
     if parts.embedding.weight is not parts.head.weight:
         modules.append(parts.embedding)
-    return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+    return modules
 
 
 def _move_prefix(parts: Anatomy, cut: int, device: torch.device) -> None:
-    for block in list(parts.blocks.values())[:cut]:
-        block.to(device)
-    if parts.embedding.weight is not parts.head.weight:
-        parts.embedding.to(device)
+    for module in _prefix(parts, cut):
+        module.to(device)
 
 
 @contextmanager
 def whole_model(parts: Anatomy, cut: int, *, released: bool) -> Iterator[None]:
-    """Bring a released prefix back beside the tail for as long as the block runs."""
+    """Bring a released prefix back beside the tail for as long as the block runs.
+
+    Its weights stay in CPU memory meanwhile: they are frozen, and need not be copied back.
+    """
     if not released:
         yield
         return
+    held = [(p, p.data) for module in _prefix(parts, cut) for p in module.parameters()]
     _move_prefix(parts, cut, parts.head.weight.device)
     try:
         yield
     finally:
-        release_prefix(parts, cut)
+        for parameter, data in held:
+            parameter.data = data
+        release_prefix(parts, cut)  # buffers

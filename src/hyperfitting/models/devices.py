@@ -134,9 +134,13 @@ def make_accelerator(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device now: GPU memory, or main memory."""
+    """Memory that is free on a device now: GPU memory, or main memory.
+
+    What torch has taken of a GPU and does not use is free for torch.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     return int(psutil.virtual_memory().available)
 
 
@@ -164,8 +168,12 @@ def wait_for(device: torch.device) -> None:
 def cast_weights(model: CausalLM, dtype: torch.dtype) -> None:
     """Mutates `model`: weights of a floating type, as a loader that is asked for it gives them.
 
-    Buffers keep their dtype: in 16 bits the rotary frequencies would turn far positions visibly.
+    Buffers keep their dtype: in 16 bits the rotary frequencies would turn far positions visibly. A
+    layer whose weights are codes of 8 bits keeps them, and the scales that they are read with.
     """
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
+    for module in model.modules():
+        own = [p for p in module.parameters(recurse=False) if p.is_floating_point()]
+        if any(parameter.element_size() < 2 for parameter in own):
+            continue
+        for parameter in own:
             parameter.data = parameter.data.to(dtype)

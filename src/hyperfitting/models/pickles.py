@@ -28,7 +28,7 @@ def pickled(given: str) -> InputError:
         given,
         needed=f"weights in {SAFE}; pickles can run code and are never loaded",
         hint="convert once, if you trust the file: load it in transformers (an adapter: in PEFT), "
-        "then model.save_pretrained(folder, safe_serialization=True)",
+        "then model.save_pretrained(folder)",
     )
 
 

@@ -68,10 +68,8 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
         "base_settings": settings_of(model),
     }
     tokens = Tokens.of(model, tokenizer)
-    if precision == "bf16" and METHODS[config.train.method].has_adapters:
-        cast_weights(model, torch.bfloat16)
-    if not is_quantized(model):
-        model.to(device)
+    if config.data.null == "self_samples" and not is_quantized(model):
+        model.to(device)  # it samples what it is: in float32, whatever it is trained in
     dataset = null_dataset(
         dataset,
         NullSource(
@@ -79,6 +77,10 @@ def run_parts(run: RunFolder, config: RunConfig, dataset: Dataset, progress: Pro
             progress=progress,
         ),
     )  # fmt: skip
+    if precision == "bf16" and METHODS[config.train.method].has_adapters:
+        cast_weights(model, torch.bfloat16)
+    if not is_quantized(model):
+        model.to(device)
     _check_texts(model, dataset, config)
     trainable = prepare(model, config.train)
     accelerator = make_accelerator(
