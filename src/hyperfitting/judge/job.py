@@ -239,7 +239,7 @@ def run_job(
             if answer.status != "failed":
                 gone = refused = 0
             elif is_refused and has_answered:  # so that it may be about the question
-                # As many as there are are refused again: another end would never bring a result.
+                # One refused before is refused again: to end for it would never bring a result.
                 gone, refused = 0, refused + (not is_again)
             else:
                 gone += 1
