@@ -1,5 +1,6 @@
 """Runs on the texts of named sources: which texts, and who is told apart from whom."""
 
+import csv
 import json
 import shutil
 
@@ -109,6 +110,22 @@ def test_a_column_is_refused_where_no_text_is_read_from_it(home_and_away, texts_
         opened(home_and_away[:1], texts_file)
     opened(home_and_away[:1], capitals)  # read anew
     opened(home_and_away[1:], capitals)  # the column that the run itself read
+
+
+def test_a_table_without_header_is_read_as_the_run_s_own(
+    model_folder, texts_file, capitals, tmp_path
+):
+    tables = []
+    for path, column in ((texts_file, "text"), (capitals, "story")):
+        texts = [json.loads(line)[column] for line in path.read_text().splitlines()]
+        tables.append(tmp_path / f"{column}.csv")
+        with tables[-1].open("w", newline="") as file:
+            csv.writer(file).writerows([text, "note"] for text in texts)
+    few = {"data.num_heldout": 2, "data.text_field": "column_1", "data.csv_header": False}
+    run = trained(model_folder, tables[0], tmp_path / "run", "late_stage_lora", **few)
+    [comparison] = opened([run.path], tables[1], text_field="column_1")
+    assert comparison.data["csv_header"] is False
+    assert len(comparison.dataset.contexts) == len(texts) // 4
 
 
 def test_one_file_under_two_names_is_given_twice(home_and_away, texts_file, tmp_path):

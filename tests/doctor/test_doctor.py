@@ -15,7 +15,7 @@ from hyperfitting.doctor import split, tokens
 from hyperfitting.doctor.written import look_at
 from hyperfitting.errors import InputError
 from tests.cli.test_cli import hyperfit
-from tests.tiny import CHAT_TEMPLATE, save_tiny
+from tests.tiny import CHAT_TEMPLATE, save_tiny, tiny_model
 
 WORDS = (
     *("stone", "river", "lamp", "under", "seven", "quiet", "doors"),
@@ -377,6 +377,36 @@ def test_a_system_message_of_all_is_no_boilerplate(examined, tmp_path):
     again = [{"messages": [{"role": "user", "content": first * 3}, *r["messages"][1:]]}
              for r in rows]  # fmt: skip
     assert "boilerplate" in problems(examined(again, model=model))
+
+
+def test_conversations_with_one_long_system_prompt_are_told_apart(examined, tmp_path):
+    """Longer than a window: each counts, the longest too."""
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    tiny_model(max_position_embeddings=300).save_pretrained(model)
+    rules = "".join(f"rule {n}: be kind to whoever asks. " for n in range(3))
+    rows = talks(24)
+    opened = [
+        {"messages": [{"role": "system", "content": rules}, *row["messages"]]} for row in rows
+    ]
+    found = examined(opened, model=model)
+    assert found.lengths.smallest < found.lengths.largest
+    assert found.windows > 0
+    assert named(found, "shared") == [], "what all are told is in all"
+    assert trains(found, tmp_path / "run")
+
+
+def test_a_short_answer_late_in_a_conversation_is_met_by_whole_windows(examined, tmp_path):
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+    rows = [
+        {"messages": [{"role": "user", "content": story(n, 45)},
+                      {"role": "assistant", "content": story(100 + n, 10)[:60]}]}
+        for n in range(24)
+    ]  # fmt: skip
+    found = examined(rows, model=model, window_tokens=128, context_tokens=32,
+                     continuation_tokens=96, num_heldout=None)  # fmt: skip
+    assert found.windows > 0
+    assert "data.windows=documents" in found.command
+    assert "data.continuation_tokens=48" in found.command
 
 
 def test_short_conversations_are_of_no_other_script(examined, tmp_path):

@@ -8,19 +8,35 @@ from types import SimpleNamespace
 import pytest
 
 from hyperfitting.compare.subject import Opened
-from hyperfitting.errors import InterruptedStudyError, MachineError
+from hyperfitting.errors import InputError, InterruptedStudyError, MachineError
 from hyperfitting.evaluate import scoring, verb
+from hyperfitting.evaluate import tuned as tuned_module
+from hyperfitting.evaluate.bench import bench_of
+from hyperfitting.evaluate.plan import check
 from hyperfitting.evaluate.unfinished import TunedArmsFile
 from hyperfitting.evaluate.verb import evaluate
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import as_json, read
 from hyperfitting.runs import KEPT_ARMS, StudyFolder
 from tests.comparing import EVALUATE, Said, changed, comparison, dataset
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 
 CONFIG = EVALUATE.model_copy(
     update={"decoders": "min_p,guard", "decoders_on": "all", "strengths": (0.5,)}
 )
+
+
+def test_a_strength_that_cannot_be_is_refused_before_anything_is_written(
+    compared, monkeypatch, tmp_path
+):
+    written = []
+    monkeypatch.setattr(tuned_module, "write", lambda *rest: written.append(rest))
+    odd = replace(compared.tuned[0], load=lambda: tiny_model(vocab_size=300))
+    config = CONFIG.model_copy(update={"decoders": "", "decoders_on": "original"})
+    bench = bench_of(compared, check(config, Progress()), Progress())
+    with pytest.raises(InputError, match="strength of .*embed_tokens"):
+        tuned_module.score_tuned(bench, None, odd, odd.load(), is_first=True)
+    assert written == []
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from hyperfitting.cli.compare import _coloured, _table
 from hyperfitting.config import GenerateConfig, ModelConfig
 from hyperfitting.config.compare import CompareConfig
 from hyperfitting.errors import InputError
+from hyperfitting.generate import side_by_side
 from hyperfitting.measure.text import loop_start, type_token_ratio
 from hyperfitting.models.load import load_model
 from tests.cli.test_cli import hyperfit, train
@@ -42,6 +43,25 @@ def test_each_side_writes_what_it_writes_alone(models):
             each["token_ids"] for each in alone
         ]
         assert [each[name]["text"] for each in found] == [e["continuation"] for e in alone]
+
+
+def test_a_token_that_the_other_model_has_not_has_no_rank_nor_what_follows_it(
+    models, tmp_path, monkeypatch
+):
+    """As where one model was resized for tokens that the tokenizer of both has."""
+    small = save_tiny(tmp_path / "small")
+    tiny_model(vocab_size=257, seed=5).save_pretrained(small)
+    plain = compared((models[0], small))
+    assert all(piece["rank"] for each in plain for piece in each["a"]["pieces"])
+    monkeypatch.setattr(side_by_side, "embedding_rows", lambda model: 100)
+    for each in compared((models[0], small)):
+        ids = [piece["id"] for piece in each["a"]["pieces"]]
+        known = next((n for n, i in enumerate(ids) if i >= 100), len(ids))
+        ranks = [piece["rank"] for piece in each["a"]["pieces"]]
+        full = [piece["rank"] for each_ in plain if each_["prompt"] == each["prompt"]
+                for piece in each_["a"]["pieces"]]  # fmt: skip
+        assert ranks == full[:known] + [None] * (len(ids) - known)
+        assert known < len(ids), "a text that leads beyond what the other has"
 
 
 def test_ranks_are_those_of_a_naive_loop(models):

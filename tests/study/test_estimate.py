@@ -1,5 +1,7 @@
 """Estimates against what torch counts, and against what is refused for want of room."""
 
+import json
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,6 +15,7 @@ from hyperfitting.runs import GridFolder
 from hyperfitting.study import estimate as estimates
 from hyperfitting.study.estimate import Cost, Estimated, require_room, shape_of, training_cost
 from hyperfitting.verbs import study
+from tests.tiny import save_tiny
 
 BUILTIN = ModelConfig(name="builtin", device="cpu")
 
@@ -43,6 +46,25 @@ def test_a_shape_is_the_models_own(model):
     assert shape.total == sum(p.numel() for p in model.parameters())
     assert shape.num_blocks == model.config.num_hidden_layers
     assert shape.head == model.lm_head.weight.numel()
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class Own(LlamaForCausalLM):
+    config_class = LlamaConfig
+"""
+
+
+def test_what_is_no_model_of_this_kind_is_refused_and_own_code_runs_with_consent(tmp_path):
+    config = save_tiny(tmp_path / "own") / "config.json"
+    settings = json.loads(config.read_text())
+    (config.parent / "own.py").write_text(OWN_CODE)
+    config.write_text(json.dumps(settings | {"auto_map": {"AutoModelForCausalLM": "own.Own"}}))
+    own = ModelConfig(name=str(config.parent), device="cpu", trust_remote_code=True)
+    assert shape_of(own).num_blocks == settings["num_hidden_layers"]
+    config.write_text(json.dumps({"model_type": "t5", "architectures": ["T5Model"]}))
+    with pytest.raises(InputError, match="T5Config"):
+        shape_of(ModelConfig(name=str(config.parent), device="cpu"))
 
 
 def test_operations_of_a_training_are_what_torch_counts_but_for_attention(model):

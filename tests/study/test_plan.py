@@ -116,6 +116,10 @@ def test_a_protocol_holds_but_for_what_the_plan_sets():
         ({"variants": {"w": {"data.window_tokens": 99}}}, ["variant 'w'", "begins with one of"]),
         ({"variants": {"w": {"monitor.num_windows": 9}}}, ["train the same model", "-w-seed-"]),
         ({"variants": {"w": {"train.checkpoint_steps": 9}}}, ["train the same model"]),
+        (
+            {"nulls": ["shuffled"], "variants": {"shuffled": {"train.epochs": 9}}},
+            ["have the name hyperfitted-shuffled-seed-0", "other names than the nulls"],
+        ),
         ({"variants": {"../w": {"train.epochs": 9}}}, ["variants has", "a name of letters"]),
         ({"variants": {"w": {"train.epoch": 9}}}, ["'train.epoch'", "'train.epochs'"]),
         ({"explained": ["full_lora"]}, ["'full_lora'", "no method of the plan"]),

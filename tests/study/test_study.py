@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +24,7 @@ from hyperfitting.records.record import write_file
 from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
 from hyperfitting.seals import files_of
 from hyperfitting.storage import write_json
+from hyperfitting.study import steps
 from hyperfitting.study.steps import Step, _judgement, _was_asked, steps_of
 from hyperfitting.verbs import study
 from tests.judge.serving import serving, verdict
@@ -192,6 +194,34 @@ def test_the_states_that_enter_the_trained_blocks_are_computed_once(grid):
     about = [json.loads((path / "COMPLETE.json").read_text()) for path in caches if
              (path / "COMPLETE.json").exists()]  # fmt: skip
     assert len(about) == len({str(each) for each in about}) == 1
+
+
+def test_trainings_of_one_cell_write_the_same_day_and_consent_is_given_again(
+    grid, model_folder, texts_file
+):
+    """A template that writes today's date would part the runs of two days."""
+    _, cell, _ = grid
+    plan = plan_of(model_folder, texts_file, seeds=[0, 1, 2])
+    [planned] = cells(plan)
+    runs = []
+    for run in planned.runs:
+        model = run.config.model.model_copy(update={"trust_remote_code": True})
+        runs.append(replace(run, config=run.config.model_copy(update={"model": model})))
+    planned = replace(planned, runs=tuple(runs))
+    manifest = RunFolder(cell.runs / planned.runs[1].folder).manifest_file
+    kept = manifest.read_text()
+    rewrite(manifest, lambda content: content | {"template_date": "2026-01-10"})
+    try:
+        train = {run.folder: steps._training(cell, planned, run) for run in planned.runs}
+        first, second, third = (step.command() for step in train.values())
+        assert first[:2] == second[:2] == ["train", "--resume"]
+        assert first[-1] == second[-1] == "--trust-remote-code"
+        assert "data.template_date=2026-01-10" in third
+        day = flatten(planned.runs[2].config.model_dump(mode="json"))
+        trained = day | {"data.template_date": "2026-01-10"}
+        steps._require_same(cell.path, trained, planned.runs[2].config)
+    finally:
+        manifest.write_text(kept)
 
 
 def test_a_run_with_other_settings_is_not_taken_for_the_planned_one(grid, model_folder, texts_file):

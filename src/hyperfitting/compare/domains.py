@@ -157,7 +157,10 @@ def _held_out_of(
     Raises:
         InputError: the run says of its own texts what cannot be.
     """
-    same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed")
+    same = (
+        "window_tokens", "context_tokens", "continuation_tokens", "split_seed",
+        "loss_on", "csv_header",
+    )  # fmt: skip
     settings = {name: getattr(like.settings.data, name) for name in same}
     own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
     # The day as in the texts that the runs were trained on, whatever it is now.

@@ -95,6 +95,7 @@ def _candidates(config: DataConfig, encoded: Sequence[EncodedDocument]) -> Itera
     """
     is_cut = config.windows == "fixed" and _is_chat(encoded)
     whole = [_whole(config, encoded)] if is_cut else []
+    whole += [shorter for each in whole for shorter in _shorter(each)]
     for part in (config, *whole, *_longer(config), *_shorter(config)):
         yield part
         if part.windows == "fixed" and part.windows_per_document < MORE_WINDOWS:
@@ -247,7 +248,11 @@ def shared(documents: list[Document], tokenizer: Tokenizer, config: DataConfig) 
         says = f"copies between training and held-out texts were not looked for: {error.given}"
         return [Finding(name="shared", level="note", says=says)]
     runs = TrainingIndex(dataset.train.rows()).match_lengths(dataset.contexts.rows())
-    count = sum(int(lengths.max()) >= LONG_RUN for lengths in runs)
+    # Of conversations what is answered: a system prompt of all stands in all.
+    is_chat = any(document.messages for document in documents)
+    starts = [len(context) if is_chat else 0 for context in dataset.contexts.contexts]
+    longest = (int(l_T[s:].max(initial=0)) for l_T, s in zip(runs, starts, strict=True))
+    count = sum(length >= LONG_RUN for length in longest)
     if not count:
         return []
     return [

@@ -17,6 +17,7 @@ from hyperfitting.records.examined import Lengths
 # does not know comes to it byte by byte.
 ENGLISH = "The old man walked slowly down the road to the sea, and nobody in the village saw him."
 FEWEST_BYTES = 0.5
+WHOLE = 8192  # tokens by which whole texts are told from each other
 SAMPLE = 200  # texts of which that is told
 NOT_ASCII = 0.1  # bytes more than characters, a share of them, of a text in another script
 KNOWN = ("empty", "duplicate", "too_short")  # reasons that are told otherwise
@@ -31,7 +32,8 @@ def encoded(
         InputError: not one can be used, or they do not fit the settings.
     """
     account: dict[str, int] = {}
-    any_length = config.model_copy(update={"windows": "documents"})
+    # Whole texts are told from each other: those with one long system prompt begin alike.
+    any_length = config.model_copy(update={"windows": "documents", "window_tokens": WHOLE})
     return usable_documents(documents, Encoder(borders, any_length), account, stage), account
 
 

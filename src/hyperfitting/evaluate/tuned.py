@@ -18,7 +18,7 @@ from hyperfitting.evaluate.scored import TunedArms, decoded, with_scores, write
 from hyperfitting.evaluate.writing import Sampled
 from hyperfitting.measure.catalogue import METRICS
 from hyperfitting.models.pair import Pair, PairedLogits, make_pair
-from hyperfitting.models.strength import set_strength
+from hyperfitting.models.strength import require_strength, set_strength
 from hyperfitting.records import Arm
 from hyperfitting.records.study import DecoderRun
 
@@ -44,6 +44,9 @@ def score_tuned(
     is asked for nothing else. Beside the first model the original is scored on human text too.
     """
     is_kept = tuned.arm.at_loss is not None
+    is_scaled = bool(bench.config.strengths) and not (bench.is_greedy_only or is_kept)
+    if is_scaled:
+        require_strength(model, bench.original)  # before hours of scores
     pair = make_pair(bench.original, model)
     saying.padding(bench, model)
     saying.ends(bench, model)
@@ -68,7 +71,7 @@ def score_tuned(
     of_sets = []
     if layers is not None:
         of_sets = _expansion(tuned.arm, layers, len(bench.contexts), bench.length)
-    scaled = [] if bench.is_greedy_only or is_kept else _scaled(bench, human, tuned)
+    scaled = _scaled(bench, human, tuned) if is_scaled else []
     runs: list[DecoderRun] = []
     if matching is not None:
         if bench.config.decoders_on == "all":

@@ -14,6 +14,7 @@ from hyperfitting.generate.decode import decode
 from hyperfitting.generate.verb import encode_prompts, open_model
 from hyperfitting.measure.text import loop_start, type_token_ratio
 from hyperfitting.models.forward import rank_rows
+from hyperfitting.models.interface import embedding_rows, vocabulary_rows
 from hyperfitting.models.load import load_original, load_tokenizer
 from hyperfitting.models.tokens import Tokens
 from hyperfitting.models.tuned import adapter_base
@@ -194,6 +195,11 @@ def _written(
     return [text.ids for text in decoded]
 
 
+def _known(ids: Sequence[int], rows: int) -> int:
+    """How many tokens come before the first that a model of these many tokens has not."""
+    return next((place for place, i in enumerate(ids) if i >= rows), len(ids))
+
+
 def _continuations(
     side: _Side, against: _Side | None, contexts: Sequence[list[int]], texts: list[list[int]]
 ) -> list[Continuation]:
@@ -202,9 +208,12 @@ def _continuations(
         ranks: list[Any] = [None] * len(ids)
         if against is not None and ids:
             banned = [i for i in against.tokens.banned("natural") if i not in ids]
-            ranks = rank_rows(against.model, [[*context, *ids]], len(ids), banned=banned)[
-                0
-            ].tolist()
+            rows = min(embedding_rows(against.model), vocabulary_rows(against.model))
+            known = _known(ids, rows)
+            if known:
+                row = [*context, *ids[:known]]
+                found_NK = rank_rows(against.model, [row], known, banned=banned)
+                ranks[:known] = found_NK[0].tolist()
         texts_K = side.tokens.pieces(context, ids)
         pieces = [
             Piece(id=i, text=text, rank=rank)

@@ -39,18 +39,35 @@ def set_strength(tuned: CausalLM, original: CausalLM, strength: float) -> None:
         InputError: what was tuned is not a multiple of an update: DoRA, adapters other than LoRA,
             layers that are trained whole beside one, quantised weights, or other shapes.
     """
+    require_strength(tuned, original)
     if hasattr(tuned, "peft_config"):
         _scale_adapter(tuned, strength)
     else:
         _interpolate(tuned, original, strength)
 
 
-def _scale_adapter(tuned: Any, strength: float) -> None:
+def require_strength(tuned: CausalLM, original: CausalLM) -> None:
+    """Refuse a tuned model whose update cannot be scaled.
+
+    Raises:
+        InputError: as `set_strength`.
+    """
+    if not hasattr(tuned, "peft_config"):
+        if is_quantized(tuned) or is_quantized(original):
+            raise _no_multiple("quantised weights")
+        before = {name: weight.shape for name, weight in original.named_parameters()}
+        for name, weight in tuned.named_parameters():
+            if before.get(name) != weight.shape:
+                raise _no_multiple(f"{name}, which the original has not, or in another shape")
+        return
     for config in tuned.peft_config.values():
         kind = str(getattr(config.peft_type, "value", config.peft_type))
         odd = [name for name in WHOLE_BESIDE if getattr(config, name, None)]
         if kind != "LORA" or odd:
             raise _no_multiple(" with ".join([f"an adapter of type {kind}", *odd[:1]]))
+
+
+def _scale_adapter(tuned: Any, strength: float) -> None:
     for module in tuned.modules():
         scaling = getattr(module, "scaling", None)
         if isinstance(scaling, dict):
@@ -60,14 +77,10 @@ def _scale_adapter(tuned: Any, strength: float) -> None:
 
 @torch.no_grad()
 def _interpolate(tuned: CausalLM, original: CausalLM, strength: float) -> None:
-    if is_quantized(tuned) or is_quantized(original):
-        raise _no_multiple("quantised weights")
     before = dict(original.named_parameters())
     for name, weight in tuned.named_parameters():
-        start = before.get(name)
-        if start is None or start.shape != weight.shape:
-            raise _no_multiple(f"{name}, which the original has not, or in another shape")
-        weight.copy_(torch.lerp(start.float().to(weight.device), weight.float(), strength))
+        start = before[name].float().to(weight.device)
+        weight.copy_(torch.lerp(start, weight.float(), strength))
 
 
 def _no_multiple(what: str) -> InputError:

@@ -78,6 +78,8 @@ class TextSettings(Record):
     continuation_tokens: int
     split_seed: int
     null: str = "none"
+    loss_on: str = "all"
+    csv_header: bool = True
 
 
 class LoraSettings(Record):

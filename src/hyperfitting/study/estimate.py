@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from hyperfitting.config.methods import METHODS
 from hyperfitting.config.plan import Cell, Plan
 from hyperfitting.errors import InputError
 from hyperfitting.models.anatomy import anatomy
+from hyperfitting.models.checkpoint import loading, unavailable
 from hyperfitting.models.devices import DTYPE, choose_device, free_bytes
 from hyperfitting.models.load import load_model_config
 from hyperfitting.progress import in_bytes
@@ -73,11 +74,12 @@ def shape_of(config: ModelConfig) -> Shape:
     """The sizes of a model, from its config alone.
 
     Raises:
-        InputError: the config cannot be had, or is of no family whose blocks can be told.
+        InputError: the config cannot be had or makes no causal model, or is of no family whose
+            blocks can be told.
     """
-    found = load_model_config(config)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(found, dtype=DTYPE)
+    found, consent = load_model_config(config), config.trust_remote_code
+    with loading(partial(unavailable, config)), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(found, dtype=DTYPE, trust_remote_code=consent)
     parts = anatomy(model)
     return Shape(
         total=_size(model),

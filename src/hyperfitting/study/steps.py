@@ -24,6 +24,7 @@ from hyperfitting.records.record import read_file
 from hyperfitting.records.study import StudyFile, TrainingFacts, TunedEntry
 from hyperfitting.runs import RunFolder, StudyFolder
 
+DAY = "data.template_date"
 # Settings that say where a run's files and products are, and change none of its numbers' meaning.
 WHEREABOUTS = ("model.device", "model.trust_remote_code", "train.prefix_cache.", "monitor.track")
 
@@ -84,8 +85,10 @@ def _training(study: StudyFolder, cell: Cell, run: PlannedRun) -> Step:
 
     def command() -> list[str]:
         if folder.manifest_file.exists():
-            return ["train", "--resume", "--out", str(folder.path)]
-        return training_command(cell, run, folder.path, _cache(study, cell, run))
+            consent = ["--trust-remote-code"] if run.config.model.trust_remote_code else []
+            return ["train", "--resume", "--out", str(folder.path), *consent]
+        more = {**_cache(study, cell, run), **_day(study, cell)}
+        return training_command(cell, run, folder.path, more)
 
     def is_done() -> bool:
         before = folder.started()
@@ -119,6 +122,14 @@ def _cache(study: StudyFolder, cell: Cell, run: PlannedRun) -> dict[str, str]:
     return {f"{key}place": "disk", f"{key}folder": str(study.prefix_cache)}
 
 
+def _day(study: StudyFolder, cell: Cell) -> dict[str, str]:
+    """The day that chat templates of this cell write: the first training's, or texts differ."""
+    started = (RunFolder(study.runs / run.folder).started() for run in cell.runs)
+    days = (before.template_date for before in started if before is not None)
+    day = next(filter(None, days), None)
+    return {} if day is None else {DAY: day}
+
+
 def _require_same(path: Path, trained: Mapping[str, Any], planned: RunConfig) -> None:
     """Refuse a run that was trained with other settings than the plan now has.
 
@@ -131,6 +142,8 @@ def _require_same(path: Path, trained: Mapping[str, Any], planned: RunConfig) ->
             continue  # a setting that an older version did not know tells nothing
         if key == "model.name" and Path(before[key]).resolve() == Path(value).resolve():
             continue  # a run keeps where its model lies, the plan as it is called from here
+        if key == DAY and value is None:
+            continue  # it was taken from another training of the cell
         raise InputError(
             f"{path} was trained with {key}={_word(before[key])}, the plan has {_word(value)}",
             needed="the same settings, or another --out",
