@@ -31,9 +31,11 @@ from hyperfitting.runs import RunFolder, StudyFolder
 from hyperfitting.train import lora
 from hyperfitting.train.methods import prepare, require_trainable
 from hyperfitting.train.result import load_checkpoint_result
+from tests.cli.test_cli import hyperfit
 from tests.comparing import EVALUATE
 from tests.models.hub import publish
 from tests.models.test_checkpoint import A, B, config, save_adapter_beside, set_config
+from tests.sealing import rewrite
 from tests.tiny import save_tiny, tiny_model
 from tests.train.running import settings
 from tests.train.test_result import trained
@@ -140,6 +142,28 @@ def test_a_run_keeps_the_commit_it_was_trained_from(texts_file, tmp_path, hub_ca
     assert model_digest(compared.tuned[0].load()) == before
     for name in (run.path, run.adapter):
         assert model_digest(open_model(config(name))[0]) == before
+
+
+def test_a_run_that_was_stopped_goes_on_from_the_commit_it_began_with(
+    texts_file, tmp_path, hub_cache
+):
+    """The branch has moved on, and its weights are others."""
+    one, two = save_tiny(tmp_path / "one"), save_tiny(tmp_path / "two")
+    tiny_model(seed=5).save_pretrained(two)
+    publish(hub_cache, "lab/base", {A: one, B: two}, {"main": A})
+    run = trained("lab/base", texts_file, tmp_path / "run", "full_sft", **SHORT)
+    expected = model_digest(load_model(config(run.model)))
+    shutil.rmtree(run.model)
+    rewrite(
+        run.manifest_file,
+        lambda found: {k: v for k, v in found.items() if k != "training"} | {"status": "training"},
+    )
+    (hub_cache / "models--lab--base" / "refs" / "main").write_text(B)
+    result = hyperfit("train", "--resume", "--out", run.path)
+    assert result.exit_code == 0, result.output
+    assert model_digest(load_model(config(run.model))) == expected
+    assert run.manifest().settings.model.revision is None
+    assert run.manifest().origin.commit == A
 
 
 def test_a_run_is_not_put_on_a_base_that_changed(texts_file, tmp_path):

@@ -7,6 +7,8 @@ from hyperfitting.config import RunConfig
 from hyperfitting.errors import InputError
 from hyperfitting.models.digests import model_digest
 from hyperfitting.models.load import load_model, quiet_transformers
+from hyperfitting.models.merged import OF_SAMPLING
+from hyperfitting.models.types import CausalLM
 from hyperfitting.storage import new_directory
 from hyperfitting.train.lora import save_adapter
 from hyperfitting.train.parts import RunParts
@@ -27,12 +29,24 @@ def save_result(parts: RunParts) -> None:
             save_adapter(trainable.model, trainable.initial, folder, config.train.lora)
             return
         with quiet_transformers():
-            trainable.model.save_pretrained(folder, safe_serialization=True)
+            _write(trainable.model, folder)
         parts.tokens.tokenizer.save_pretrained(folder)
         trained = model_digest(trainable.model)
         trainable.forget_weights()
         give_back_unused()
         _require_saved(trained, folder, config)
+
+
+def _write(model: CausalLM, folder: Path) -> None:
+    """Write a model. Some versions of transformers refuse samplers that do not sample."""
+    try:
+        model.save_pretrained(folder, safe_serialization=True)
+    except ValueError:
+        if model.generation_config.do_sample:
+            raise
+        for name in OF_SAMPLING:
+            setattr(model.generation_config, name, None)
+        model.save_pretrained(folder, safe_serialization=True)
 
 
 def _require_saved(trained: str, folder: Path, config: RunConfig) -> None:

@@ -83,10 +83,11 @@ def train(
             save_run_figure(run.metrics(), losses, before.arm, run.figure_file)
         return run
     require_writable(run.path)
+    pinned = config if before is None else _at_its_commit(config, before)
     if dataset is None:
         day = None if before is None else before.template_date
-        dataset = read_dataset(config, progress, day)
-    parts = run_parts(run, config, dataset, progress)
+        dataset = read_dataset(pinned, progress, day)
+    parts = replace(run_parts(run, pinned, dataset, progress), config=config)
     go_on = f"hyperfit train --resume --out {run.path}"
     with only_writer(run.path), going_on(go_on, run.manifest_file):
         before = run.started() if resume else None
@@ -123,6 +124,14 @@ def train(
                 raise InterruptedRunError(kept[-1], run.path) from None
             raise
     return run
+
+
+def _at_its_commit(config: RunConfig, before: RunManifest) -> RunConfig:
+    """The config of a resumed run, with the commit of its hub model where it named a branch."""
+    if config.model.revision != before.settings.model.revision:
+        return config  # `same_run` refuses it
+    update = {"revision": before.base_model().revision}
+    return config.model_copy(update={"model": config.model.model_copy(update=update)})
 
 
 def _require_new(run: RunFolder) -> None:
