@@ -21,6 +21,7 @@ from hyperfitting.config.plan import cells, resolve_plan
 from hyperfitting.errors import InputError, UnfinishedGridError
 from hyperfitting.progress import Progress
 from hyperfitting.records.record import write_file
+from hyperfitting.report.load import read_study
 from hyperfitting.runs import GridFolder, RunFolder, StudyFolder
 from hyperfitting.seals import files_of
 from hyperfitting.storage import write_json
@@ -175,6 +176,56 @@ def test_a_run_that_was_trained_anew_is_evaluated_again(grid, model_folder, text
 
     rewrite(run.manifest_file, trained_anew)
     assert waiting() == ["evaluate"]
+
+
+def test_controls_of_a_run_that_was_trained_anew_are_run_again_and_left_out_until_then(
+    grid, model_folder, texts_file, tmp_path
+):
+    """The evaluation knows the new model, the controls an old one."""
+    out, cell, _ = grid
+    copy = tmp_path / "grid"
+    shutil.copytree(out.path, copy)
+    plan = plan_of(model_folder, texts_file)
+    [prepared] = cells(plan)
+    folder = StudyFolder(copy / cell.path.name)
+    explained = next(s for s in steps_of(plan, prepared, copy) if s.name == "explain")
+    assert explained.is_done()
+    before = read_study(folder)
+    assert before.explained.arms
+
+    def other(content):
+        for entry in content["runs"]:
+            assert len(entry["digest"]) >= 16
+            entry["digest"] = "0" * len(entry["digest"])
+        return content
+
+    rewrite(folder.study_file, other)
+    assert not explained.is_done()
+    after = read_study(folder)
+    assert after.explained.arms == []
+    [line] = [each for each in after.left_out if "another training" in each]
+    assert "provenance.json" in line
+    assert "run `hyperfit explain" in line
+    assert after.curves.keys() == before.curves.keys() != set()
+
+
+def test_curves_of_another_training_in_the_run_s_place_are_left_out(grid, tmp_path):
+    """As where a study was copied beside other runs."""
+    out, cell, _ = grid
+    copy = tmp_path / "grid"
+    shutil.copytree(out.path, copy)
+    folder = StudyFolder(copy / cell.path.name)
+    run = RunFolder(folder.runs / "late_stage_lora-seed-1")
+
+    def trained_anew(content):
+        content["training"]["seconds"] += 1
+        return content
+
+    rewrite(run.manifest_file, trained_anew)
+    found = read_study(folder)
+    assert [arm.seed for arm in found.curves] == [0]
+    [line] = [each for each in found.left_out if str(run.path) in each]
+    assert "is another training than was evaluated" in line
 
 
 def test_a_damaged_note_of_the_steps_costs_no_step(grid, model_folder, texts_file):

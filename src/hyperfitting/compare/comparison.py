@@ -45,15 +45,17 @@ class TunedModel:
             return None
         return load_dataset(RunFolder(self.path).windows_file).train.rows()
 
-    def listed(self, study: Path, origin: Origin | None = None) -> TunedEntry:
-        """The entry of `study.json`, with where the model was loaded from.
+    def listed(
+        self, study: Path, origin: Origin | None = None, digest: str | None = None
+    ) -> TunedEntry:
+        """The entry of `study.json`, with where the model was loaded from and its digest.
 
         Paths of runs are seen from the study, so that both can move.
         """
         path = None if self.path is None else _seen_from(study, self.path)
         if origin and self.facts.checkpoint is None:
             origin = origin.model_copy(update={"name": _seen_from(study, Path(origin.name))})
-        return TunedEntry(arm=self.arm, path=path, origin=origin, **dict(self.facts))
+        return TunedEntry(arm=self.arm, path=path, origin=origin, digest=digest, **dict(self.facts))
 
 
 def _seen_from(study: Path, path: Path) -> str:

@@ -57,6 +57,7 @@ class Scored:
     of_sets: list[SetValue] = field(default_factory=list)
     mauve: MauveSettings | None = None
     origins: dict[Arm, Origin] = field(default_factory=dict)
+    digests: dict[Arm, str] = field(default_factory=dict)  # of the tuned models
     helpers: list[Origin] = field(default_factory=list)  # models that write no arm alone
 
     @property

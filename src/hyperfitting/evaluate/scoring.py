@@ -1,6 +1,6 @@
 """Score tuned models beside the original and the human text, from the first arm to the last."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperfitting.compare.comparison import TunedModel
 from hyperfitting.compare.unfinished import Unfinished
@@ -35,15 +35,19 @@ def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
     origins: dict[Arm, Origin] = {}
     _add_origin(origins, ORIGINAL, bench.original, bench.comparison.digest)
     beside: list[TunedArms] = []
+    digests: dict[Arm, str] = {}
     for tuned in bench.comparison.tuned:
         if tuned.arm.at_loss is not None and bench.is_greedy_only:
             continue
         model = tuned.load()
         _add_origin(origins, tuned.arm, model)
+        digest = digests[tuned.arm] = behaviour_digest(model)
         is_first = all(each.original is None for each in beside)
-        beside.append(_of_tuned(bench, human, tuned, model, unfinished, is_first=is_first))
+        kept = _Kept(unfinished, digest) if unfinished else None
+        beside.append(_of_tuned(bench, human, tuned, model, kept, is_first=is_first))
         del model  # before the next is loaded
     found = with_original(bench, human, beside, origins)
+    found.digests = digests
     with recorded_origins() as loaded:
         _audit(bench, found)
     amateur = origin_of(bench.amateur)
@@ -51,19 +55,26 @@ def score(bench: Bench, unfinished: Unfinished | None = None) -> Scored:
     return found
 
 
+class _Kept(NamedTuple):
+    """What a stopped attempt left, and the digest of the model that is looked for in it."""
+
+    unfinished: Unfinished
+    digest: str
+
+
 def _of_tuned(
     bench: Bench,
     human: ArmOutputs,
     tuned: TunedModel,
     model: Any,
-    unfinished: Unfinished | None,
+    kept: _Kept | None,
     *,
     is_first: bool,
 ) -> TunedArms:
     """The arms of a tuned model, scored now or by an attempt that was stopped."""
-    if unfinished is None:
+    if kept is None:
         return score_tuned(bench, human, tuned, model, is_first=is_first)
-    digest = behaviour_digest(model)
+    unfinished, digest = kept
     before = unfinished.of(KEPT_ARMS, TunedArmsFile, tuned.arm, digest)
     if before is not None:
         bench.progress.say(f"  {tuned.arm.in_full}: kept from before")

@@ -185,7 +185,10 @@ def _about(
         elsewhere=[_texts(each) for each in found[1:]],
         ends=bench.tokens.listed_ends(),
         evaluate=EvaluateSettings.model_validate(bench.config.model_dump(mode="json")),
-        runs=[each.listed(study.path, scored.origins.get(each.arm)) for each in comparison.tuned],
+        runs=[
+            each.listed(study.path, scored.origins.get(each.arm), scored.digests.get(each.arm))
+            for each in comparison.tuned
+        ],
         helpers=scored.helpers,
         entropy_matching=scored.matching,
         run_agreement=run_agreements(scored.arms, bench.config),

@@ -23,6 +23,7 @@ class Explained:
     """What each control found of each tuned model; nothing where it did not run."""
 
     by_control: Mapping[str, Sequence[OfArm]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # of other trainings than were evaluated
 
     def of(self, kind: type[Found]) -> list[Found]:
         """The records of one kind, which are those of one control."""
@@ -40,14 +41,21 @@ class Explained:
         return list(dict.fromkeys(r.arm for records in self.by_control.values() for r in records))
 
 
-def read_explained(folder: StudyFolder, contexts_digest: str | None = None) -> Explained:
+def read_explained(
+    folder: StudyFolder,
+    contexts_digest: str | None = None,
+    evaluated: Mapping[Arm, str] | None = None,
+) -> Explained:
     """What `hyperfit explain` left in a folder; empty where it did not run.
+
+    What it found of another model than the one of that digest that was evaluated is left out.
 
     Raises:
         InputError: a file is damaged, of a newer version, or of other texts than
             `contexts_digest` names.
     """
     found: dict[str, Sequence[OfArm]] = {}
+    left_out: list[str] = []
     again = f"run `hyperfit explain {folder.path}` again"
     _require_whole(folder, again)
     for name, record in RECORDS.items():
@@ -62,8 +70,14 @@ def read_explained(folder: StudyFolder, contexts_digest: str | None = None) -> E
                 needed=f"controls on the contexts {contexts_digest[:12]}…",
                 hint=again,
             )
-        found[name] = content.arms
-    return Explained(found)
+        others = content.of_others(evaluated or {})
+        found[name] = [each for each in content.arms if each.arm not in others]
+        left_out += [
+            f"{path} speaks of another training of {arm.in_full} than was evaluated, which is left "
+            f"out: {again}"
+            for arm in others
+        ]
+    return Explained(found, left_out)
 
 
 def _require_whole(folder: StudyFolder, again: str) -> None:

@@ -211,6 +211,7 @@ def read_study(folder: StudyFolder) -> Study:
     curves, without = _curves(folder, about)
     judgements, unread = _judgements(folder, about)
     exports, damaged = _exports(folder, about)
+    explained = read_explained(folder, about.data.contexts_digest, about.digests)
     return Study(
         info=about,
         rows=[row for row in rows if row.domain not in others],
@@ -223,9 +224,9 @@ def read_study(folder: StudyFolder) -> Study:
         tasks=_tasks(folder),
         exports=exports,
         traces=_traces(folder),
-        explained=read_explained(folder, about.data.contexts_digest),
+        explained=explained,
         without_ttr=undefined_in_human_text(folder, "ttr", about.data.source),
-        left_out=[*without, *unread, *damaged],
+        left_out=[*without, *unread, *damaged, *explained.left_out],
     )
 
 
@@ -276,7 +277,8 @@ def _exports(
     found: dict[Arm, list[ExportFile]] = {}
     damaged = []
     for entry in about.runs:
-        for path in RunFolder(folder.path / entry.path).exported() if entry.path else ():
+        run = _run_of(folder, entry)
+        for path in run.exported() if run is not None else ():
             try:
                 file = read_file(ExportFile, path, "export that run again")
             except InputError as error:
@@ -311,12 +313,22 @@ def _curves(folder: StudyFolder, about: StudyFile) -> tuple[dict[Arm, list[Monit
     for entry in about.runs:
         if entry.path is None:
             continue
-        run = RunFolder(folder.path / entry.path)
-        if run.path.is_dir():
+        run, path = _run_of(folder, entry), folder.path / entry.path
+        if run is not None:
             curves[entry.arm] = run.metrics()
         else:
-            absent.append(f"{run.path} is not there: the page is without its training curves")
+            why = "is another training than was evaluated" if path.is_dir() else "is not there"
+            absent.append(f"{path} {why}: the page is without its training curves")
     return curves, absent
+
+
+def _run_of(folder: StudyFolder, entry: TunedEntry) -> RunFolder | None:
+    """The run that an entry speaks of, where it still is where it was and as it was."""
+    if entry.path is None or not (folder.path / entry.path).is_dir():
+        return None
+    run = RunFolder(folder.path / entry.path)
+    manifest = run.started()
+    return run if manifest is None or entry.is_of(manifest) else None
 
 
 def _generations(folder: StudyFolder, about: StudyFile) -> dict[tuple[Arm, Mode], list[Generation]]:

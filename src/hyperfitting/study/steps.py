@@ -21,7 +21,7 @@ from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.judged import Judgement, Judgements
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import read_file
-from hyperfitting.records.study import StudyFile, TrainingFacts, TunedEntry
+from hyperfitting.records.study import StudyFile
 from hyperfitting.runs import RunFolder, StudyFolder
 
 DAY = "data.template_date"
@@ -169,7 +169,9 @@ def _evaluation(plan: Plan, study: StudyFolder, cell: Cell, after: Sequence[str]
             return False
         has = {Path(entry.path).name: entry for entry in about.runs if entry.path}
         return _was_set(about.evaluate, config) and all(
-            name in has and _is_of(has[name], manifest, about.data.contexts_digest)
+            name in has
+            and has[name].is_of(manifest)
+            and manifest.contexts_digest == about.data.contexts_digest
             for name, manifest in _complete(study, cell).items()
         )
 
@@ -181,16 +183,6 @@ def _was_set(before: Any, config: EvaluateConfig) -> bool:
     asked = config.model_dump(mode="json", exclude={"device", "trust_remote_code", "batch_size"})
     had = before.model_dump(mode="json")
     return all(had.get(key, value) == value for key, value in asked.items())
-
-
-def _is_of(entry: TunedEntry, manifest: RunManifest, contexts_digest: str) -> bool:
-    """Whether a study speaks of this very training, on these texts.
-
-    What an older version did not note of it tells nothing.
-    """
-    facts, noted = TrainingFacts.of(manifest).model_dump(), entry.model_dump()
-    same = all(noted[key] in (None, value) for key, value in facts.items())
-    return same and manifest.contexts_digest == contexts_digest
 
 
 def _complete(study: StudyFolder, cell: Cell) -> dict[str, RunManifest]:
@@ -228,8 +220,9 @@ def _explanation(
         return ["explain", *complete, "--out", str(study.path), *words(changed(config))]
 
     def is_done() -> bool:
-        if not study.explain.is_dir():
+        if not study.explain.is_dir() or not study.study_file.exists():
             return False
+        evaluated = read_file(StudyFile, study.study_file, "run `hyperfit evaluate` again")
         arms = {METHODS[run.config.train.method].arm for run in runs}
         texts = next((each.contexts_digest for each in _complete(study, cell).values()), None)
         found = {name: _control(study, name) for name in RECORDS}
@@ -241,6 +234,8 @@ def _explanation(
             if file is None and name in asked:
                 continue
             if file is None or not _says(file, arms, config) or file.contexts_digest != texts:
+                return False
+            if file.of_others(evaluated.digests):
                 return False
         return True
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
+from hyperfitting.records.arms import Arm
 from hyperfitting.records.controls.block_swap import BlockSwap
 from hyperfitting.records.controls.geometry import Geometry
 from hyperfitting.records.controls.joint_null import JointNull
@@ -50,6 +51,11 @@ class ControlFile(FileRecord, Generic[Found]):
     arms: list[Found]
     original_digest: str | None = None  # of all that each computes with
     digests: list[str] = Field(default_factory=list)  # of the tuned models, as arms
+
+    def of_others(self, evaluated: Mapping[Arm, str]) -> list[Arm]:
+        """Arms whose model here is another than the one of that digest that was evaluated."""
+        known = zip(self.arms, self.digests, strict=False)  # earlier versions noted none
+        return [each.arm for each, digest in known if evaluated.get(each.arm, digest) != digest]
 
 
 class KeptFinding(FileRecord, Generic[Found]):
