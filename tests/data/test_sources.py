@@ -6,7 +6,7 @@ import pytest
 
 from hyperfitting.config import DataConfig
 from hyperfitting.data import sources
-from hyperfitting.data.sources import read_documents, read_hub_dataset
+from hyperfitting.data.sources import passed_over, read_documents, read_hub_dataset
 from hyperfitting.errors import InputError
 
 
@@ -67,6 +67,19 @@ def test_messages_are_kept_as_a_conversation(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}))
     [document] = read(tmp_path / "a.jsonl")
     assert list(document.messages) == messages
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
+    folder = tmp_path / "texts"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("one")
+    assert passed_over(str(folder)) is None
+    for name in ("b.md", "sub/c.MD", "LICENSE", ".hidden.md"):
+        (folder / name).write_text("two")
+    said = passed_over(str(folder))
+    assert said.startswith("3 files of the folder not read (2 .md, 1 no ending): texts end in ")
+    assert ".jsonl" in said
+    assert passed_over(str(folder / "a.txt")) is passed_over("org/dataset") is None
 
 
 @pytest.mark.parametrize("place", ["b.txt", "sub/b.txt", "more", "c.jsonl"])

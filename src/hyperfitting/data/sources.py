@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from hyperfitting.data.messages import (
 from hyperfitting.data.template import Message
 from hyperfitting.errors import InputError, did_you_mean
 from hyperfitting.foreign import led_out
+from hyperfitting.progress import in_number
 from hyperfitting.strict_json import parse_json
 
 MOST_ENTRIES = 100_000  # of a folder with texts
@@ -338,6 +340,25 @@ def _files_in(path: Path) -> list[Path]:
             _require_inside(each, path)
         found += texts
     return sorted(file for file in found if file.is_file())
+
+
+def passed_over(source: str) -> str | None:
+    """A line on the files of a folder that are not read for how they end; None where all are."""
+    if not Path(source).is_dir():
+        return None
+    endings: Counter[str] = Counter()
+    for _, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = (Path(name) for name in names if not name.startswith("."))
+        endings.update(path.suffix.lower() or "no ending" for path in shown)
+    others = {e: n for e, n in endings.most_common() if e not in READERS}
+    if not others:
+        return None
+    named = ", ".join(f"{n:,} {e}" for e, n in list(others.items())[:3])
+    return (
+        f"{in_number(sum(others.values()), 'file')} of the folder not read ({named}): "
+        f"texts end in {', '.join(READERS)}"
+    )
 
 
 def _require_inside(path: Path, root: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import date
 
 from hyperfitting.config import RunConfig
 from hyperfitting.data.reasons import DROPPED, counted
-from hyperfitting.data.sources import read_documents
+from hyperfitting.data.sources import passed_over, read_documents
 from hyperfitting.data.windows import Dataset, build_dataset
 from hyperfitting.measure.overlap import TrainingIndex
 from hyperfitting.models.load import load_tokenizer
@@ -33,6 +33,8 @@ def read_dataset(
         if copied := count_copied(dataset.contexts.continuations, dataset.train.rows()):
             dataset.account[COPIED] = copied
         stage.update(1, describe_data(dataset, config))
+    if others := passed_over(config.data.source):
+        progress.say(f"  {others}")
     return dataset
 
 
