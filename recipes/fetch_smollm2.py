@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="new folder of the model")
     out = parser.parse_args().out
-    if out.exists():
+    if (out / "config.json").exists():
         print(f"{out} is there already")
         return
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
 from tests.domains import HERE, opened
 from tests.sealing import rewrite
-from tests.tiny import byte_tokenizer
+from tests.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
 from tests.train.test_result import trained
 
 
@@ -126,6 +126,30 @@ def test_a_table_without_header_is_read_as_the_run_s_own(
     [comparison] = opened([run.path], tables[1], text_field="column_1")
     assert comparison.data["csv_header"] is False
     assert len(comparison.dataset.contexts) == len(texts) // 4
+
+
+def test_a_run_of_answers_alone_is_compared_on_plain_texts_and_on_answers(capitals, tmp_path):
+    model = save_tiny(tmp_path / "chat", chat=CHAT_TEMPLATE)
+
+    def chats(name, word):
+        path = tmp_path / name
+        said = [(f"{word} {n}?", f"{word} {n} goes on and on, {n * 7} times.") for n in range(16)]
+        rows = [
+            {"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": it}]}
+            for ask, it in said
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    few = {"data.loss_on": "assistant", "data.windows": "documents", "data.window_tokens": 96,
+           "data.num_heldout": 4}  # fmt: skip
+    run = trained(model, chats("own.jsonl", "who"), tmp_path / "run", "late_stage_lora", **few)
+    [plain] = opened([run.path], capitals)
+    assert plain.data["loss_on"] == "all"
+    [answers] = opened([run.path], chats("other.jsonl", "what"), text_field=None)
+    assert answers.data["loss_on"] == "assistant"
+    trains_on = answers.dataset.heldout.label_NT
+    assert 0 < trains_on.sum() < answers.dataset.heldout.length_N.sum() / 2 * 1.5
 
 
 def test_one_file_under_two_names_is_given_twice(home_and_away, texts_file, tmp_path):

@@ -201,6 +201,7 @@ def test_a_plain_arm_is_named_beside_its_nulls_strengths_and_variants(study):
     """Every entry by its own name, and the plain one by its arm alone."""
     listed = json.loads((study / "study.json").read_text())
     first = listed["generations"][0]
+    first["parameters"] |= {"num_train": None}  # as beside a variant of it
     for more in ({"null": "shuffled"}, {"strength": 0.5}, {"num_train": 16, "null": "shuffled"}):
         beside = first | {"parameters": {"decoder": "greedy", **more}, "arm_parameters": more}
         listed["generations"].append(beside)

@@ -1,5 +1,6 @@
 """Open the same runs on the held-out texts of other sources."""
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +21,8 @@ from hyperfitting.progress import Progress, Stage
 from hyperfitting.records.manifest import RunManifest
 from hyperfitting.records.record import FieldError, read
 from hyperfitting.runs import RunFolder
+
+UNNAMED = re.compile(r"column_\d+")  # of a table without header
 
 
 def open_runs_on(
@@ -73,7 +76,7 @@ def open_runs_on(
         else:
             config = _held_out_of(source, text_field, runs[0], manifests[0])
             with progress.stage(f"read {source}") as stage:
-                dataset = _read_elsewhere(config, tokenizer, stage)
+                dataset, config = _read_elsewhere(config, tokenizer, stage)
                 stage.update(1, f"{len(dataset.contexts)} held-out contexts")
             _require_unseen(
                 source, dataset, tuned,
@@ -86,10 +89,13 @@ def open_runs_on(
     return comparisons
 
 
-def _read_elsewhere(config: DataConfig, tokenizer: Any, stage: Stage) -> Dataset:
+def _read_elsewhere(config: DataConfig, tokenizer: Any, stage: Stage) -> tuple[Dataset, DataConfig]:
+    """The texts of a source, and the settings that they were read with."""
     documents = read_documents(config)
+    if not any(document.messages for document in documents):  # no answers to tell apart
+        config = config.model_copy(update={"loss_on": "all"})
     try:
-        return build_dataset(documents, tokenizer, config, stage)
+        return build_dataset(documents, tokenizer, config, stage), config
     except InputError as error:
         raise InputError(
             error.given,
@@ -157,14 +163,13 @@ def _held_out_of(
     Raises:
         InputError: the run says of its own texts what cannot be.
     """
-    same = (
-        "window_tokens", "context_tokens", "continuation_tokens", "split_seed",
-        "loss_on", "csv_header",
-    )  # fmt: skip
+    same = ("window_tokens", "context_tokens", "continuation_tokens", "split_seed", "loss_on")
     settings = {name: getattr(like.settings.data, name) for name in same}
     own: dict[str, Any] = dict(BUILTIN_CORPORA.get(source, {}).get("data", {}))
     # The day as in the texts that the runs were trained on, whatever it is now.
     settings |= {"num_heldout": own.get("num_heldout"), "template_date": like.template_date}
+    if text_field is not None and UNNAMED.fullmatch(text_field):
+        settings["csv_header"] = like.settings.data.csv_header
     settings |= {"source": source, "text_field": text_field, "windows": "documents"}
     try:
         return read(DataConfig, settings, "config.data")

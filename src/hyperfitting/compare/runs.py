@@ -152,10 +152,15 @@ def _parameters(own: RunManifest, manifests: Sequence[RunManifest]) -> list[tupl
     if len({each.settings.data.source for each in manifests}) > 1:
         found["trained_on"] = data.source
     if len({each.train_digest for each in same_texts}) > 1:
-        windows = [of_windows(each.config) for each in same_texts]
-        found |= _differing(of_windows(own.config), windows) or {WINDOWS: own.train_digest[:8]}
+        windows = [_windows(each) for each in same_texts]
+        found |= _differing(_windows(own), windows) or {WINDOWS: own.train_digest[:8]}
     null = [(NULL, data.null)] if data.null != "none" else []  # also of one that is alone
     return null + sorted(found.items())
+
+
+def _windows(run: RunManifest) -> dict[str, Any]:
+    """The settings of its windows, with the day that a template wrote, given or not."""
+    return of_windows(run.config) | {"template_date": run.template_date}
 
 
 def _differing(own: Mapping[str, Any], all_of_them: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

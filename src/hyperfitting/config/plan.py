@@ -213,12 +213,6 @@ def _require_different(runs: Sequence[PlannedRun]) -> None:
     before: dict[str, PlannedRun] = {}
     folders: set[str] = set()
     for run in runs:
-        if run.folder in folders:
-            raise InputError(
-                f"two trainings of the plan have the name {run.folder}",
-                needed="variants with other names than the nulls",
-            )
-        folders.add(run.folder)
         content = run.config.model_dump(mode="json")
         train, null = run.config.train, run.config.data.null
         told = repr((train.method, train.seed, null, of_training(content), of_windows(content)))
@@ -227,6 +221,12 @@ def _require_different(runs: Sequence[PlannedRun]) -> None:
                 f"{run.folder} and {before[told].folder} of the plan train the same model",
                 needed="variants with a setting that changes what is trained",
             )
+        if run.folder in folders:
+            raise InputError(
+                f"two trainings of the plan have the name {run.folder}",
+                needed="variants with other names than the nulls",
+            )
+        folders.add(run.folder)
         before[told] = run
 
 

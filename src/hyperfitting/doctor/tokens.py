@@ -1,6 +1,7 @@
 """What becomes of texts as the tokens of one model: lengths, what is left out, script, ends."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from hyperfitting.data.borders import Borders, unknown_token_id
 from hyperfitting.data.documents import EncodedDocument, Encoder, usable_documents
 from hyperfitting.data.reasons import DROPPED
 from hyperfitting.data.sources import Document
+from hyperfitting.errors import InputError
 from hyperfitting.progress import Stage
 from hyperfitting.records.diagnosed import Finding
 from hyperfitting.records.examined import Lengths
@@ -32,9 +34,13 @@ def encoded(
         InputError: not one can be used, or they do not fit the settings.
     """
     account: dict[str, int] = {}
-    # Whole texts are told from each other: those with one long system prompt begin alike.
-    any_length = config.model_copy(update={"windows": "documents", "window_tokens": WHOLE})
-    return usable_documents(documents, Encoder(borders, any_length), account, stage), account
+    any_length = config.model_copy(update={"windows": "documents"})
+    found = usable_documents(documents, Encoder(borders, any_length), account, stage)
+    if account.get("same_window"):  # one long system prompt? The rest tells them apart
+        whole = any_length.model_copy(update={"window_tokens": WHOLE, "windows_per_document": 1})
+        with suppress(InputError):  # answers that nobody would train on, so far behind
+            found = usable_documents(documents, Encoder(borders, whole), {}, None)
+    return found, account
 
 
 def lengths_of(sizes_of: Sequence[int]) -> Lengths:

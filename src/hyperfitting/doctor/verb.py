@@ -67,13 +67,13 @@ def examine(config: DoctorConfig, progress: Progress) -> tuple[Examination, Data
     else:
         whole = account.get("tokens_of_the_only_document")
         lengths = tokens.lengths_of([whole] if whole else [len(each) for each in encoded])
-        findings += tokens.left_out(account, data)
         findings += tokens.script(encoded, borders, texts)
         with progress.stage("split"):
             dataset, data, more = split.split(
                 documents, encoded, tokenizer, data, usual.train, is_one=account["read"] == 1
             )
             account = dataset.account if dataset else account
+            findings += tokens.left_out(account, data)
             findings += [*split.one_text(encoded, account, data), *more]
             if dataset is not None:
                 findings += [tokens.ends(encoded, data), _used(dataset)]

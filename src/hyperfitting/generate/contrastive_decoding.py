@@ -53,7 +53,8 @@ class Contrast:
             self._stepper = Stepper(self.amateur, contexts)
         else:
             assert self._stepper is not None, "a batch starts with step 0"
-            self._stepper.append(seen_BT[:, -1].to(self.amateur.device))
+            last_B = seen_BT[:, -1].clamp(max=vocabulary - 1)  # V where a logit is NaN
+            self._stepper.append(last_B.to(self.amateur.device))
         amateur_BV = self._stepper.logits().to(logits_BV.device)[:, :vocabulary]
         known = amateur_BV.shape[-1]
         if known < vocabulary:

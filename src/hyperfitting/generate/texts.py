@@ -66,7 +66,7 @@ class Written:
         """The continuations, each cut after its end.
 
         Raises:
-            InputError: a logit was NaN.
+            InputError: a greedy choice had no largest logit, as one was NaN.
         """
         rows = self.ids_BT[:, self.width :].tolist()
         found = [

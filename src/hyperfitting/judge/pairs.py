@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,11 @@ class Side:
         """The arm in the form that `--a` and `--b` accept."""
         settings = (f"{key}={value}" for key, value in self.settings.items())
         return ",".join([self.arm.name, *settings])
+
+    def further(self, asked: Collection[str]) -> list[str]:
+        """Settings that it has beside those, its seed and its decoder; None is not set."""
+        known = {*asked, "decoder", "seed"}
+        return [key for key, v in self.settings.items() if key not in known and v is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +139,7 @@ def find_side(study: StudyFolder, wanted: str, mode: Mode) -> Side:
         for s in here
         if all(k in s.settings and _fits(s.settings[k], v) for k, v in asked.items())
     ]
-    plain = [s for s in fitting if s.settings.keys() <= {*asked, "decoder", "seed"}]
+    plain = [s for s in fitting if s.further(asked) == []]
     if len(plain) == 1:  # beside its nulls, strengths and variants
         return plain[0]
     if len(fitting) != 1:

@@ -114,9 +114,6 @@ class TrainingFacts(Record):
         )
 
 
-BEFORE_THE_END = {"epochs", "epoch_loss", "stopped_by"}  # a kept checkpoint has its own
-
-
 class TunedEntry(TrainingFacts, OfArm):
     """A tuned model of the study; the path of its run is seen from the study's folder."""
 
@@ -127,13 +124,11 @@ class TunedEntry(TrainingFacts, OfArm):
     def is_of(self, manifest: RunManifest) -> bool:
         """Whether this entry speaks of the training that a run's manifest describes.
 
-        What an older version did not note of it tells nothing; a checkpoint that was kept before
-        the end has facts of its own.
+        What an older version did not note of it tells nothing.
         """
         if manifest.status != "complete":
             return False
-        own = BEFORE_THE_END if self.arm.is_checkpoint else set()
-        facts, noted = TrainingFacts.of(manifest).model_dump(exclude=own), self.model_dump()
+        facts, noted = TrainingFacts.of(manifest).model_dump(), self.model_dump()
         return all(noted[key] in (None, value) for key, value in facts.items())
 
 
@@ -264,9 +259,13 @@ class StudyFile(Texts, FileRecord):
     environment: Environment
     files: dict[PathInside, str] = Field(default_factory=dict)  # digests of all that belongs to it
 
-    @property
-    def digests(self) -> dict[Arm, str]:
-        """Of the tuned models; nothing of those that an earlier version evaluated."""
+    def digests(self, environment: Environment) -> dict[Arm, str]:
+        """Of the tuned models, where they were taken with the packages of `environment`.
+
+        Nothing else: another version adds to a config what is the same model.
+        """
+        if environment.packages != self.environment.packages:
+            return {}
         return {each.arm: each.digest for each in self.runs if each.digest is not None}
 
 

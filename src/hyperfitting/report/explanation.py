@@ -12,6 +12,7 @@ from hyperfitting.errors import InputError
 from hyperfitting.records import Arm
 from hyperfitting.records.controls import RECORDS, ControlFile
 from hyperfitting.records.record import OfArm, read_file, version_of
+from hyperfitting.records.study import StudyFile
 from hyperfitting.runs import StudyFolder
 from hyperfitting.seals import SEAL, DamagedError, open_sealed
 
@@ -44,11 +45,11 @@ class Explained:
 def read_explained(
     folder: StudyFolder,
     contexts_digest: str | None = None,
-    evaluated: Mapping[Arm, str] | None = None,
+    about: StudyFile | None = None,
 ) -> Explained:
     """What `hyperfit explain` left in a folder; empty where it did not run.
 
-    What it found of another model than the one of that digest that was evaluated is left out.
+    What it found of another training of an arm than the evaluation `about` is left out.
 
     Raises:
         InputError: a file is damaged, of a newer version, or of other texts than
@@ -70,7 +71,7 @@ def read_explained(
                 needed=f"controls on the contexts {contexts_digest[:12]}…",
                 hint=again,
             )
-        others = content.of_others(evaluated or {})
+        others = content.of_others(about.digests(content.environment)) if about else []
         found[name] = [each for each in content.arms if each.arm not in others]
         left_out += [
             f"{path} speaks of another training of {arm.in_full} than was evaluated, which is left "

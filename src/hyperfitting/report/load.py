@@ -211,7 +211,7 @@ def read_study(folder: StudyFolder) -> Study:
     curves, without = _curves(folder, about)
     judgements, unread = _judgements(folder, about)
     exports, damaged = _exports(folder, about)
-    explained = read_explained(folder, about.data.contexts_digest, about.digests)
+    explained = read_explained(folder, about.data.contexts_digest, about)
     return Study(
         info=about,
         rows=[row for row in rows if row.domain not in others],

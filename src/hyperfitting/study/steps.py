@@ -235,7 +235,7 @@ def _explanation(
                 continue
             if file is None or not _says(file, arms, config) or file.contexts_digest != texts:
                 return False
-            if file.of_others(evaluated.digests):
+            if file.of_others(evaluated.digests(file.environment)):
                 return False
         return True
 

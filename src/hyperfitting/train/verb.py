@@ -128,8 +128,9 @@ def train(
 
 def _at_its_commit(config: RunConfig, before: RunManifest) -> RunConfig:
     """The config of a resumed run, with the commit of its hub model where it named a branch."""
-    if config.model.revision != before.settings.model.revision:
-        return config  # `same_run` refuses it
+    began = before.settings.model
+    if (config.model.name, config.model.revision) != (began.name, began.revision):
+        return config  # `same_run` refuses it, but for a folder, which has no commit
     update = {"revision": before.base_model().revision}
     return config.model_copy(update={"model": config.model.model_copy(update=update)})
 
